@@ -1,0 +1,106 @@
+"""The exceptions Smalti raises.
+
+::
+
+    SmaltiError
+    |-- UsageError            a wrong option or argument; the message says what to give instead
+    |-- DataError             untrusted data is not acceptable
+    |   |-- GraphError        a GraphDef is damaged, inconsistent or over a limit
+    |   |   `-- UnsupportedGraphError   lists every unsupported node of the graph at once
+    |   |-- ImageError        a picture cannot be decoded or is over a limit
+    |   `-- ArchiveError      an archive is damaged or holds something unsafe
+    |-- FetchError            a download failed (network, checksum, disk)
+    |-- ModelFileError        an offline model file cannot be used
+    |   |-- NotAModelError    the file is something else
+    |   |-- DamagedModelError the file is cut or its checksum does not match
+    |   |-- ModelVersionError the file was written by a newer Smalti
+    |   `-- TargetError       this CPU lacks a feature that the file's code needs
+    |-- InputError            an array given to an engine has the wrong shape or dtype
+    |-- ResourceError         memory, threads or an executable mapping were refused by the system
+    `-- CompilerError         a bug in Smalti: a pass, plan or kernel broke its own rules
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class SmaltiError(Exception):
+    """Base of every error that Smalti raises on purpose."""
+
+
+class UsageError(SmaltiError):
+    """A wrong option or argument."""
+
+
+class DataError(SmaltiError):
+    """Untrusted data is not acceptable."""
+
+
+class GraphError(DataError):
+    """A GraphDef is damaged, inconsistent or over a limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnsupportedNode:
+    """One reason why a graph cannot be compiled: ``count`` nodes of ``op``, the first named ``first_node``."""
+
+    op: str
+    count: int
+    first_node: str
+    reason: str
+
+
+class UnsupportedGraphError(GraphError):
+    """Lists every unsupported node of a graph at once."""
+
+    def __init__(self, problems: tuple[UnsupportedNode, ...]) -> None:
+        self.problems = problems
+        width = max((len(p.op) for p in problems), default=2)
+        total = sum(p.count for p in problems)
+        rows = [f"  {p.op:<{width}}  x{p.count:<4} {p.first_node}: {p.reason}" for p in problems]
+        super().__init__("\n".join([f"{total} nodes of this graph are not supported:", *rows]))
+
+
+class ImageError(DataError):
+    """A picture cannot be decoded or is over a limit."""
+
+
+class ArchiveError(DataError):
+    """An archive is damaged or holds something unsafe."""
+
+
+class FetchError(SmaltiError):
+    """A download failed."""
+
+
+class ModelFileError(SmaltiError):
+    """An offline model file cannot be used."""
+
+
+class NotAModelError(ModelFileError):
+    """The file is not an offline model file."""
+
+
+class DamagedModelError(ModelFileError):
+    """The file is cut or its checksum does not match."""
+
+
+class ModelVersionError(ModelFileError):
+    """The file was written in a newer format."""
+
+
+class TargetError(ModelFileError):
+    """This CPU lacks a feature that the file's code needs."""
+
+
+class InputError(SmaltiError):
+    """An array given to an engine has the wrong shape or dtype."""
+
+
+class ResourceError(SmaltiError):
+    """Memory, threads or an executable mapping were refused by the system."""
+
+
+class CompilerError(SmaltiError):
+    """A bug in Smalti: a pass, plan or kernel broke its own rules."""

@@ -1,0 +1,131 @@
+"""GraphDef wire format: the few TensorFlow messages a frozen graph is made of.
+
+The messages are declared here through protobuf descriptors, with the field numbers of TensorFlow's public
+``graph.proto``, ``node_def.proto``, ``attr_value.proto``, ``tensor.proto`` and ``tensor_shape.proto``.  Fields that a
+frozen graph does not need (function libraries, function-valued attributes) are left out and skipped by the parser, so
+they cannot add recursion or memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from smalti.errors import GraphError
+
+MAX_GRAPH_BYTES = 1 << 31
+MAX_GRAPH_NODES = 1_000_000
+
+_F = descriptor_pb2.FieldDescriptorProto
+_SCALARS = {
+    "int32": _F.TYPE_INT32,
+    "int64": _F.TYPE_INT64,
+    "uint32": _F.TYPE_UINT32,
+    "uint64": _F.TYPE_UINT64,
+    "bool": _F.TYPE_BOOL,
+    "float": _F.TYPE_FLOAT,
+    "double": _F.TYPE_DOUBLE,
+    "bytes": _F.TYPE_BYTES,
+}
+# message -> (field, number, type, repeated).  Names are bytes on purpose: a name that is not UTF-8 must reach our own
+# error message instead of failing inside the parser.
+_MESSAGES: dict[str, tuple[tuple[str, int, str, bool], ...]] = {
+    "Dim": (("size", 1, "int64", False), ("name", 2, "bytes", False)),
+    "Shape": (("dim", 2, "Dim", True), ("unknown_rank", 3, "bool", False)),
+    "Tensor": (
+        ("dtype", 1, "int32", False),
+        ("tensor_shape", 2, "Shape", False),
+        ("tensor_content", 4, "bytes", False),
+        ("float_val", 5, "float", True),
+        ("double_val", 6, "double", True),
+        ("int_val", 7, "int32", True),
+        ("string_val", 8, "bytes", True),
+        ("int64_val", 10, "int64", True),
+        ("bool_val", 11, "bool", True),
+        ("half_val", 13, "int32", True),
+        ("uint32_val", 16, "uint32", True),
+        ("uint64_val", 17, "uint64", True),
+    ),
+    "ListValue": (
+        ("s", 2, "bytes", True),
+        ("i", 3, "int64", True),
+        ("f", 4, "float", True),
+        ("b", 5, "bool", True),
+        ("type", 6, "int32", True),
+        ("shape", 7, "Shape", True),
+        ("tensor", 8, "Tensor", True),
+    ),
+    "AttrValue": (
+        ("list", 1, "ListValue", False),
+        ("s", 2, "bytes", False),
+        ("i", 3, "int64", False),
+        ("f", 4, "float", False),
+        ("b", 5, "bool", False),
+        ("type", 6, "int32", False),
+        ("shape", 7, "Shape", False),
+        ("tensor", 8, "Tensor", False),
+        ("placeholder", 9, "bytes", False),
+    ),
+    "AttrEntry": (("key", 1, "bytes", False), ("value", 2, "AttrValue", False)),
+    "NodeDef": (
+        ("name", 1, "bytes", False),
+        ("op", 2, "bytes", False),
+        ("input", 3, "bytes", True),
+        ("device", 4, "bytes", False),
+        ("attr", 5, "AttrEntry", True),
+    ),
+    "GraphDef": (("node", 1, "NodeDef", True),),
+}
+
+
+def _build() -> dict[str, Any]:
+    file = descriptor_pb2.FileDescriptorProto(name="smalti/graphdef.proto", package="smalti.tf", syntax="proto2")
+    for message, fields in _MESSAGES.items():
+        target = file.message_type.add(name=message)
+        for name, number, kind, repeated in fields:
+            field = target.field.add(name=name, number=number)
+            field.label = _F.LABEL_REPEATED if repeated else _F.LABEL_OPTIONAL
+            if kind in _SCALARS:
+                field.type = _SCALARS[kind]
+                # TensorFlow writes proto3: repeated numbers are packed.  The parser takes both forms.
+                field.options.packed = repeated and kind != "bytes"
+                if not field.options.packed:
+                    field.ClearField("options")
+            else:
+                field.type = _F.TYPE_MESSAGE
+                field.type_name = f".smalti.tf.{kind}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {n: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"smalti.tf.{n}")) for n in _MESSAGES}
+
+
+_CLASSES = _build()
+GraphDef = _CLASSES["GraphDef"]
+
+
+def parse_graph_def(data: bytes) -> Any:
+    """Parse GraphDef bytes.
+
+    Args:
+        data: serialised ``tensorflow.GraphDef``, at most ``MAX_GRAPH_BYTES``.
+
+    Returns:
+        The message; ``message.node`` is the list of nodes.
+
+    Raises:
+        GraphError: the bytes are not a GraphDef, or a limit is exceeded.
+    """
+    if len(data) > MAX_GRAPH_BYTES:
+        raise GraphError(f"the graph has {len(data)} bytes; the limit is {MAX_GRAPH_BYTES}")
+    graph = GraphDef()
+    try:
+        graph.ParseFromString(data)
+    except (DecodeError, ValueError) as error:
+        raise GraphError("not a TensorFlow GraphDef: the bytes do not parse as protobuf") from error
+    if not graph.node:
+        raise GraphError("not a TensorFlow GraphDef: it holds no nodes (is this a SavedModel or a text file?)")
+    if len(graph.node) > MAX_GRAPH_NODES:
+        raise GraphError(f"the graph has {len(graph.node)} nodes; the limit is {MAX_GRAPH_NODES}")
+    return graph
