@@ -1,0 +1,1 @@
+"""The unified graph: sizes, operations, nodes, verifier, text form and numpy meaning."""

@@ -1,0 +1,381 @@
+"""Symbolic sizes: polynomials over image height, width and derived integers.
+
+A tensor dimension is an ``int`` or a :class:`Dim`.  Arithmetic gives an ``int`` whenever the result is constant, so
+code that handles shapes need not care.  Forms are canonical enough that the sizes which DeepLab graphs compute in
+different ways (``ceil(ceil(ceil(H/2)/2)/2)`` and ``trunc((H - 1) * 0.125 + 1)``) compare equal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+from smalti.errors import CompilerError, GraphError
+
+MAX_TERMS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A size known only when the model runs, within ``[low, high]`` (``high=None``: no upper limit)."""
+
+    name: str
+    low: int = 1
+    high: int | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The largest integer not above ``value``."""
+
+    value: Dim
+
+    def __str__(self) -> str:
+        return f"floor({self.value})"
+
+
+@dataclass(frozen=True, slots=True)
+class Extreme:
+    """The larger (``is_max``) or smaller of two sizes."""
+
+    is_max: bool
+    a: int | Dim
+    b: int | Dim
+
+    def __str__(self) -> str:
+        return f"{'max' if self.is_max else 'min'}({self.a}, {self.b})"
+
+
+Atom = Symbol | Floor | Extreme
+Monomial = tuple[Atom, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """A polynomial with rational coefficients over atoms; never a plain constant integer.
+
+    ``terms`` is sorted by text and holds no zero coefficients; the empty monomial is the constant term.
+    """
+
+    terms: tuple[tuple[Monomial, Fraction], ...]
+
+    def __add__(self, other: int | Dim | Fraction) -> int | Dim:
+        return _combine(self, other, Fraction(1))
+
+    __radd__ = __add__
+
+    def __sub__(self, other: int | Dim | Fraction) -> int | Dim:
+        return _combine(self, other, Fraction(-1))
+
+    def __rsub__(self, other: int | Dim | Fraction) -> int | Dim:
+        return _combine(other, self, Fraction(-1))
+
+    def __neg__(self) -> int | Dim:
+        return _combine(0, self, Fraction(-1))
+
+    def __mul__(self, other: int | Dim | Fraction) -> int | Dim:
+        result: dict[Monomial, Fraction] = {}
+        for mono_a, coef_a in self.terms:
+            for mono_b, coef_b in _terms(other):
+                mono = tuple(sorted(mono_a + mono_b, key=str))
+                result[mono] = result.get(mono, Fraction(0)) + coef_a * coef_b
+        return _normal(result)
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: int | Dim) -> int | Dim:
+        return floor_div(self, other)
+
+    def __rfloordiv__(self, other: int) -> int | Dim:
+        return floor_div(other, self)
+
+    def __mod__(self, other: int) -> int | Dim:
+        return self - floor_div(self, other) * other
+
+    def __str__(self) -> str:
+        parts: list[str] = []
+        for mono, coef in self.terms:
+            factors = [str(a) for a in mono]
+            if abs(coef) != 1 or not factors:
+                factors.insert(0, str(abs(coef)))
+            sign = "-" if coef < 0 else "+" if parts else ""
+            parts.append(f"{sign} {'*'.join(factors)}" if parts else f"{sign}{'*'.join(factors)}")
+        return " ".join(parts)
+
+    def __repr__(self) -> str:
+        return f"Dim({self})"
+
+    @property
+    def is_integral(self) -> bool:
+        """Whether the value is an integer for all values of the symbols (sufficient test)."""
+        return all(coef.denominator == 1 for _, coef in self.terms)
+
+
+def symbol(name: str, low: int = 1, high: int | None = None) -> Dim:
+    """Return the size named ``name``, known to lie in ``[low, high]``."""
+    return Dim((((Symbol(name, low, high),), Fraction(1)),))
+
+
+def _terms(value: int | Dim | Fraction) -> tuple[tuple[Monomial, Fraction], ...]:
+    if isinstance(value, Dim):
+        return value.terms
+    return (((), Fraction(value)),) if value else ()
+
+
+def _normal(terms: Mapping[Monomial, Fraction]) -> int | Dim:
+    kept = sorted(((m, c) for m, c in terms.items() if c), key=lambda item: [str(a) for a in item[0]] or ["~"])
+    if len(kept) > MAX_TERMS:
+        raise GraphError("a tensor size depends on the image size in a way that is too complicated")
+    if not kept:
+        return 0
+    if len(kept) == 1 and not kept[0][0] and kept[0][1].denominator == 1:
+        return int(kept[0][1])
+    return Dim(tuple(kept))
+
+
+def _combine(a: int | Dim | Fraction, b: int | Dim | Fraction, scale: Fraction) -> int | Dim:
+    result = dict(_terms(a))
+    for mono, coef in _terms(b):
+        result[mono] = result.get(mono, Fraction(0)) + coef * scale
+    return _normal(result)
+
+
+def rational(value: Fraction) -> int | Dim:
+    """Return a constant, which need not be an integer, as a size expression."""
+    return _normal({(): value})
+
+
+def floor(value: int | Dim) -> int | Dim:
+    """Return ``floor(value)``; integer terms are taken out and nested floors merged.
+
+    Uses ``floor((floor(x) + n) / m) = floor((x + n) / m)`` for integers ``n`` and ``m > 0``.
+    """
+    if isinstance(value, int):
+        return value
+    outside: dict[Monomial, Fraction] = {}
+    inside: dict[Monomial, Fraction] = {}
+    for mono, coef in value.terms:
+        whole = math.floor(coef) if not mono else (coef if coef.denominator == 1 else Fraction(0))
+        outside[mono] = Fraction(whole)
+        inside[mono] = coef - whole
+    rest = _normal(inside)
+    if isinstance(rest, Dim):
+        rest = _merge_nested(rest)
+    if isinstance(rest, Dim) and not rest.is_integral:
+        low, high = bounds(rest)
+        if high is not None and math.isfinite(low) and math.floor(low) == math.floor(high):
+            floored: int | Dim = math.floor(low)
+        else:
+            floored = Dim((((Floor(rest),), Fraction(1)),))
+    else:
+        floored = rest
+    return _normal(outside) + floored
+
+
+def _merge_nested(value: Dim) -> Dim:
+    for mono, coef in value.terms:
+        if len(mono) != 1 or not isinstance(mono[0], Floor) or coef.numerator != 1:
+            continue
+        rest = _combine(value, Dim(((mono, coef),)), Fraction(-1))
+        scaled = rest * coef.denominator
+        if isinstance(scaled, int) or scaled.is_integral:
+            merged = mono[0].value * coef + rest
+            if isinstance(merged, Dim):
+                return _merge_nested(merged)
+    return value
+
+
+def floor_div(a: int | Dim, b: int | Dim) -> int | Dim:
+    """Return ``floor(a / b)``.
+
+    Raises:
+        GraphError: ``b`` is zero, or is symbolic and does not divide ``a`` exactly.
+    """
+    if isinstance(b, int):
+        if b == 0:
+            raise GraphError("a tensor size is divided by zero")
+        return a // b if isinstance(a, int) else floor(a * Fraction(1, b))
+    exact = divide_exact(a, b)
+    if exact is None:
+        raise GraphError(f"a tensor size is computed as {a} / {b}, which is not supported")
+    return exact
+
+
+def divide_exact(a: int | Dim, b: int | Dim) -> int | Dim | None:
+    """Return ``a / b`` when it is an integer expression for all values of the symbols, else ``None``."""
+    if isinstance(b, int):
+        if b == 0:
+            return None
+        if isinstance(a, int):
+            return a // b if a % b == 0 else None
+        quotient = a * Fraction(1, b)
+        return quotient if isinstance(quotient, int) or quotient.is_integral else None
+    if a == 0:
+        return 0
+    result: int | Dim = 0
+    remainder = a
+    lead_b, coef_b = b.terms[0]
+    for _ in range(MAX_TERMS):
+        if remainder == 0:
+            return result if isinstance(result, int) or result.is_integral else None
+        lead_a, coef_a = _terms(remainder)[0]
+        left = list(lead_a)
+        for atom in lead_b:
+            if atom not in left:
+                return None
+            left.remove(atom)
+        step = _normal({tuple(left): coef_a / coef_b})
+        result = step + result
+        remainder = _combine(remainder, step * b, Fraction(-1))
+    return None
+
+
+def ceil_div(a: int | Dim, b: int) -> int | Dim:
+    """Return ``ceil(a / b)`` for ``b > 0``."""
+    return floor_div(a + (b - 1), b)
+
+
+def maximum(a: int | Dim, b: int | Dim) -> int | Dim:
+    """Return the larger size, simplified with the bounds of the symbols."""
+    return _extreme(True, a, b)
+
+
+def minimum(a: int | Dim, b: int | Dim) -> int | Dim:
+    """Return the smaller size, simplified with the bounds of the symbols."""
+    return _extreme(False, a, b)
+
+
+def _extreme(is_max: bool, a: int | Dim, b: int | Dim) -> int | Dim:
+    if isinstance(a, int) and isinstance(b, int):
+        return max(a, b) if is_max else min(a, b)
+    low, high = bounds(_combine(a, b, Fraction(-1)))
+    if low >= 0:
+        return a if is_max else b
+    if high is not None and high <= 0:
+        return b if is_max else a
+    first, second = sorted((a, b), key=str)
+    return Dim((((Extreme(is_max, first, second),), Fraction(1)),))
+
+
+@lru_cache(maxsize=4096)
+def bounds(value: int | Dim) -> tuple[Fraction | float, Fraction | None]:
+    """Return ``(low, high)`` that the value never leaves; ``low`` may be ``-inf`` and ``high`` ``None`` (no limit)."""
+    if isinstance(value, int):
+        return Fraction(value), Fraction(value)
+    low: Fraction | float = Fraction(0)
+    high: Fraction | float = Fraction(0)
+    for mono, coef in value.terms:
+        mono_low: Fraction | float = Fraction(1)
+        mono_high: Fraction | float = Fraction(1)
+        for atom in mono:
+            atom_low, atom_high = _atom_bounds(atom)
+            corners = [_times(p, q) for p in (mono_low, mono_high) for q in (atom_low, atom_high)]
+            mono_low, mono_high = min(corners), max(corners)
+        ends = (_times(mono_low, coef), _times(mono_high, coef))
+        low, high = low + min(ends), high + max(ends)
+    return low, (high if isinstance(high, Fraction) else None)
+
+
+def _times(a: Fraction | float, b: Fraction | float) -> Fraction | float:
+    return Fraction(0) if a == 0 or b == 0 else a * b
+
+
+def _atom_bounds(atom: Atom) -> tuple[Fraction | float, Fraction | float]:
+    if isinstance(atom, Symbol):
+        return Fraction(atom.low), math.inf if atom.high is None else Fraction(atom.high)
+    if isinstance(atom, Floor):
+        low, high = bounds(atom.value)
+        return (Fraction(math.floor(low)) if math.isfinite(low) else low), (
+            math.inf if high is None else Fraction(math.floor(high))
+        )
+    (low_a, high_a), (low_b, high_b) = bounds(atom.a), bounds(atom.b)
+    highs = (math.inf if high_a is None else high_a, math.inf if high_b is None else high_b)
+    return (max(low_a, low_b), max(highs)) if atom.is_max else (min(low_a, low_b), min(highs))
+
+
+def evaluate(value: int | Dim, values: Mapping[str, int]) -> int:
+    """Return the size for given symbol values.
+
+    Raises:
+        CompilerError: a symbol has no value, or the result is not an integer.
+    """
+    if isinstance(value, int):
+        return value
+    total = _evaluate(value, values)
+    if total.denominator != 1:
+        raise CompilerError(f"size {value} is not an integer at {dict(values)}")
+    return int(total)
+
+
+def _evaluate(value: int | Dim, values: Mapping[str, int]) -> Fraction:
+    if isinstance(value, int):
+        return Fraction(value)
+    total = Fraction(0)
+    for mono, coef in value.terms:
+        product = coef
+        for atom in mono:
+            product *= _evaluate_atom(atom, values)
+        total += product
+    return total
+
+
+def _evaluate_atom(atom: Atom, values: Mapping[str, int]) -> Fraction:
+    if isinstance(atom, Symbol):
+        if atom.name not in values:
+            raise CompilerError(f"size symbol {atom.name} has no value")
+        return Fraction(values[atom.name])
+    if isinstance(atom, Floor):
+        return Fraction(math.floor(_evaluate(atom.value, values)))
+    pair = (_evaluate(atom.a, values), _evaluate(atom.b, values))
+    return max(pair) if atom.is_max else min(pair)
+
+
+def substitute(value: int | Dim, sizes: Mapping[str, int | Dim]) -> int | Dim:
+    """Return the size with symbols replaced (and everything simplified again)."""
+    if isinstance(value, int):
+        return value
+    total: int | Dim = 0
+    for mono, coef in value.terms:
+        product: int | Dim = rational(coef)
+        for atom in mono:
+            product = product * _substitute_atom(atom, sizes)
+        total = total + product
+    return total
+
+
+def _substitute_atom(atom: Atom, sizes: Mapping[str, int | Dim]) -> int | Dim:
+    if isinstance(atom, Symbol):
+        return sizes.get(atom.name, Dim((((atom,), Fraction(1)),)))
+    if isinstance(atom, Floor):
+        return floor(substitute(atom.value, sizes))
+    return _extreme(atom.is_max, substitute(atom.a, sizes), substitute(atom.b, sizes))
+
+
+def symbols_of(value: int | Dim) -> frozenset[Symbol]:
+    """Return the symbols a size depends on."""
+    if isinstance(value, int):
+        return frozenset()
+    found: set[Symbol] = set()
+    for mono, _ in value.terms:
+        for atom in mono:
+            if isinstance(atom, Symbol):
+                found.add(atom)
+            elif isinstance(atom, Floor):
+                found |= symbols_of(atom.value)
+            else:
+                found |= symbols_of(atom.a) | symbols_of(atom.b)
+    return frozenset(found)
+
+
+def product(sizes: Iterable[int | Dim]) -> int | Dim:
+    """Return the product of sizes (1 for none)."""
+    total: int | Dim = 1
+    for size in sizes:
+        total = total * size
+    return total
