@@ -1,0 +1,1 @@
+"""Kernels: how each operation becomes machine code; one folder or file per family, listed in the registry."""

@@ -1,0 +1,93 @@
+"""What a kernel is: the contract between planning, code generation and the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from llvmlite import ir
+from numpy.typing import NDArray
+
+from smalti.ir.dims import Dim
+from smalti.ir.graph import Node
+from smalti.llvm.builder import Fn
+from smalti.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPlan:
+    """What the planner decided for one node: a value that can be printed, stored and forced by a test.
+
+    Attributes:
+        operands: positions in ``node.inputs`` that are read from memory when the step runs (others are packed away).
+        constants: packed arrays, 64-byte aligned in the constants section.
+        scratch: bytes of workspace for each thread, one entry per scratch buffer.
+        tile: the kernel's own parameters (a frozen dataclass, a tuple or None).
+    """
+
+    operands: tuple[int, ...]
+    constants: tuple[NDArray[np.generic], ...] = field(default=(), repr=False)
+    scratch: tuple[int | Dim, ...] = ()
+    tile: Any = None
+
+
+class StepEmitter(Protocol):
+    """What a kernel sees while its step function is written (see ``smalti.codegen``).
+
+    The step function runs once in every thread; ``parallel`` hands out the work.
+    """
+
+    fn: Fn
+    target: Target
+
+    def operand(self, position: int) -> ir.Value:
+        """Return the address of operand ``plan.operands[position]``."""
+        ...
+
+    def result(self) -> ir.Value:
+        """Return the address of the step's result."""
+        ...
+
+    def constant(self, position: int) -> ir.Value:
+        """Return the address of ``plan.constants[position]``."""
+        ...
+
+    def scratch(self, position: int) -> ir.Value:
+        """Return the address of this thread's scratch buffer ``position``."""
+        ...
+
+    def size(self, value: int | Dim) -> int | ir.Value:
+        """Return a size as an index."""
+        ...
+
+    def parallel(self, items: int | ir.Value) -> AbstractContextManager[ir.Value]:
+        """Run the body once for each item ``0 .. items - 1``, in whichever thread takes it; use it once per step."""
+        ...
+
+    def function(self, key: str, args: Sequence[ir.Type], build: Callable[[Fn], None]) -> ir.Function:
+        """Return the internal function named ``key``, building it the first time (``build`` calls ``fn.finish``)."""
+        ...
+
+
+class Kernel(Protocol):
+    """One way to compute an operation."""
+
+    @property
+    def name(self) -> str:
+        """Name shown in profiles, for instance ``f32_conv1x1``."""
+        ...
+
+    def accepts(self, node: Node, target: Target) -> bool:
+        """Whether this kernel can compute the node."""
+        ...
+
+    def plan(self, node: Node, target: Target) -> KernelPlan:
+        """Choose tiles and pack constants."""
+        ...
+
+    def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
+        """Write the step."""
+        ...
