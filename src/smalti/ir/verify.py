@@ -78,12 +78,14 @@ def _problems(node: Node, graph: Graph, known: dict[str, Symbol]) -> Iterator[st
         yield "an input has operands"
     yield from _size_problems("its type", node.type.shape, known)
     if not isinstance(op, ops.Input):
-        yield from _size_problems("an attribute", _attribute_sizes(op), known)
+        # A size tensor may hold any integers, and an empty slice may begin at -1 (``x[::-1]`` of nothing).
+        any_sign = isinstance(op, (ops.SizeTensor, ops.Slice))
+        yield from _size_problems("an attribute", size_attributes(op), known, any_sign)
     yield from _level_problems(op, graph.level)
     yield from _attribute_problems(op)
 
 
-def _size_problems(what: str, sizes: Shape, known: dict[str, Symbol]) -> Iterator[str]:
+def _size_problems(what: str, sizes: Shape, known: dict[str, Symbol], any_sign: bool = False) -> Iterator[str]:
     for size in sizes:
         if isinstance(size, Dim):
             if not size.is_integral:
@@ -91,11 +93,11 @@ def _size_problems(what: str, sizes: Shape, known: dict[str, Symbol]) -> Iterato
             for symbol in sorted(symbols_of(size), key=str):
                 if known.get(symbol.name) != symbol:
                     yield f"{what} depends on {symbol}, which is not a size of an input"
-        elif size < 0:
+        elif size < 0 and not any_sign:
             yield f"{what} has the negative size {size}"
 
 
-def _attribute_sizes(op: Op) -> Shape:
+def size_attributes(op: Op) -> Shape:
     """Return every size attribute of an operation."""
     if isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d, ops.Pool, ops.SpaceToBatch)):
         return op.pads
@@ -108,10 +110,9 @@ def _attribute_sizes(op: Op) -> Shape:
     if isinstance(op, ops.Pad):
         return tuple(size for pair in op.amounts for size in pair)
     if isinstance(op, ops.Slice):
-        # An empty slice may begin at -1 (``x[::-1]`` of nothing), and a size tensor may hold any integers.
-        return (*(b for b in op.begin if isinstance(b, Dim)), *op.size)
+        return (*op.begin, *op.size)
     if isinstance(op, ops.SizeTensor):
-        return tuple(v for v in op.values if isinstance(v, Dim))
+        return op.values
     if isinstance(op, (ops.Reshape, ops.BroadcastTo)):
         return op.shape
     return ()
