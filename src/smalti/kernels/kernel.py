@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from smalti.ir.dims import Dim
 from smalti.ir.graph import Node
 from smalti.llvm.builder import Fn
-from smalti.target import Target
+from smalti.target.target import Target
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Typed building of LLVM functions: index arithmetic that folds constants, loops with carried values, vectors.
 
-Indices are ``int`` (known while compiling) or 64-bit LLVM values; arithmetic on two ``int`` gives an ``int``.  Pointers are opaque and offsets are in bytes, so one kernel can address any strided layout.
+Indices are ``int`` (known while compiling) or 64-bit LLVM values; arithmetic on two ``int`` gives an ``int``.
+Pointers are opaque and offsets are in bytes, so one kernel can address any strided layout.
 """
 
 from __future__ import annotations
@@ -260,8 +261,8 @@ class Fn:
         return self.b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask)
 
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-        """Return ``a * b + c`` rounded once."""
-        return self.intrinsic("llvm.fma", a.type, a, b, c)
+        """Return ``a * b + c``, rounded once where the target can, else twice."""
+        return self.intrinsic("llvm.fmuladd", a.type, a, b, c)
 
     def clamp_low(self, value: ir.Value, low: float) -> ir.Value:
         """Return ``max(value, low)``; a NaN stays a NaN (one maximum instruction on x86 and Arm)."""

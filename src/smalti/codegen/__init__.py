@@ -1,0 +1,1 @@
+"""Code generation: a plan becomes one LLVM module with one entry point."""

@@ -1,0 +1,280 @@
+"""Plan -> LLVM module.
+
+The entry ``i32 run(ctx, thread, threads)`` is called once in each thread.  ``ctx`` is an array of 64-bit words (see
+``docs/offline-model-file.md``); between two steps stands a barrier, and inside a step the work items are handed out
+through an atomic counter, each item computed the same way whoever takes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from smalti.errors import CompilerError
+from smalti.ir.dims import Dim
+from smalti.llvm.builder import I32, I64, PTR, VOID, Fn
+from smalti.plan.dimtable import DimTable
+from smalti.plan.planner import ALIGNMENT, scratch_stride
+from smalti.plan.schedule import BufferRef, Place, Plan, Step
+from smalti.target.target import Target
+
+ENTRY = "run"
+CTX_CONSTANTS, CTX_ARENA, CTX_DIMS, CTX_OFFSETS, CTX_IO, CTX_COUNTERS, CTX_YIELD, CTX_PROFILE = range(8)
+COUNTER_ARRIVED, COUNTER_GENERATION, COUNTER_STEPS, COUNTER_STRIDE = 0, 16, 32, 16
+SPINS_BEFORE_YIELD = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleText:
+    """LLVM text of a plan and what belongs to it."""
+
+    text: str
+    entry: str
+    dims: DimTable
+    constant_offsets: tuple[int, ...]
+    constant_bytes: int
+    counters: int
+
+
+def build_module(plan: Plan) -> ModuleText:
+    """Generate the LLVM module of a plan.
+
+    Raises:
+        CompilerError: a kernel broke its contract.
+    """
+    module = ir.Module("smalti")
+    module.triple = plan.target.triple
+    dims = DimTable(plan.graph.symbols())
+    offsets, total = _constant_offsets(plan)
+    functions: dict[str, ir.Function] = {}
+    steps = [_step_function(module, plan, i, dims, offsets, functions) for i in range(len(plan.steps))]
+    _entry_function(module, plan.target, steps)
+    counters = COUNTER_STEPS + COUNTER_STRIDE * len(plan.steps)
+    return ModuleText(str(module), ENTRY, dims, offsets, total, counters)
+
+
+def _constant_offsets(plan: Plan) -> tuple[tuple[int, ...], int]:
+    offsets: list[int] = []
+    end = 0
+    for value in plan.constants:
+        offsets.append(end)
+        end += -(-value.nbytes // ALIGNMENT) * ALIGNMENT
+    return tuple(offsets), end
+
+
+def _context_word(fn: Fn, ctx: ir.Value, word: int) -> ir.Value:
+    return fn.load(PTR, fn.at(ctx, 8 * word))
+
+
+class Emitter:
+    """The ``StepEmitter`` of one step function."""
+
+    def __init__(
+        self,
+        fn: Fn,
+        plan: Plan,
+        number: int,
+        dims: DimTable,
+        constant_offsets: Sequence[int],
+        functions: dict[str, ir.Function],
+    ) -> None:
+        self.fn = fn
+        self.target: Target = plan.target
+        self._plan = plan
+        self._number = number
+        self._step: Step = plan.steps[number]
+        self._dims = dims
+        self._constant_offsets = constant_offsets
+        self._functions = functions
+        self._parallel_used = False
+        # Addresses and sizes are loaded in a prologue block, so that they dominate every use.
+        self._prologue = fn.b
+        fn.b = ir.IRBuilder(fn.function.append_basic_block("main"))
+        self._main = fn.b.block
+        self._ctx, self._thread, _ = fn.args
+        self._sizes: dict[int, ir.Value] = {}
+        self._pointers: dict[str, ir.Value] = {}
+
+    def operand(self, position: int) -> ir.Value:
+        """Return the address of operand ``plan.operands[position]``."""
+        return self._address(self._step.operands[position])
+
+    def result(self) -> ir.Value:
+        """Return the address of the step's result."""
+        return self._address(self._step.result)
+
+    def constant(self, position: int) -> ir.Value:
+        """Return the address of ``plan.constants[position]``."""
+        return self._address(BufferRef(Place.CONSTANT, self._step.constants[position]))
+
+    def scratch(self, position: int) -> ir.Value:
+        """Return the address of this thread's scratch buffer ``position``."""
+        base = self._address(BufferRef(Place.ARENA, self._step.scratch[position]))
+        stride = self.size(scratch_stride(self._step.plan.scratch[position]))
+        with self._in_prologue():
+            return self.fn.at(base, self.fn.mul(self._thread, stride))
+
+    def size(self, value: int | Dim) -> int | ir.Value:
+        """Return a size as an index."""
+        if isinstance(value, int):
+            return value
+        index = self._dims.index(value)
+        if index not in self._sizes:
+            with self._in_prologue():
+                table = _context_word(self.fn, self._ctx, CTX_DIMS)
+                self._sizes[index] = self.fn.load(I64, self.fn.at(table, 8 * index))
+        return self._sizes[index]
+
+    @contextmanager
+    def parallel(self, items: int | ir.Value) -> Iterator[ir.Value]:
+        """Run the body once for each item, in whichever thread takes it."""
+        if self._parallel_used:
+            raise CompilerError(f"kernel {self._step.kernel.name} distributes work twice in one step")
+        self._parallel_used = True
+        fn = self.fn
+        counters = _context_word(fn, self._ctx, CTX_COUNTERS)
+        counter = fn.at(counters, 4 * (COUNTER_STEPS + COUNTER_STRIDE * self._number))
+        head, body, done = (fn.function.append_basic_block(n) for n in ("take", "item", "finished"))
+        fn.b.branch(head)
+        fn.b.position_at_end(head)
+        taken = fn.b.atomic_rmw("add", counter, ir.Constant(I32, 1), "monotonic")
+        item = fn.b.zext(taken, I64)
+        fn.b.cbranch(fn.compare("<", item, items), body, done)
+        fn.b.position_at_end(body)
+        yield item
+        fn.b.branch(head)
+        fn.b.position_at_end(done)
+
+    def function(self, key: str, args: Sequence[ir.Type], build: Callable[[Fn], None]) -> ir.Function:
+        """Return the internal function named ``key``, building it the first time."""
+        known = self._functions.get(key)
+        if known is None:
+            inner = Fn(self.fn.module, key, args)
+            known = self._functions[key] = inner.function
+            build(inner)
+        return known
+
+    def finish(self) -> None:
+        """Close the step function."""
+        self.fn.finish()
+        self._prologue.branch(self._main)
+
+    @contextmanager
+    def _in_prologue(self) -> Iterator[None]:
+        main = self.fn.b
+        self.fn.b = self._prologue
+        yield
+        self.fn.b = main
+
+    def _address(self, ref: BufferRef) -> ir.Value:
+        key = str(ref)
+        if key not in self._pointers:
+            with self._in_prologue():
+                self._pointers[key] = self._load_address(ref)
+        return self._pointers[key]
+
+    def _load_address(self, ref: BufferRef) -> ir.Value:
+        fn = self.fn
+        if ref.place is Place.CONSTANT:
+            return fn.at(_context_word(fn, self._ctx, CTX_CONSTANTS), self._constant_offsets[ref.index])
+        if ref.place is Place.ARENA:
+            table = _context_word(fn, self._ctx, CTX_OFFSETS)
+            return fn.at(_context_word(fn, self._ctx, CTX_ARENA), fn.load(I64, fn.at(table, 8 * ref.index)))
+        position = ref.index + (len(self._plan.graph.inputs) if ref.place is Place.OUTPUT else 0)
+        return fn.load(PTR, fn.at(_context_word(fn, self._ctx, CTX_IO), 8 * position))
+
+
+def _step_function(
+    module: ir.Module,
+    plan: Plan,
+    number: int,
+    dims: DimTable,
+    offsets: Sequence[int],
+    functions: dict[str, ir.Function],
+) -> ir.Function:
+    step = plan.steps[number]
+    fn = Fn(module, f"step_{number}_{step.kernel.name}", (PTR, I64, I64))
+    emitter = Emitter(fn, plan, number, dims, offsets, functions)
+    step.kernel.emit(emitter, step.node, step.plan)
+    emitter.finish()
+    return fn.function
+
+
+def _entry_function(module: ir.Module, target: Target, steps: Sequence[ir.Function]) -> None:
+    barrier = _barrier_function(module, target)
+    fn = Fn(module, ENTRY, (PTR, I64, I64), I32, internal=False)
+    ctx, thread, threads = fn.args
+    for number, step in enumerate(steps):
+        _stamp(fn, ctx, thread, number)
+        fn.call(step, ctx, thread, threads)
+        fn.call(barrier, ctx, threads)
+    _stamp(fn, ctx, thread, len(steps))
+    fn.finish(ir.Constant(I32, 0))
+
+
+def _stamp(fn: Fn, ctx: ir.Value, thread: ir.Value, position: int) -> None:
+    """Thread 0 stores the cycle counter, when the caller asked for a profile."""
+    table = _context_word(fn, ctx, CTX_PROFILE)
+    wanted = fn.b.icmp_unsigned("!=", fn.b.ptrtoint(table, I64), ir.Constant(I64, 0))
+    with fn.when(fn.b.and_(wanted, fn.compare("==", thread, 0))):
+        callee = fn.module.globals.get("llvm.readcyclecounter")
+        if callee is None:
+            callee = ir.Function(fn.module, ir.FunctionType(I64, []), "llvm.readcyclecounter")
+        fn.store(fn.b.call(callee, []), fn.at(table, 8 * position))
+
+
+def _barrier_function(module: ir.Module, target: Target) -> ir.Function:
+    fn = Fn(module, "barrier", (PTR, I64))
+    ctx, threads = fn.args
+    with fn.when(fn.compare(">", threads, 1)):
+        counters = _context_word(fn, ctx, CTX_COUNTERS)
+        arrived, generation = fn.at(counters, 4 * COUNTER_ARRIVED), fn.at(counters, 4 * COUNTER_GENERATION)
+        before = fn.b.load_atomic(generation, "acquire", 4, typ=I32)
+        count = fn.b.atomic_rmw("add", arrived, ir.Constant(I32, 1), "acq_rel")
+        last = fn.b.icmp_unsigned("==", fn.b.zext(count, I64), fn.b.sub(threads, fn.i64(1)))
+
+        def release() -> None:
+            fn.b.atomic_rmw("xchg", arrived, ir.Constant(I32, 0), "monotonic")
+            fn.b.atomic_rmw("add", generation, ir.Constant(I32, 1), "release")
+
+        fn.choose(last, release, lambda: _wait(fn, ctx, target, generation, before))
+    fn.finish()
+    return fn.function
+
+
+def _wait(fn: Fn, ctx: ir.Value, target: Target, generation: ir.Value, before: ir.Value) -> None:
+    head, spin, give, turn, done = (fn.function.append_basic_block(n) for n in ("wait", "spin", "give", "turn", "go"))
+    entry = fn.b.block
+    fn.b.branch(head)
+    fn.b.position_at_end(head)
+    spins = fn.b.phi(I64)
+    spins.add_incoming(fn.i64(0), entry)
+    now = fn.b.load_atomic(generation, "acquire", 4, typ=I32)
+    fn.b.cbranch(fn.b.icmp_unsigned("!=", now, before), done, spin)
+    fn.b.position_at_end(spin)
+    fn.b.cbranch(fn.compare("<", spins, SPINS_BEFORE_YIELD), turn, give)
+    fn.b.position_at_end(give)
+    fn.b.call(_yield_pointer(fn, ctx), [])
+    fn.b.branch(turn)
+    fn.b.position_at_end(turn)
+    _pause(fn, target)
+    spins.add_incoming(fn.b.add(spins, fn.i64(1)), turn)
+    fn.b.branch(head)
+    fn.b.position_at_end(done)
+
+
+def _yield_pointer(fn: Fn, ctx: ir.Value) -> ir.Value:
+    address = fn.load(I64, fn.at(ctx, 8 * CTX_YIELD))
+    return fn.b.inttoptr(address, ir.FunctionType(VOID, []).as_pointer())
+
+
+def _pause(fn: Fn, target: Target) -> None:
+    name, args = target.pause_intrinsic
+    callee = fn.module.globals.get(name)
+    values = [ir.Constant(I32, a) for a in args]
+    if callee is None:
+        callee = ir.Function(fn.module, ir.FunctionType(VOID, [I32] * len(args)), name)
+    fn.b.call(callee, values)

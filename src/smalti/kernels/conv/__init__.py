@@ -1,0 +1,8 @@
+"""Convolution kernels, in order of preference."""
+
+from smalti.kernels.conv.depthwise import DepthwiseKernel
+from smalti.kernels.conv.general import GeneralConvKernel
+from smalti.kernels.conv.pointwise import PointwiseKernel
+from smalti.kernels.kernel import Kernel
+
+KERNELS: tuple[Kernel, ...] = (PointwiseKernel(), GeneralConvKernel(), DepthwiseKernel())

@@ -1,0 +1,286 @@
+"""Depthwise 2-D convolution in float32, any kernel size, stride, dilation and padding.
+
+Inside the image a tile of neighbouring pixels shares the weights of a channel vector; pixels whose window leaves the
+image run over the taps that lie inside.  Nothing outside the tensors is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from llvmlite import ir
+
+from smalti.ir import ops
+from smalti.ir.dims import bounds
+from smalti.ir.graph import Node
+from smalti.kernels.conv.gemm import activate
+from smalti.kernels.conv.pointwise import constant_value
+from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.llvm.builder import F32, I64, PTR, Fn, vector
+from smalti.numerics import DType
+from smalti.target.target import Target
+
+ROWS = 8
+TILE_PIXELS = 4
+NOMINAL_WIDTH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class DepthwiseTile:
+    """``channels`` of one work item (the last item may have fewer) and its result rows."""
+
+    channels: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class DepthwiseSpec:
+    """Geometry of the row function; strides in bytes."""
+
+    kh: int
+    kw: int
+    stride: int
+    dilation: int
+    source_pixel: int
+    result_pixel: int
+    tap: int
+    channels: int
+    activation: ops.Activation
+
+    @property
+    def key(self) -> str:
+        """Text that names the function."""
+        return (
+            f"f32_dw{self.kh}x{self.kw}_s{self.stride}d{self.dilation}_i{self.source_pixel}o{self.result_pixel}"
+            f"t{self.tap}_c{self.channels}_{self.activation.value}"
+        )
+
+
+ROW_ARGS = (PTR, PTR, PTR, PTR, I64, I64, I64, I64, I64, I64)
+"""source row of tap 0 at x = 0, result row, weights, bias, first tap row, end tap row, bytes between tap rows,
+source width, result width, left padding"""
+
+
+@dataclass(frozen=True, slots=True)
+class DepthwiseKernel:
+    """Depthwise convolution with multiplier 1."""
+
+    name: str = "f32_depthwise"
+
+    def accepts(self, node: Node, target: Target) -> bool:
+        """Whether the node is a float32 depthwise convolution with multiplier 1 and constant weights and bias."""
+        op = node.op
+        if not isinstance(op, ops.DepthwiseConv2d) or op.layout is not ops.Layout.NHWC:
+            return False
+        weights = constant_value(node.inputs[1])
+        if weights is None or weights.shape[3] != 1 or node.inputs[0].type.dtype is not DType.FLOAT32:
+            return False
+        return not op.bias or constant_value(node.inputs[2]) is not None
+
+    def plan(self, node: Node, target: Target) -> KernelPlan:
+        """Choose the channel block so that the rows of a window stay in the second-level cache."""
+        op = node.op
+        if not isinstance(op, ops.DepthwiseConv2d):
+            raise TypeError(type(op))
+        weights = np.asarray(constant_value(node.inputs[1]))
+        channels = weights.shape[2]
+        _, high = bounds(node.inputs[0].type.shape[2])
+        width = NOMINAL_WIDTH if high is None else int(high)
+        window = ((weights.shape[0] - 1) * op.dilation[0] + 1) * width * 4
+        lanes = target.vector_bits // 32
+        vectors = -(-channels // lanes)
+        blocks = 1
+        while blocks < vectors and window * (-(-vectors // blocks) * lanes) > target.caches.l2 // 2:
+            blocks += 1
+        while blocks < vectors and vectors % blocks and blocks * 2 > vectors:
+            blocks += 1
+        block = -(-vectors // blocks) * lanes
+        bias = constant_value(node.inputs[2]) if op.bias else None
+        packed_bias = np.zeros(channels, np.float32) if bias is None else bias
+        return KernelPlan((0,), (weights[:, :, :, 0], packed_bias), (), DepthwiseTile(min(block, channels), ROWS))
+
+    def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
+        """Write the step: an item is a band of rows of one channel block."""
+        op, tile = node.op, plan.tile
+        if not isinstance(op, ops.DepthwiseConv2d) or not isinstance(tile, DepthwiseTile):
+            raise TypeError(type(op))
+        fn = e.fn
+        channels = int(node.type.shape[3])  # type: ignore[call-overload]
+        kh = int(node.inputs[1].type.shape[0])  # type: ignore[call-overload]
+        source_height, source_width = (e.size(s) for s in node.inputs[0].type.shape[1:3])
+        batch, height, width = (e.size(s) for s in node.type.shape[:3])
+        top, left = e.size(op.pads[0]), e.size(op.pads[2])
+        source, result, weights, bias = e.operand(0), e.result(), e.constant(0), e.constant(1)
+        blocks, bands = -(-channels // tile.channels), fn.ceil_div(height, tile.rows)
+        row_bytes = fn.mul(source_width, 4 * channels)
+
+        def band(spec: DepthwiseSpec, image: int | ir.Value, start: int | ir.Value, channel: int | ir.Value) -> None:
+            row_function = depthwise_row(e, spec)
+            stop = fn.minimum(fn.add(start, tile.rows), height)
+            with fn.loop(start, stop) as y:
+                origin = fn.sub(fn.mul(y, op.stride[0]), top)
+                low, high = valid_taps(fn, origin, source_height, kh, op.dilation[0])
+                above = fn.mul(fn.add(fn.mul(image, source_height), origin), row_bytes)
+                below = fn.mul(fn.mul(fn.add(fn.mul(image, height), y), width), 4 * channels)
+                fn.call(
+                    row_function,
+                    fn.at(source, fn.add(above, fn.mul(channel, 4))),
+                    fn.at(result, fn.add(below, fn.mul(channel, 4))),
+                    fn.at(weights, fn.mul(channel, 4)),
+                    fn.at(bias, fn.mul(channel, 4)),
+                    low,
+                    high,
+                    fn.mul(row_bytes, op.dilation[0]),
+                    source_width,
+                    width,
+                    left,
+                )
+
+        with e.parallel(fn.mul(fn.mul(batch, bands), blocks)) as item:
+            block, rest = fn.mod(item, blocks), fn.div(item, blocks)
+            image, start = fn.div(rest, bands), fn.mul(fn.mod(rest, bands), tile.rows)
+            channel = fn.mul(block, tile.channels)
+            full = depthwise_spec(node, tile.channels, 4 * channels, 4 * channels, 4 * channels)
+            last = channels - (blocks - 1) * tile.channels
+            if last == tile.channels:
+                band(full, image, start, channel)
+            else:
+                part = depthwise_spec(node, last, 4 * channels, 4 * channels, 4 * channels)
+                fn.choose(
+                    fn.compare("<", block, blocks - 1),
+                    lambda: band(full, image, start, channel),
+                    lambda: band(part, image, start, channel),
+                )
+
+
+def depthwise_spec(node: Node, channels: int, source_pixel: int, result_pixel: int, tap: int) -> DepthwiseSpec:
+    """Return the row geometry of a depthwise node for ``channels`` of its channels."""
+    op = node.op
+    if not isinstance(op, ops.DepthwiseConv2d):
+        raise TypeError(type(op))
+    kh, kw = (int(s) for s in node.inputs[1].type.shape[:2])  # type: ignore[call-overload]
+    return DepthwiseSpec(kh, kw, op.stride[1], op.dilation[1], source_pixel, result_pixel, tap, channels, op.activation)
+
+
+def valid_taps(
+    fn: Fn, origin: int | ir.Value, extent: int | ir.Value, taps: int, dilation: int
+) -> tuple[int | ir.Value, int | ir.Value]:
+    """Return the range of taps ``t`` with ``0 <= origin + t * dilation < extent`` (empty ranges have low = high)."""
+    low = fn.maximum(fn.floor_div(fn.sub(dilation - 1, origin), dilation), 0)
+    high = fn.minimum(fn.floor_div(fn.add(fn.sub(extent, origin), dilation - 1), dilation), taps)
+    low = fn.minimum(low, taps)
+    return low, fn.maximum(high, low)
+
+
+def depthwise_row(e: StepEmitter, spec: DepthwiseSpec) -> ir.Function:
+    """Return the function that computes one result row (arguments: ``ROW_ARGS``)."""
+    lanes = e.target.vector_bits // 32
+
+    def build(fn: Fn) -> None:
+        source, result, weights, bias, low, high, step, source_width, width, left = fn.args
+        # Result columns whose whole window lies inside the source row.
+        reach = (spec.kw - 1) * spec.dilation
+        begin = fn.minimum(fn.div(fn.add(left, spec.stride - 1), spec.stride), width)
+        room = fn.sub(fn.add(source_width, left), reach + 1)
+        end = fn.add(fn.floor_div(room, spec.stride), 1)
+        end = fn.maximum(fn.minimum(end, width), begin)
+
+        def edge(x: ir.Value) -> None:
+            origin = fn.sub(fn.mul(x, spec.stride), left)
+            first, stop = valid_taps(fn, origin, source_width, spec.kw, spec.dilation)
+            _pixel_channels(fn, spec, lanes, 1, origin, x, fn.args, (low, high), (first, stop))
+
+        with fn.loop(0, begin) as x:
+            edge(x)
+        whole = fn.add(begin, fn.mul(fn.div(fn.sub(end, begin), TILE_PIXELS), TILE_PIXELS))
+        every_tap = fn.b.and_(fn.compare("==", low, 0), fn.compare("==", high, spec.kh))
+
+        def inside(rows: tuple[int | ir.Value, int | ir.Value]) -> Callable[[], None]:
+            def emit() -> None:
+                for start, stop, count in ((begin, whole, TILE_PIXELS), (whole, end, 1)):
+                    with fn.loop(start, stop, count) as x:
+                        origin = fn.sub(fn.mul(x, spec.stride), left)
+                        _pixel_channels(fn, spec, lanes, count, origin, x, fn.args, rows, (0, spec.kw))
+
+            return emit
+
+        fn.choose(every_tap, inside((0, spec.kh)), inside((low, high)))
+        with fn.loop(end, width) as x:
+            edge(x)
+        fn.finish()
+
+    return e.function(spec.key, ROW_ARGS, build)
+
+
+def _pixel_channels(
+    fn: Fn,
+    spec: DepthwiseSpec,
+    lanes: int,
+    pixels: int,
+    origin: int | ir.Value,
+    x: ir.Value,
+    args: tuple[ir.Value, ...],
+    rows: tuple[int | ir.Value, int | ir.Value],
+    columns: tuple[int | ir.Value, int | ir.Value],
+) -> None:
+    """Compute ``pixels`` neighbouring result pixels for all channels of the block."""
+    source, result, weights, bias, _, _, step = args[:7]
+    base = fn.at(source, fn.mul(origin, spec.source_pixel))
+    target = fn.at(result, fn.mul(x, spec.result_pixel))
+
+    def body(channel: int | ir.Value, count: int) -> None:
+        offset = fn.mul(channel, 4)
+        sums = _sums(fn, spec, count, pixels, fn.at(base, offset), fn.at(weights, offset), fn.at(bias, offset), step,
+                     rows, columns)  # fmt: skip
+        for p, value in enumerate(sums):
+            fn.store(activate(fn, value, spec.activation), fn.at(target, fn.add(offset, p * spec.result_pixel)))
+
+    whole = spec.channels // lanes * lanes
+    if whole:
+        with fn.loop(0, whole, lanes) as channel:
+            body(channel, lanes)
+    if spec.channels > whole:
+        body(whole, spec.channels - whole)
+
+
+def _sums(
+    fn: Fn,
+    spec: DepthwiseSpec,
+    count: int,
+    pixels: int,
+    base: ir.Value,
+    weights: ir.Value,
+    bias: ir.Value,
+    step: ir.Value,
+    rows: tuple[int | ir.Value, int | ir.Value],
+    columns: tuple[int | ir.Value, int | ir.Value],
+) -> list[ir.Value]:
+    kind = vector(F32, count)
+    start = fn.load(kind, bias)
+
+    def tap(ky: int | ir.Value, kx: int | ir.Value, values: list[ir.Value]) -> list[ir.Value]:
+        weight = fn.load(kind, fn.at(weights, fn.mul(fn.add(fn.mul(ky, spec.kw), kx), spec.tap)))
+        at = fn.add(fn.mul(step, ky), fn.mul(kx, spec.dilation * spec.source_pixel))
+        updated = []
+        for p, value in enumerate(values):
+            x = fn.load(kind, fn.at(base, fn.add(at, p * spec.stride * spec.source_pixel)))
+            updated.append(fn.fma(x, weight, value))
+        return updated
+
+    def row(ky: int | ir.Value, values: list[ir.Value]) -> list[ir.Value]:
+        first, stop = columns
+        if isinstance(first, int) and isinstance(stop, int):
+            for kx in range(first, stop):
+                values = tap(ky, kx, values)
+            return values
+        return fn.loop_carry(first, stop, 1, values, lambda kx, v: tap(ky, kx, v))
+
+    low, high = rows
+    sums = [start] * pixels
+    if isinstance(low, int) and isinstance(high, int):
+        for ky in range(low, high):
+            sums = row(ky, sums)
+        return sums
+    return fn.loop_carry(low, high, 1, sums, row)

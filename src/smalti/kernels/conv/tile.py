@@ -1,0 +1,95 @@
+"""Register tiles of matrix-like kernels: how output channels split into panels and how many pixels go with each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.target.target import Target
+
+TAIL_ROWS = (4, 1)
+MAX_PANEL_VECTORS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """``channels`` output channels computed together.
+
+    ``lanes`` are the vector lengths that cover them (the last may reach over by zero weights), ``rows`` the pixels
+    whose sums are in registers at the same time.
+    """
+
+    channels: int
+    lanes: tuple[int, ...]
+    rows: int
+
+    @property
+    def width(self) -> int:
+        """Channels including the ones that only pad the last vector."""
+        return sum(self.lanes)
+
+
+@dataclass(frozen=True, slots=True)
+class GemmTile:
+    """The panels of a kernel, in order of output channels, and how many pixels one work item takes."""
+
+    panels: tuple[Panel, ...]
+    chunk: int
+
+
+def choose_tile(target: Target, channels: int, depth: int, max_vectors: int = MAX_PANEL_VECTORS) -> GemmTile:
+    """Choose panels for ``channels`` output channels and sums over ``depth`` products."""
+    lanes = target.vector_bits // 32
+    total = -(-channels // lanes)
+    groups = -(-total // max_vectors)
+    panels: list[Panel] = []
+    left = channels
+    for i in range(groups):
+        vectors = total * (i + 1) // groups - total * i // groups
+        take = min(left, vectors * lanes)
+        panels.append(make_panel(target, take))
+        left -= take
+    rows = 48
+    budget = max(target.caches.l2 // 4, 1 << 16)
+    while rows < 192 and 2 * rows * depth * 4 <= budget:
+        rows *= 2
+    return GemmTile(tuple(panels), rows)
+
+
+@lru_cache(maxsize=1024)
+def make_panel(target: Target, channels: int) -> Panel:
+    """Return the panel of ``channels`` with as many pixels as the registers hold."""
+    lanes = target.vector_bits // 32
+    vectors = [lanes] * (channels // lanes)
+    rest = channels % lanes
+    if rest:
+        width = 1
+        while width < rest:
+            width *= 2
+        vectors.append(width)
+    count = len(vectors)
+    registers = target.vector_registers
+    # One register holds the broadcast pixel value, `count` the weights, the others the sums.
+    rows = max(1, (registers - 1 - count) // count)
+    return Panel(channels, tuple(vectors), min(rows, 14))
+
+
+def pack_panels(weights: NDArray[np.float32], panels: tuple[Panel, ...]) -> NDArray[np.float32]:
+    """Pack ``[depth, channels]`` weights panel after panel, each ``[depth, width]`` with zeros in the padding."""
+    depth = weights.shape[0]
+    parts: list[NDArray[np.float32]] = []
+    first = 0
+    for panel in panels:
+        block = np.zeros((depth, panel.width), np.float32)
+        block[:, : panel.channels] = weights[:, first : first + panel.channels]
+        parts.append(block.reshape(-1))
+        first += panel.channels
+    return np.concatenate(parts)
+
+
+def pack_bias(bias: NDArray[np.float32], panels: tuple[Panel, ...]) -> NDArray[np.float32]:
+    """Pack a bias vector as the panels lie, zeros in the padding."""
+    return pack_panels(bias.reshape(1, -1), panels)

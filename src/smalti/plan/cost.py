@@ -1,0 +1,27 @@
+"""Work and traffic of a node: the figures behind profiles and tile choices."""
+
+from __future__ import annotations
+
+from smalti.ir import ops
+from smalti.ir.dims import Dim, product
+from smalti.ir.graph import Node
+
+
+def multiply_adds(node: Node) -> int | Dim:
+    """Return the multiply-adds of one run of the node (0 for what is not a matrix or window operation)."""
+    if isinstance(node.op, ops.Conv2d):
+        return node.type.elements * product(node.inputs[1].type.shape[:3])
+    if isinstance(node.op, ops.DepthwiseConv2d):
+        return node.type.elements * product(node.inputs[1].type.shape[:2])
+    if isinstance(node.op, ops.MatMul):
+        inner = node.inputs[0].type.shape[0 if node.op.transpose_a else 1]
+        return node.type.elements * inner
+    return 0
+
+
+def bytes_moved(node: Node) -> int | Dim:
+    """Return the bytes a run must read and write at least: all operands once, the result once."""
+    total: int | Dim = node.type.nbytes
+    for operand in node.inputs:
+        total = operand.type.nbytes + total
+    return total

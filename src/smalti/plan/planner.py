@@ -1,0 +1,123 @@
+"""From a canonical graph to a plan: one kernel a node, one place a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.errors import CompilerError
+from smalti.ir import ops
+from smalti.ir.dims import Dim, ceil_div, symbol
+from smalti.ir.graph import Graph, Node
+from smalti.ir.infer import make_node
+from smalti.kernels.kernel import Kernel, KernelPlan
+from smalti.plan.dimtable import THREADS
+from smalti.plan.schedule import ArenaBuffer, BufferRef, Place, Plan, Step
+from smalti.target.target import Target
+
+ALIGNMENT = 64
+
+
+def plan_graph(
+    graph: Graph,
+    target: Target,
+    kernels: Sequence[Kernel],
+    forced: Mapping[str, KernelPlan] | None = None,
+) -> Plan:
+    """Plan a canonical graph.
+
+    Args:
+        graph: the graph; results of ``Reshape`` share their operand's memory.
+        target: the machine to plan for.
+        kernels: kernels in order of preference.
+        forced: kernel plans by node name that replace the kernels' own choice.
+
+    Raises:
+        CompilerError: a node has no kernel.
+    """
+    return _Planner(graph, target, kernels, forced or {}).plan()
+
+
+class _Planner:
+    def __init__(
+        self, graph: Graph, target: Target, kernels: Sequence[Kernel], forced: Mapping[str, KernelPlan]
+    ) -> None:
+        self.graph = _materialise_outputs(graph)
+        self.target = target
+        self.kernels = kernels
+        self.forced = forced
+        self.steps: list[Step] = []
+        self.arena: list[ArenaBuffer] = []
+        self.constants: list[NDArray[np.generic]] = []
+        self.places: dict[Node, BufferRef] = {}
+
+    def plan(self) -> Plan:
+        outputs = {node: i for i, node in enumerate(self.graph.outputs)}
+        inputs = {node: i for i, node in enumerate(self.graph.inputs)}
+        for node in self.graph.nodes():
+            if node in inputs:
+                self.places[node] = BufferRef(Place.INPUT, inputs[node])
+            elif isinstance(node.op, ops.Reshape) and node not in outputs:
+                self.places[node] = self._place(node.inputs[0])
+            elif not isinstance(node.op, ops.Constant):
+                self._step(node, outputs.get(node))
+        return Plan(self.graph, self.target, tuple(self.steps), tuple(self.arena), tuple(self.constants))
+
+    def _step(self, node: Node, output: int | None) -> None:
+        kernel = next((k for k in self.kernels if k.accepts(node, self.target)), None)
+        if kernel is None:
+            raise CompilerError(f"no kernel for {node!r} on {self.target}")
+        choice = self.forced.get(node.name) or kernel.plan(node, self.target)
+        number = len(self.steps)
+        operands = tuple(self._place(node.inputs[i]) for i in choice.operands)
+        for ref in operands:
+            if ref.place is Place.ARENA:
+                self.arena[ref.index] = replace(self.arena[ref.index], last=number)
+        if output is None:
+            result = BufferRef(Place.ARENA, self._reserve(node.name, node.type.nbytes, number))
+        else:
+            result = BufferRef(Place.OUTPUT, output)
+        self.places[node] = result
+        constants = tuple(self._constant(c) for c in choice.constants)
+        scratch = tuple(self._scratch(node.name, size, number) for size in choice.scratch)
+        self.steps.append(Step(node, kernel, choice, operands, result, constants, scratch))
+
+    def _place(self, node: Node) -> BufferRef:
+        if node not in self.places:
+            if not isinstance(node.op, ops.Constant):
+                raise CompilerError(f"{node!r} is used before it is computed")
+            self.places[node] = BufferRef(Place.CONSTANT, self._constant(node.op.value))
+        return self.places[node]
+
+    def _constant(self, value: NDArray[np.generic]) -> int:
+        self.constants.append(np.ascontiguousarray(value).reshape(value.shape))
+        return len(self.constants) - 1
+
+    def _reserve(self, name: str, size: int | Dim, step: int) -> int:
+        self.arena.append(ArenaBuffer(name, size, step, step))
+        return len(self.arena) - 1
+
+    def _scratch(self, name: str, size: int | Dim, step: int) -> int:
+        threads = symbol(THREADS.name, THREADS.low, THREADS.high)
+        return self._reserve(f"{name} (scratch)", scratch_stride(size) * threads, step)
+
+
+def scratch_stride(size: int | Dim) -> int | Dim:
+    """Return the bytes between two threads' scratch buffers of ``size`` bytes."""
+    return ceil_div(size, ALIGNMENT) * ALIGNMENT
+
+
+def _materialise_outputs(graph: Graph) -> Graph:
+    """Give every output a node of its own, so that each is written exactly where the caller wants it."""
+    taken: set[Node] = set(graph.inputs)
+    outputs: list[Node] = []
+    for node in graph.outputs:
+        needs_copy = node in taken or isinstance(node.op, (ops.Constant, ops.Reshape))
+        if needs_copy:
+            node = make_node(ops.Reshape(node.type.shape), (node,), node.name)
+        taken.add(node)
+        outputs.append(node)
+    return replace(graph, outputs=tuple(outputs))
