@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from llvmlite import ir
 
+from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.dims import bounds
 from smalti.ir.graph import Node
 from smalti.kernels.conv.gemm import activate
-from smalti.kernels.conv.pointwise import constant_value
 from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.nodes import attributes, constant_value, required_constant, static_channels, static_shape
 from smalti.llvm.builder import F32, I64, PTR, Fn, vector
 from smalti.numerics import DType
 from smalti.target.target import Target
@@ -81,10 +82,8 @@ class DepthwiseKernel:
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the channel block so that the rows of a window stay in the second-level cache."""
-        op = node.op
-        if not isinstance(op, ops.DepthwiseConv2d):
-            raise TypeError(type(op))
-        weights = np.asarray(constant_value(node.inputs[1]))
+        op = attributes(node, ops.DepthwiseConv2d)
+        weights = required_constant(node.inputs[1])
         channels = weights.shape[2]
         _, high = bounds(node.inputs[0].type.shape[2])
         width = NOMINAL_WIDTH if high is None else int(high)
@@ -103,12 +102,12 @@ class DepthwiseKernel:
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a band of rows of one channel block."""
-        op, tile = node.op, plan.tile
-        if not isinstance(op, ops.DepthwiseConv2d) or not isinstance(tile, DepthwiseTile):
-            raise TypeError(type(op))
+        op, tile = attributes(node, ops.DepthwiseConv2d), plan.tile
+        if not isinstance(tile, DepthwiseTile):
+            raise CompilerError(f"{self.name}: foreign tile {tile}")
         fn = e.fn
-        channels = int(node.type.shape[3])  # type: ignore[call-overload]
-        kh = int(node.inputs[1].type.shape[0])  # type: ignore[call-overload]
+        channels = static_channels(node)
+        kh = static_shape(node.inputs[1])[0]
         source_height, source_width = (e.size(s) for s in node.inputs[0].type.shape[1:3])
         batch, height, width = (e.size(s) for s in node.type.shape[:3])
         top, left = e.size(op.pads[0]), e.size(op.pads[2])
@@ -157,10 +156,8 @@ class DepthwiseKernel:
 
 def depthwise_spec(node: Node, channels: int, source_pixel: int, result_pixel: int, tap: int) -> DepthwiseSpec:
     """Return the row geometry of a depthwise node for ``channels`` of its channels."""
-    op = node.op
-    if not isinstance(op, ops.DepthwiseConv2d):
-        raise TypeError(type(op))
-    kh, kw = (int(s) for s in node.inputs[1].type.shape[:2])  # type: ignore[call-overload]
+    op = attributes(node, ops.DepthwiseConv2d)
+    kh, kw = static_shape(node.inputs[1])[:2]
     return DepthwiseSpec(kh, kw, op.stride[1], op.dilation[1], source_pixel, result_pixel, tap, channels, op.activation)
 
 

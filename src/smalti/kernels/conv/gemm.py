@@ -1,13 +1,14 @@
 """The float32 matrix kernel: pixels x depth times depth x channels, sums in registers.
 
 A panel of weights is ``[depth][width]``; a register tile takes ``rows`` pixels at once, loads each weight vector once
-and broadcasts the pixel values.  The depth is a nest of three loops (kernel rows, kernel columns, channels), which serves
-1x1 and general convolutions alike.
+and broadcasts the pixel values.  The depth is a nest of three loops (kernel rows, kernel columns, channels), so one
+kernel serves 1x1 and general convolutions.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from llvmlite import ir
 
@@ -19,7 +20,7 @@ from smalti.llvm.builder import F32, I64, PTR, Fn, lanes_of, vector
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """The loop nest of the sums: ``outer`` (byte step given at run time) x ``middle`` x ``inner`` consecutive floats."""
+    """The loops of a sum: ``outer`` (byte step given at run time) x ``middle`` x ``inner`` consecutive floats."""
 
     outer: int
     middle: int
@@ -75,7 +76,7 @@ def gemm_panel(e: StepEmitter, spec: GemmSpec, panel: Panel) -> ir.Function:
         *pointers, step, pixels = fn.args
         done: int | ir.Value = 0
         for rows in sizes:
-            tile = e.function(f"{key}_rows{rows}", GEMM_ARGS[:-1], lambda f, r=rows: _tile(f, spec, panel, r))
+            tile = e.function(f"{key}_rows{rows}", GEMM_ARGS[:-1], partial(_tile, spec=spec, panel=panel, rows=rows))
             stop = fn.add(done, fn.mul(fn.div(fn.sub(pixels, done), rows), rows))
             with fn.loop(done, stop, rows) as row:
                 _call_tile(fn, tile, spec, pointers, step, row)

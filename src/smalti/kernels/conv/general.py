@@ -1,7 +1,7 @@
 """General 2-D convolution in float32, also straight from a uint8 image.
 
-An item is a band of result rows.  Its input rows are copied once into this thread's scratch, with the padding written as
-zeros (and a uint8 image turned into float32 less the offset); the sums then run over plain memory without edge tests.
+An item is a band of result rows.  Its input rows are copied once into this thread's scratch, the padding as zeros and
+a uint8 image as float32 less the offset; the sums then run over plain memory without edge tests.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from llvmlite import ir
 
+from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.dims import Dim
 from smalti.ir.graph import Node
 from smalti.kernels.conv.gemm import Depth, GemmSpec, gemm_panel
-from smalti.kernels.conv.pointwise import bias_needs_padding, constant_value, packed_bias
+from smalti.kernels.conv.pointwise import bias_needs_padding, packed_bias
 from smalti.kernels.conv.tile import GemmTile, choose_tile, pack_panels
 from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.nodes import attributes, constant_value, required_constant, static_shape
 from smalti.llvm.builder import F32, I8, I64, PTR, Fn, vector
 from smalti.numerics import DType
 from smalti.target.target import Target
@@ -45,10 +47,8 @@ class GeneralConvKernel:
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the tile, pack weights and bias, reserve the band."""
-        op = node.op
-        if not isinstance(op, ops.Conv2d):
-            raise TypeError(type(op))
-        weights = np.asarray(constant_value(node.inputs[1]))
+        op = attributes(node, ops.Conv2d)
+        weights = required_constant(node.inputs[1])
         depth, channels = int(np.prod(weights.shape[:3])), weights.shape[3]
         tile = choose_tile(target, channels, depth)
         bias = packed_bias(node, channels, tile.panels)
@@ -65,11 +65,11 @@ class GeneralConvKernel:
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step."""
-        op, tile = node.op, plan.tile
-        if not isinstance(op, ops.Conv2d) or not isinstance(tile, GemmTile):
-            raise TypeError(type(op))
+        op, tile = attributes(node, ops.Conv2d), plan.tile
+        if not isinstance(tile, GemmTile):
+            raise CompilerError(f"{self.name}: foreign tile {tile}")
         fn = e.fn
-        kh, kw, cin, cout = (int(s) for s in node.inputs[1].type.shape)  # type: ignore[call-overload]
+        kh, kw, cin, cout = static_shape(node.inputs[1])
         if op.dilation[1] == 1:
             depth = Depth(kh, 1, 0, kw * cin)
         else:
@@ -118,9 +118,7 @@ class GeneralConvKernel:
         first: int | ir.Value,
         band_rows: int,
     ) -> None:
-        fn, op, source_type = e.fn, node.op, node.inputs[0].type
-        if not isinstance(op, ops.Conv2d):
-            raise TypeError(type(op))
+        fn, op, source_type = e.fn, attributes(node, ops.Conv2d), node.inputs[0].type
         _, band_width = _band(node)
         height, width, cin = (e.size(s) for s in source_type.shape[1:])
         top, left = e.size(op.pads[0]), e.size(op.pads[2])
@@ -140,19 +138,15 @@ class GeneralConvKernel:
 
 def _band(node: Node) -> tuple[int, int | Dim]:
     """Return the input rows of a band and its padded width in pixels."""
-    op = node.op
-    if not isinstance(op, ops.Conv2d):
-        raise TypeError(type(op))
-    kh, kw = (int(s) for s in node.inputs[1].type.shape[:2])  # type: ignore[call-overload]
+    op = attributes(node, ops.Conv2d)
+    kh, kw = static_shape(node.inputs[1])[:2]
     rows = (ROWS - 1) * op.stride[0] + (kh - 1) * op.dilation[0] + 1
     return rows, (node.type.shape[2] - 1) * op.stride[1] + ((kw - 1) * op.dilation[1] + 1)
 
 
 def _fill_function(e: StepEmitter, node: Node) -> ir.Function:
     """Return ``fill(row, source, before, copied, total)``: zeros, then the converted source, then zeros."""
-    op = node.op
-    if not isinstance(op, ops.Conv2d):
-        raise TypeError(type(op))
+    op = attributes(node, ops.Conv2d)
     lanes = e.target.vector_bits // 32
     from_bytes = node.inputs[0].type.dtype is DType.UINT8
     offset = op.input_offset

@@ -7,20 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.graph import Node
 from smalti.kernels.conv.gemm import Depth, GemmSpec, gemm_panel
 from smalti.kernels.conv.tile import GemmTile, Panel, choose_tile, pack_bias, pack_panels
 from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.nodes import attributes, constant_value, required_constant, static_shape
 from smalti.numerics import DType
 from smalti.target.target import Target
-
-
-def constant_value(node: Node) -> NDArray[np.float32] | None:
-    """Return the value of a float32 constant node, or ``None``."""
-    if isinstance(node.op, ops.Constant) and node.type.dtype is DType.FLOAT32:
-        return np.asarray(node.op.value, np.float32)
-    return None
 
 
 def packed_bias(node: Node, channels: int, panels: tuple[Panel, ...]) -> NDArray[np.float32] | None:
@@ -59,10 +54,8 @@ class PointwiseKernel:
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the tile and pack weights and bias."""
-        op = node.op
-        if not isinstance(op, ops.Conv2d):
-            raise TypeError(type(op))
-        weights = np.asarray(constant_value(node.inputs[1]))
+        op = attributes(node, ops.Conv2d)
+        weights = required_constant(node.inputs[1])
         depth, channels = weights.shape[2:]
         tile = choose_tile(target, channels, depth)
         bias = packed_bias(node, channels, tile.panels)
@@ -78,11 +71,11 @@ class PointwiseKernel:
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a chunk of pixels, all panels after one another."""
-        op, tile = node.op, plan.tile
-        if not isinstance(op, ops.Conv2d) or not isinstance(tile, GemmTile):
-            raise TypeError(type(op))
+        op, tile = attributes(node, ops.Conv2d), plan.tile
+        if not isinstance(tile, GemmTile):
+            raise CompilerError(f"{self.name}: foreign tile {tile}")
         fn = e.fn
-        depth, channels = (int(s) for s in node.inputs[1].type.shape[2:])  # type: ignore[call-overload]
+        depth, channels = static_shape(node.inputs[1])[2:]
         spec = GemmSpec(Depth(1, 1, 0, depth), 4 * depth, 4 * channels, 4 * channels, op.residual, op.activation)
         source, result, weights = e.operand(0), e.result(), e.constant(0)
         run_time_bias = len(plan.constants) == 1

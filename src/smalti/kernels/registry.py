@@ -1,0 +1,32 @@
+"""Every kernel, in order of preference; the planner takes the first that accepts a node."""
+
+from __future__ import annotations
+
+from smalti.kernels import (
+    argmax,
+    conv,
+    convgeneric,
+    copy,
+    data,
+    elementwise,
+    matmul,
+    pool,
+    reduce,
+    resize,
+    softmax,
+)
+from smalti.kernels.kernel import Kernel
+
+KERNELS: tuple[Kernel, ...] = (
+    *conv.KERNELS,
+    *convgeneric.KERNELS,
+    *elementwise.KERNELS,
+    *reduce.KERNELS,
+    *pool.KERNELS,
+    *resize.KERNELS,
+    *softmax.KERNELS,
+    *argmax.KERNELS,
+    *matmul.KERNELS,
+    *data.KERNELS,
+    *copy.KERNELS,
+)
