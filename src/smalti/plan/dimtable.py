@@ -9,15 +9,13 @@ from smalti.errors import CompilerError
 from smalti.ir.dims import Atom, Dim, Extreme, Floor, Symbol
 
 Instruction = tuple[str, int] | tuple[str, int, int]
-THREADS = Symbol("threads", 1, None)
-"""Number of threads of a run: scratch memory is sized with it."""
 
 
 class DimTable:
     """Collects sizes; each gets an index into the program, equal sizes the same one."""
 
     def __init__(self, symbols: Sequence[Symbol]) -> None:
-        self.symbols: tuple[Symbol, ...] = (*symbols, THREADS)
+        self.symbols: tuple[Symbol, ...] = tuple(symbols)
         self._program: list[Instruction] = []
         self._index: dict[Instruction, int] = {}
         self._known: dict[int | Dim, int] = {}

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from smalti.errors import CompilerError
 from smalti.ir import ops
-from smalti.ir.dims import Dim, ceil_div, symbol
+from smalti.ir.dims import Dim, ceil_div
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
 from smalti.kernels.kernel import Kernel, KernelPlan
-from smalti.plan.dimtable import THREADS
 from smalti.plan.schedule import ArenaBuffer, BufferRef, Place, Plan, Step
 from smalti.target.target import Target
 
@@ -101,8 +100,8 @@ class _Planner:
         return len(self.arena) - 1
 
     def _scratch(self, name: str, size: int | Dim, step: int) -> int:
-        threads = symbol(THREADS.name, THREADS.low, THREADS.high)
-        return self._reserve(f"{name} (scratch)", scratch_stride(size) * threads, step)
+        self.arena.append(ArenaBuffer(f"{name} (scratch)", scratch_stride(size), step, step, per_thread=True))
+        return len(self.arena) - 1
 
 
 def scratch_stride(size: int | Dim) -> int | Dim:

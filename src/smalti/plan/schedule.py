@@ -38,13 +38,14 @@ class BufferRef:
 class ArenaBuffer:
     """A piece of the workspace that must stay intact from step ``first`` to step ``last`` (both included).
 
-    ``size`` is in bytes and may depend on the image size and on the number of threads.
+    ``size`` is in bytes and may depend on the image size; a ``per_thread`` buffer has that many bytes for each thread.
     """
 
     name: str
     size: int | Dim
     first: int
     last: int
+    per_thread: bool = False
 
 
 @dataclass(frozen=True, slots=True)

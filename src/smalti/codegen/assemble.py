@@ -1,0 +1,71 @@
+"""A plan and its machine code -> the manifest and the constants of an offline model file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from smalti.artifact.manifest import ArenaBuffer, DimInstr, DimOp, Manifest, Step, Symbol, TensorSpec
+from smalti.codegen.module import ModuleText
+from smalti.ir.graph import Node
+from smalti.plan.cost import bytes_moved, multiply_adds
+from smalti.plan.dimtable import DimTable
+from smalti.plan.schedule import Plan
+
+
+def constants_section(plan: Plan, module: ModuleText) -> bytes:
+    """Return the constants as they lie in the file, each 64-byte aligned."""
+    section = bytearray(module.constant_bytes)
+    for offset, value in zip(module.constant_offsets, plan.constants, strict=True):
+        raw = np.ascontiguousarray(value).tobytes()
+        section[offset : offset + len(raw)] = raw
+    return bytes(section)
+
+
+def build_manifest(plan: Plan, module: ModuleText, entry: int, about: Mapping[str, Any]) -> Manifest:
+    """Describe a compiled plan.
+
+    Args:
+        plan: the plan.
+        module: the module made from it; sizes of tensors and steps are added to its dim table.
+        entry: offset of the entry function in the code.
+        about: the free-form fields of :class:`Manifest` (precision, preprocess, labels, ...).
+    """
+    dims = module.dims
+    inputs = tuple(_tensor(n, n.name, dims) for n in plan.graph.inputs)
+    outputs = tuple(_tensor(n, name, dims) for n, name in zip(plan.graph.outputs, plan.graph.output_names, strict=True))
+    steps = tuple(
+        Step(
+            step.node.name,
+            step.kernel.name,
+            type(step.node.op).__name__,
+            tuple(dims.index(s) for s in step.node.type.shape),
+            dims.index(multiply_adds(step.node)),
+            dims.index(bytes_moved(step.node)),
+        )
+        for step in plan.steps
+    )
+    arena = tuple(ArenaBuffer(b.name, dims.index(b.size), b.first, b.last, b.per_thread) for b in plan.arena)
+    return Manifest(
+        target=plan.target.name,
+        features=plan.target.features,
+        inputs=inputs,
+        outputs=outputs,
+        steps=steps,
+        entry=entry,
+        symbols=tuple(Symbol(s.name, s.low, s.high) for s in dims.symbols),
+        arena=arena,
+        dims=tuple(_instruction(i) for i in dims.program),
+        **about,
+    )
+
+
+def _tensor(node: Node, name: str, dims: DimTable) -> TensorSpec:
+    return TensorSpec(name, node.type.dtype, tuple(dims.index(s) for s in node.type.shape))
+
+
+def _instruction(instruction: tuple[str, int] | tuple[str, int, int]) -> DimInstr:
+    op = DimOp(instruction[0])
+    return DimInstr(op, instruction[1], instruction[2] if len(instruction) == 3 else 0)
