@@ -1,0 +1,1 @@
+"""What a user does with Smalti, as plain functions; the command line only parses arguments for them."""

@@ -1,0 +1,222 @@
+"""Run an engine over many pictures: decode and resize ahead in a thread, infer in the caller's thread."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.errors import DataError, ImageError, InputError, UsageError
+from smalti.vision.images import DEFAULT_MAX_PIXELS, read_image
+from smalti.vision.preprocess import Resize, resize_picture, target_size
+from smalti.vision.voc import Entry, printable
+
+Progress = Callable[[int, int], None]
+MAX_INPUT_SIZE = 2**14
+DECODED_AHEAD = 2
+
+
+class Engine(Protocol):
+    """What the applications need of an engine."""
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """The offline model's manifest; ``preprocess`` has ``input_size`` and ``resize``."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """How many threads one call uses."""
+        ...
+
+    def __call__(self, image: NDArray[np.uint8], /) -> NDArray[np.int32]:
+        """Return the label map int32 [H, W] of an RGB picture uint8 [H, W, 3]."""
+        ...
+
+
+class OnError(str, Enum):
+    """What to do with a picture that cannot be used."""
+
+    SKIP = "skip"
+    STOP = "stop"
+
+
+class Stage(str, Enum):
+    """The parts of the work on one picture that are timed."""
+
+    DECODE = "decode"
+    RESIZE = "resize"
+    INFER = "infer"
+    POST = "post"
+    SAVE = "save"
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """How pictures are brought to the network: the policy and the input size it needs."""
+
+    resize: Resize
+    input_size: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"resize": self.resize.value, "input_size": self.input_size}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A picture that could not be used, and why."""
+
+    name: str
+    reason: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"name": self.name, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Milliseconds of one stage over all pictures."""
+
+    stage: Stage
+    count: int
+    mean: float
+    median: float
+    p95: float
+    total: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage.value,
+            "count": self.count,
+            "mean_ms": self.mean,
+            "median_ms": self.median,
+            "p95_ms": self.p95,
+            "total_ms": self.total,
+        }
+
+
+class Clock:
+    """Collects the seconds of each stage."""
+
+    def __init__(self) -> None:
+        self._seconds = {stage: array("d") for stage in Stage}
+
+    def add(self, stage: Stage, seconds: float) -> None:
+        self._seconds[stage].append(seconds)
+
+    def result(self) -> tuple[StageTimes, ...]:
+        """Return the stages that were timed at all, in their order."""
+        return tuple(_stage_times(stage, values) for stage, values in self._seconds.items() if values)
+
+
+def _stage_times(stage: Stage, seconds: array[float]) -> StageTimes:
+    ms = np.frombuffer(seconds, dtype=np.float64) * 1e3
+    median, p95 = (float(v) for v in np.percentile(ms, (50, 95)))
+    return StageTimes(stage, ms.size, float(ms.mean()), median, p95, float(ms.sum()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmented:
+    """One picture that went through the engine: ``labels`` int32 [h, w] at the network's size.
+
+    ``picture`` uint8 [H, W, 3] is the picture as decoded, ``seen`` [h, w, 3] as the network saw it.
+    """
+
+    entry: Entry
+    labels: NDArray[np.int32]
+    picture: NDArray[np.uint8]
+    seen: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared:
+    picture: NDArray[np.uint8]
+    seen: NDArray[np.uint8]
+    decode_seconds: float
+    resize_seconds: float
+
+
+def choose_preprocess(engine: Engine, resize: Resize | None = None, input_size: int | None = None) -> Preprocess:
+    """Return how pictures meet this engine: what its manifest says, unless ``resize`` or ``input_size`` say otherwise.
+
+    Raises UsageError when the policy needs an input size and neither the manifest nor the caller gives one.
+    """
+    said = engine.manifest.get("preprocess") or {}
+    size = said.get("input_size") if input_size is None else input_size
+    policy = resize if resize is not None else Resize(said.get("resize") or (Resize.FIT if size else Resize.NONE))
+    if policy is Resize.NONE:
+        return Preprocess(policy, None)
+    if size is None:
+        raise UsageError(f"this model has no input size to {policy.value} pictures to: use --resize none")
+    if not 1 <= size <= MAX_INPUT_SIZE:
+        raise UsageError(f"the input size must be 1 to {MAX_INPUT_SIZE}, not {size}")
+    return Preprocess(policy, int(size))
+
+
+def segment(
+    engine: Engine,
+    entries: Sequence[Entry],
+    preprocess: Preprocess,
+    clock: Clock,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> Generator[Segmented | tuple[Entry, DataError | InputError], None, None]:
+    """Yield each entry's result in order: the label map, or the entry with the error of a picture that is no good.
+
+    At most two pictures are decoded ahead, so memory does not grow with the list. Errors that are not about one
+    picture (memory, a bug) end the iteration.
+    """
+    pending: deque[tuple[Entry, Future[_Prepared]]] = deque()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="smalti-decode") as pool:
+        try:
+            coming = iter(entries)
+            for entry in coming:
+                pending.append((entry, pool.submit(_prepare, entry, preprocess, max_pixels)))
+                if len(pending) > DECODED_AHEAD:
+                    yield _finish(engine, *pending.popleft(), clock)
+            while pending:
+                yield _finish(engine, *pending.popleft(), clock)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare(entry: Entry, preprocess: Preprocess, max_pixels: int) -> _Prepared:
+    if entry.path is None:
+        raise ImageError(entry.problem or "no such picture")
+    start = time.perf_counter()
+    picture = read_image(entry.path, max_pixels=max_pixels)
+    decoded = time.perf_counter()
+    height, width = target_size(picture.shape[0], picture.shape[1], preprocess.resize, preprocess.input_size)
+    seen = resize_picture(picture, height, width)
+    return _Prepared(picture, seen, decoded - start, time.perf_counter() - decoded)
+
+
+def _finish(
+    engine: Engine, entry: Entry, coming: Future[_Prepared], clock: Clock
+) -> Segmented | tuple[Entry, DataError | InputError]:
+    try:
+        prepared = coming.result()
+        start = time.perf_counter()
+        labels = engine(prepared.seen)
+    except (DataError, InputError) as error:
+        return entry, error
+    clock.add(Stage.DECODE, prepared.decode_seconds)
+    clock.add(Stage.RESIZE, prepared.resize_seconds)
+    clock.add(Stage.INFER, time.perf_counter() - start)
+    return Segmented(entry, labels, prepared.picture, prepared.seen)
+
+
+def failed(entry: Entry, problem: DataError | InputError | UsageError, on_error: OnError) -> Failure:
+    """Return what to list for a picture that is no good, or raise it with its name when the run is to stop."""
+    failure = Failure(printable(entry.name), str(problem))
+    if on_error is OnError.STOP:
+        raise type(problem)(f"{failure.name}: {failure.reason}") from problem
+    return failure

@@ -1,0 +1,218 @@
+"""Read the structure of JPEG and PNG files, before any decoder sees them.
+
+A picture is data from a stranger. Its format is taken from its first bytes, its size from its header, and its end is
+looked for; what does not make pixels (profiles, texts, thumbnails, animation) is dropped, so that the decoder is only
+given the few segments that every picture has.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from smalti.errors import ImageError
+
+PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_JPEG_START: Final = b"\xff\xd8\xff"
+_JPEG_END: Final = b"\xff\xd9"
+_START_OF_SCAN: Final = 0xDA
+_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_BARE_MARKERS: Final = frozenset({0x01, *range(0xD0, 0xD8)})
+_MAX_SEGMENTS: Final = 10_000
+_MAX_CHUNKS: Final = 200_000
+_PNG_KEPT: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+_PNG_MAX_SIDE: Final = 2**31 - 1
+
+
+class ImageFormat(Enum):
+    """The picture formats that Smalti decodes."""
+
+    JPEG = "JPEG"
+    PNG = "PNG"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """What a picture's header says. Sizes are in pixels, as stored (before any rotation)."""
+
+    format: ImageFormat
+    width: int
+    height: int
+    bit_depth: int
+    is_grey: bool
+    has_palette: bool = False
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+
+@dataclass(frozen=True, slots=True)
+class ImageParts:
+    """A checked picture file: ``data`` holds only the segments that make pixels; ``scans`` is 1 for a PNG."""
+
+    header: ImageHeader
+    data: bytes
+    orientation: int
+    scans: int
+
+
+def image_format(data: bytes) -> ImageFormat:
+    """Return the format that the first bytes of ``data`` announce; ImageError when it is neither JPEG nor PNG."""
+    if data.startswith(PNG_SIGNATURE):
+        return ImageFormat.PNG
+    if data.startswith(_JPEG_START):
+        return ImageFormat.JPEG
+    if not data:
+        raise ImageError("the file is empty")
+    raise ImageError("not a JPEG or PNG picture")
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """Return the header of a picture without looking at its pixels; ImageError when it is damaged."""
+    if image_format(data) is ImageFormat.PNG:
+        return _png_header(data)
+    return _jpeg_segments(data).header
+
+
+def split_image(data: bytes) -> ImageParts:
+    """Check a picture's structure to its end and keep what makes pixels; ImageError when it is damaged or cut."""
+    if image_format(data) is ImageFormat.PNG:
+        return _split_png(data)
+    return _split_jpeg(data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Segments:
+    header: ImageHeader
+    kept: tuple[bytes, ...]
+    exif: bytes
+    scan_start: int
+
+
+def _jpeg_segments(data: bytes) -> _Segments:
+    """Walk the segments of a JPEG up to its first scan."""
+    header: ImageHeader | None = None
+    kept: list[bytes] = []
+    exif = b""
+    at = 2
+    for _ in range(_MAX_SEGMENTS):
+        at = data.find(b"\xff", at)
+        if at < 0 or at + 2 > len(data):
+            raise ImageError("the JPEG is cut before its first scan")
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        if marker == 0 or marker in _BARE_MARKERS:
+            at += 2
+            continue
+        if marker in (0xD8, 0xD9):
+            raise ImageError("the JPEG ends before its first scan")
+        if at + 4 > len(data):
+            raise ImageError("the JPEG is cut before its first scan")
+        if marker == _START_OF_SCAN:
+            if header is None:
+                raise ImageError("the JPEG has a scan before its frame header")
+            return _Segments(header, tuple(kept), exif, at)
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        segment = data[at : at + 2 + length]
+        if length < 2 or len(segment) != 2 + length:
+            raise ImageError("the JPEG is cut before its first scan")
+        at += 2 + length
+        if marker in _FRAMES:
+            if header is not None:
+                raise ImageError("the JPEG has two frame headers")
+            header = _frame_header(segment)
+        if marker == 0xE1 and segment[4:10] == b"Exif\0\0" and not exif:
+            exif = segment[10:]
+        if _makes_pixels(marker, segment):
+            kept.append(segment)
+    raise ImageError("the JPEG has too many segments")
+
+
+def _makes_pixels(marker: int, segment: bytes) -> bool:
+    """JFIF (APP0) and Adobe (APP14) tell how colours are coded; every other APPn and COM is for people."""
+    if marker == 0xE0:
+        return segment[4:9] == b"JFIF\0"
+    if marker == 0xEE:
+        return segment[4:9] == b"Adobe"
+    return not (0xE0 <= marker <= 0xEF or marker == 0xFE)
+
+
+def _frame_header(segment: bytes) -> ImageHeader:
+    if len(segment) < 10:
+        raise ImageError("the JPEG frame header is cut")
+    depth, height, width, components = struct.unpack_from(">BHHB", segment, 4)
+    if width == 0 or height == 0:
+        raise ImageError("the JPEG header gives no size")
+    if depth != 8:
+        raise ImageError(f"a JPEG of {depth} bits a sample is not supported")
+    return ImageHeader(ImageFormat.JPEG, width, height, depth, components == 1)
+
+
+def _split_jpeg(data: bytes) -> ImageParts:
+    segments = _jpeg_segments(data)
+    if data.rfind(_JPEG_END) < segments.scan_start:
+        raise ImageError("the JPEG is cut: its end marker is missing")
+    rest = data[segments.scan_start :]
+    clean = b"".join([b"\xff\xd8", *segments.kept, rest])
+    return ImageParts(segments.header, clean, exif_orientation(segments.exif), rest.count(b"\xff\xda"))
+
+
+def _png_header(data: bytes) -> ImageHeader:
+    if len(data) < 33 or data[8:16] != b"\x00\x00\x00\x0dIHDR":
+        raise ImageError("the PNG header is cut")
+    if zlib.crc32(data[12:29]) != int.from_bytes(data[29:33], "big"):
+        raise ImageError("the PNG header is damaged")
+    width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
+    if not 0 < width <= _PNG_MAX_SIDE or not 0 < height <= _PNG_MAX_SIDE:
+        raise ImageError("the PNG header gives no valid size")
+    return ImageHeader(ImageFormat.PNG, width, height, depth, colour in (0, 4), has_palette=colour == 3)
+
+
+def _split_png(data: bytes) -> ImageParts:
+    header = _png_header(data)
+    view = memoryview(data)
+    kept: list[bytes | memoryview] = [PNG_SIGNATURE]
+    exif = b""
+    at = len(PNG_SIGNATURE)
+    for _ in range(_MAX_CHUNKS):
+        if at + 12 > len(data):
+            raise ImageError("the PNG is cut")
+        length = int.from_bytes(view[at : at + 4], "big")
+        kind = bytes(view[at + 4 : at + 8])
+        end = at + 12 + length
+        if end > len(data):
+            raise ImageError("the PNG is cut")
+        if kind in _PNG_KEPT:
+            if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+                raise ImageError("the PNG is damaged: a checksum does not match")
+            kept.append(view[at:end])
+        elif not kind[0] & 0x20:
+            raise ImageError("the PNG has a critical part of unknown kind")
+        elif kind == b"eXIf" and not exif:
+            exif = bytes(view[at + 8 : end - 4])
+        at = end
+        if kind == b"IEND":
+            return ImageParts(header, b"".join(kept), exif_orientation(exif), 1)
+    raise ImageError("the PNG has too many parts")
+
+
+def exif_orientation(exif: bytes) -> int:
+    """Return the orientation (1 to 8) of an EXIF block that starts at its TIFF header; 1 when it gives none."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if order is None or len(exif) < 8:
+        return 1
+    (start,) = struct.unpack_from(f"{order}I", exif, 4)
+    if start + 2 > len(exif):
+        return 1
+    (count,) = struct.unpack_from(f"{order}H", exif, start)
+    for at in range(start + 2, min(start + 2 + 12 * count, len(exif) - 11), 12):
+        tag, kind, values, value = struct.unpack_from(f"{order}HHIH", exif, at)
+        if tag == 0x0112:
+            return int(value) if kind == 3 and values == 1 and 1 <= value <= 8 else 1
+    return 1
