@@ -1,0 +1,113 @@
+"""Values in registers: loads, stores and constants by element type (bool is ``i1``, half precision is float32)."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from smalti.errors import CompilerError
+from smalti.llvm.builder import F16, F32, F64, I1, I8, I32, I64, Fn, scalar_type, vector
+from smalti.numerics import DType
+
+UNSIGNED = frozenset((DType.UINT8, DType.UINT16, DType.BOOL))
+
+
+def is_signed(dtype: DType) -> bool:
+    """Whether integers of this type have a sign."""
+    return dtype not in UNSIGNED
+
+
+def register_type(dtype: DType, lanes: int) -> ir.Type:
+    """Return the type that a value of ``dtype`` has while it is computed with."""
+    if dtype is DType.BOOL:
+        return vector(I1, lanes)
+    return vector(F32 if dtype is DType.FLOAT16 else scalar_type(dtype), lanes)
+
+
+def load_value(fn: Fn, dtype: DType, address: ir.Value, lanes: int) -> ir.Value:
+    """Load ``lanes`` consecutive elements."""
+    raw = fn.load(vector(scalar_type(dtype), lanes), address)
+    if dtype is DType.BOOL:
+        return fn.b.icmp_unsigned("!=", raw, number(raw.type, 0))
+    return fn.b.fpext(raw, vector(F32, lanes)) if dtype is DType.FLOAT16 else raw
+
+
+def store_value(fn: Fn, dtype: DType, value: ir.Value, address: ir.Value, lanes: int) -> None:
+    """Store ``lanes`` consecutive elements."""
+    if dtype is DType.BOOL:
+        value = fn.b.zext(value, vector(I8, lanes))
+    elif dtype is DType.FLOAT16:
+        value = fn.b.fptrunc(value, vector(F16, lanes))
+    fn.store(value, address)
+
+
+def raw_type(itemsize: int, lanes: int = 1) -> ir.Type:
+    """Return the integer type that moves elements of ``itemsize`` bytes."""
+    return vector(ir.IntType(8 * itemsize), lanes)
+
+
+def number(type: ir.Type, value: float | int) -> ir.Constant:
+    """Return a constant in every lane of a number type (integers wrap to the type's bits)."""
+    if isinstance(type, ir.VectorType):
+        return ir.Constant(type, [number(type.element, value)] * type.count)
+    if isinstance(type, ir.IntType):
+        return ir.Constant(type, _wrapped(int(value), type.width))
+    return ir.Constant(type, float(value))
+
+
+def _wrapped(value: int, bits: int) -> int:
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if bits > 1 and value >> (bits - 1) else value
+
+
+def is_float_type(type: ir.Type) -> bool:
+    """Whether a register type holds floating-point numbers."""
+    element = type.element if isinstance(type, ir.VectorType) else type
+    return isinstance(element, (ir.FloatType, ir.DoubleType))
+
+
+def element_of(type: ir.Type) -> ir.Type:
+    """Return the type of one lane."""
+    return type.element if isinstance(type, ir.VectorType) else type
+
+
+def like(type: ir.Type, element: ir.Type) -> ir.Type:
+    """Return the type with the same number of lanes and another element."""
+    return ir.VectorType(element, type.count) if isinstance(type, ir.VectorType) else element
+
+
+def bits_type(type: ir.Type) -> ir.Type:
+    """Return the integer type of the same width as a float register type."""
+    element = element_of(type)
+    if element == F32:
+        return like(type, I32)
+    if element == F64:
+        return like(type, I64)
+    raise CompilerError(f"{type} is not a float type")
+
+
+def lane_sum(fn: Fn, value: ir.Value, combine: str, signed: bool = True) -> ir.Value:
+    """Combine all lanes of a vector pairwise (fixed order); ``combine`` as in :func:`combine_values`."""
+    while isinstance(value.type, ir.VectorType):
+        half = value.type.count // 2
+        low = fn.first_lanes(value, half)
+        if half == 1:
+            high = fn.b.extract_element(value, ir.Constant(I32, 1))
+        else:
+            mask = ir.Constant(ir.VectorType(I32, half), list(range(half, 2 * half)))
+            high = fn.b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask)
+        value = combine_values(fn, combine, low, high, signed)
+    return value
+
+
+def combine_values(fn: Fn, how: str, a: ir.Value, b: ir.Value, signed: bool = True) -> ir.Value:
+    """Return ``a (sum|prod|max|min) b``; the extremes keep NaN."""
+    b_ = fn.b
+    if is_float_type(a.type):
+        if how in ("sum", "prod"):
+            return b_.fadd(a, b) if how == "sum" else b_.fmul(a, b)
+        takes_b = b_.or_(b_.fcmp_ordered(">" if how == "max" else "<", b, a), b_.fcmp_unordered("uno", b, b))
+        return b_.select(takes_b, b, a)
+    if how in ("sum", "prod"):
+        return b_.add(a, b) if how == "sum" else b_.mul(a, b)
+    compare = b_.icmp_signed if signed else b_.icmp_unsigned
+    return b_.select(compare(">" if how == "max" else "<", b, a), b, a)

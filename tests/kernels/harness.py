@@ -1,0 +1,209 @@
+"""Compile a graph of one node (or a few) and call it between guard pages."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from kernels.guard import GuardedArray, Side, guarded_copy
+from numpy.typing import NDArray
+
+from smalti.codegen.module import ModuleText, build_module
+from smalti.ir import ops, reference
+from smalti.ir.dims import Dim, evaluate
+from smalti.ir.graph import Graph, Level, Node, TensorType
+from smalti.ir.infer import constant, make_node
+from smalti.ir.ops import Op
+from smalti.kernels.kernel import Kernel, KernelPlan
+from smalti.numerics import DType
+from smalti.plan.planner import plan_graph
+from smalti.plan.schedule import Plan
+from smalti.target.target import Target
+
+ALIGN = 64
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Machine code of a plan, callable in this process."""
+
+    plan: Plan
+    text: ModuleText
+    engine: Any
+    entry: int
+
+
+def edge_sizes(t: int) -> list[int]:
+    """Return the sizes around a tile or vector of ``t`` where kernels go wrong."""
+    return sorted({n for n in (1, t - 1, t, t + 1, 2 * t - 1, 3 * t + 1) if n > 0})
+
+
+def input_node(name: str, dtype: DType, shape: Sequence[int | Dim]) -> Node:
+    """Make a graph input."""
+    return make_node(ops.Input(), (), name, TensorType(dtype, tuple(shape)))
+
+
+def single(op: Op, operands: Sequence[NDArray[Any] | Node], shapes: Sequence[Any] | None = None) -> Graph:
+    """Return the graph of one operation; arrays become inputs ``x0, x1, ...`` (``shapes`` replaces theirs), nodes stay."""
+    nodes: list[Node] = []
+    for i, value in enumerate(operands):
+        if isinstance(value, Node):
+            nodes.append(value)
+        else:
+            shape = value.shape if shapes is None or shapes[i] is None else shapes[i]
+            nodes.append(input_node(f"x{i}", DType.from_numpy(value.dtype), shape))
+    inputs = tuple(n for n in nodes if isinstance(n.op, ops.Input))
+    return Graph(inputs, (make_node(op, nodes, "result"),), ("y",), Level.CANONICAL)
+
+
+def compile_graph(
+    graph: Graph, target: Target, kernels: Sequence[Kernel], forced: Mapping[str, KernelPlan] | None = None
+) -> Compiled:
+    """Compile for this process."""
+    plan = plan_graph(graph, target, kernels, forced)
+    text = build_module(plan)
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    module = llvm.parse_assembly(text.text)
+    module.verify()
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.llvm_features, opt=3
+    )
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = options.slp_vectorization = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    engine = llvm.create_mcjit_compiler(module, machine)
+    engine.finalize_object()
+    return Compiled(plan, text, engine, engine.get_function_address(text.entry))
+
+
+def run_compiled(
+    compiled: Compiled,
+    inputs: Mapping[str, NDArray[Any]],
+    threads: int = 1,
+    side: Side = Side.RIGHT,
+    repeat: int = 1,
+) -> list[NDArray[Any]]:
+    """Run with every input, output, constant and workspace buffer guarded, and return the outputs.
+
+    Raises:
+        AssertionError: the code wrote beside a buffer.
+    """
+    call = _Call(compiled, inputs, threads, side)
+    for _ in range(repeat):
+        call.run()
+    return call.results()
+
+
+class _Call:
+    def __init__(
+        self, compiled: Compiled, inputs: Mapping[str, NDArray[Any]], threads: int, side: Side
+    ) -> None:
+        plan, text = compiled.plan, compiled.text
+        env = {**reference.bind_sizes(plan.graph, inputs), "threads": threads}
+        self.threads = threads
+        dims = _evaluate(text, env)
+        shapes = [tuple(evaluate(s, env) for s in n.type.shape) for n in plan.graph.outputs]
+        self.inputs = [guarded_copy(np.ascontiguousarray(inputs[n.name]), side) for n in plan.graph.inputs]
+        self.outputs = [
+            GuardedArray(shape, n.type.dtype.numpy, side)
+            for n, shape in zip(plan.graph.outputs, shapes, strict=True)
+        ]
+        self.constants = GuardedArray((text.constant_bytes,), np.uint8, Side.LEFT)
+        for value, offset in zip(plan.constants, text.constant_offsets, strict=True):
+            flat = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+            self.constants.array[offset : offset + flat.size] = flat
+        offsets, end = [], 0
+        for buffer in plan.arena:
+            offsets.append(end)
+            end += -(-evaluate(buffer.size, env) // ALIGN) * ALIGN
+        self.arena = GuardedArray((end,), np.uint8, Side.LEFT)
+        self.dims = np.array(dims or [0], np.int64)
+        self.offsets = np.array(offsets or [0], np.int64)
+        pointers = [b.address for b in (*self.inputs, *self.outputs)]
+        self.io = np.array(pointers, np.uint64)
+        self.counters = np.zeros(text.counters, np.int32)
+        give = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value
+        tables = (self.dims, self.offsets, self.io, self.counters)
+        words = [self.constants.address, self.arena.address, *(t.ctypes.data for t in tables), give, 0]
+        self.context = np.array(words, np.uint64)
+        self.entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(compiled.entry)
+        self.keep = compiled
+
+    def run(self) -> None:
+        """Run once in all threads."""
+        self.counters[:] = 0
+        status = [1] * self.threads
+
+        def work(number: int) -> None:
+            status[number] = self.entry(self.context.ctypes.data, number, self.threads)
+
+        workers = [threading.Thread(target=work, args=(i,)) for i in range(1, self.threads)]
+        for worker in workers:
+            worker.start()
+        work(0)
+        for worker in workers:
+            worker.join()
+        assert status == [0] * self.threads
+
+    def results(self) -> list[NDArray[Any]]:
+        """Return copies of the outputs."""
+        for buffer in (*self.inputs, *self.outputs, self.constants, self.arena):
+            assert buffer.slack_is_intact(), "a kernel wrote beside a buffer"
+        return [b.array.copy() for b in self.outputs]
+
+
+def _evaluate(text: ModuleText, env: Mapping[str, int]) -> list[int]:
+    values: list[int] = []
+    fns = {
+        "add": lambda a, b: a + b,
+        "sub": lambda a, b: a - b,
+        "mul": lambda a, b: a * b,
+        "floordiv": lambda a, b: a // b,
+        "mod": lambda a, b: a % b,
+        "max": max,
+        "min": min,
+    }
+    for instruction in text.dims.program:
+        name, *args = instruction
+        if name == "const":
+            values.append(args[0])
+        elif name == "symbol":
+            values.append(env[text.dims.symbols[args[0]].name])
+        else:
+            values.append(fns[name](values[args[0]], values[args[1]]))
+    return values
+
+
+def run_node(
+    op: Op,
+    operands: Sequence[NDArray[Any] | Node],
+    target: Target,
+    kernels: Sequence[Kernel],
+    threads: int = 1,
+    side: Side = Side.RIGHT,
+    shapes: Sequence[Any] | None = None,
+) -> NDArray[Any]:
+    """Compile one operation and run it on the operands (arrays are graph inputs, nodes are taken as they are)."""
+    compiled = compile_graph(single(op, operands, shapes), target, kernels)
+    values = {f"x{i}": v for i, v in enumerate(operands) if not isinstance(v, Node)}
+    return run_compiled(compiled, values, threads, side)[0]
+
+
+def expected(op: Op, operands: Sequence[NDArray[Any] | Node], shapes: Sequence[Any] | None = None) -> NDArray[Any]:
+    """Return what the numpy reference computes."""
+    values = {f"x{i}": v for i, v in enumerate(operands) if not isinstance(v, Node)}
+    return reference.run(single(op, operands, shapes), values)["y"]
+
+
+def weights(value: NDArray[Any]) -> Node:
+    """Make a constant operand."""
+    frozen = value.copy()
+    frozen.setflags(write=False)
+    return constant(frozen)
