@@ -1,0 +1,1 @@
+"""Rewrites that turn an imported graph into the canonical one; ``pipeline`` is the list of them."""

@@ -1,0 +1,62 @@
+"""Scales and shifts per channel before a convolution go into its weights and bias.
+
+Padding is zero after a scale as before it, so a scale always commutes; a shift does only where nothing is padded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from smalti.ir import ops
+from smalti.ir.graph import Graph, Node
+from smalti.ir.infer import make_node
+from smalti.passes.batchnorm import as_affine
+from smalti.passes.match import conv_weights, count, no_pads, rounded, value_of
+from smalti.passes.rewrite import Context, Rule, rewrite
+
+
+def fold(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
+    """Fold scales and shifts into the convolutions that read them."""
+    graph, stats = rewrite(graph, RULES)
+    if not stats.total:
+        return graph, ()
+    return graph, (f"{count(stats.total, 'scale or shift', 'scales or shifts')} folded into the weights behind",)
+
+
+def _affine_then_conv(node: Node, context: Context) -> Node | None:
+    op, source = node.op, node.inputs[0]
+    weights = conv_weights(node)
+    if weights is None or not isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d)) or context.is_output(source):
+        return None
+    if isinstance(op, ops.Conv2d) and op.input_offset != 0:
+        return None
+    if not all(isinstance(u.op, (ops.Conv2d, ops.DepthwiseConv2d)) for u in context.users(source)):
+        return None
+    parts = as_affine(source, weights.shape[2])
+    if parts is None:
+        return None
+    x, scale, shift = parts
+    shifted = bool(np.any(shift != 0))
+    if shifted and not no_pads(op.pads):
+        return None
+    w, wide = node.inputs[1], weights.astype(np.float64)
+    with np.errstate(all="ignore"):
+        if scale is not None:
+            w = rounded(wide * scale[:, None], w, w.name)
+        if not shifted:
+            return make_node(op, (x, w, *node.inputs[2:]), node.name)
+        moved = (wide * shift[:, None]).sum(axis=(0, 1))
+        added = moved.reshape(-1) if isinstance(op, ops.DepthwiseConv2d) else moved.sum(axis=0)
+        old = value_of(node.inputs[2]) if op.bias else np.zeros(added.shape)
+        if old is None:
+            return None
+        bias = rounded(old.astype(np.float64) + added, w, f"{node.name}/bias")
+    rest = node.inputs[2 + op.bias :]
+    return make_node(replace(op, bias=True), (x, w, bias, *rest), node.name)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("conv(x * s + t, w) = conv(x, s * w) + sum(t * w)", (ops.Conv2d, ops.DepthwiseConv2d), _affine_then_conv),
+)
