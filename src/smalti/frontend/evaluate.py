@@ -1,0 +1,282 @@
+"""The walk over the nodes: runs handlers, collects what is not supported, makes IR nodes on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from smalti.errors import GraphError, UnsupportedGraphError, UnsupportedNode, UsageError
+from smalti.frontend.attrs import AttrReader, shorten
+from smalti.frontend.context import NodeContext, UnknownInput, Unsupported
+from smalti.frontend.handlers import OPS
+from smalti.frontend.rawgraph import Edge, RawGraph, RawNode, topological_order
+from smalti.frontend.registry import OpEntry
+from smalti.frontend.symbolic import NotSymbolic
+from smalti.frontend.tensors import MAX_DIM, MAX_RANK, TfType
+from smalti.frontend.values import Result, Special, Value, make_value_node
+from smalti.ir.dims import Dim, symbol
+from smalti.ir.graph import Node, TensorType
+from smalti.ir.infer import make_node
+from smalti.ir.ops import Input
+from smalti.numerics import DType
+
+Results = tuple[Result, ...] | Special
+_IMAGE_SYMBOLS = ("H", "W")
+
+
+@dataclass(frozen=True, slots=True)
+class InputRule:
+    """Which tensors are inputs, with which shapes; ``limits`` are the largest sizes by symbol."""
+
+    inputs: tuple[Edge, ...]
+    overrides: Mapping[Edge, tuple[int | None, ...]]
+    batch_size: int
+    limits: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class _Problem:
+    op: str
+    reason: str
+    first_node: str
+    count: int = 0
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """One walk over a graph; use :meth:`run` once, then read the results."""
+
+    raw: RawGraph
+    rule: InputRule
+    max_constant_bytes: int
+    asserts: dict[str, bool | None] = field(default_factory=dict)
+    used: tuple[int, ...] = ()
+    _results: dict[int, Results] = field(default_factory=dict)
+    _given: dict[Edge, Value] = field(default_factory=dict)
+    _nodes: dict[int, Node] = field(default_factory=dict)
+    _inputs: dict[Edge, Node] = field(default_factory=dict)
+    _problems: dict[tuple[str, str], _Problem] = field(default_factory=dict)
+    _spent: int = 0
+    _other_symbols: int = 0
+
+    def run(self, outputs: tuple[Edge, ...], given: Mapping[Edge, TensorType | None]) -> tuple[Value, ...]:
+        """Evaluate everything the outputs need.
+
+        Args:
+            outputs: the wanted tensors.
+            given: types of inputs that stand in for computed tensors; a size -1 is open.
+
+        Raises:
+            GraphError: the graph is wrong.
+            UnsupportedGraphError: lists all nodes that cannot be compiled.
+        """
+        for edge, type_ in given.items():
+            if type_ is not None:
+                sizes = tuple(s if isinstance(s, int) else -1 for s in type_.shape)
+                self._given[edge] = self._make_input(edge, type_.dtype, sizes)
+        leaves = frozenset(self._given)
+        roots = [e[0] for e in outputs if e not in leaves]
+        needed = frozenset(topological_order(self.raw, roots, leaves, with_controls=False))
+        self.used = tuple(sorted(needed))
+        for index in topological_order(self.raw, roots, leaves, with_controls=True):
+            node = self.raw.nodes[index]
+            self._results[index] = self._evaluate(node, index in needed)
+        self._check_asserts()
+        if self._problems:
+            rows = [UnsupportedNode(p.op, p.count, p.first_node, p.reason) for p in self._problems.values()]
+            raise UnsupportedGraphError(tuple(sorted(rows, key=lambda r: (-r.count, r.op, r.reason))))
+        return tuple(self._output(edge) for edge in outputs)
+
+    def input_nodes(self) -> tuple[Node, ...]:
+        """Return the inputs in the order asked for (an unused one is left out)."""
+        return tuple(self._inputs[e] for e in self.rule.inputs if e in self._inputs)
+
+    # -- what handlers may ask (context.Host) ------------------------------------------------------------------------
+
+    def node_of(self, value: Value) -> Node:
+        """Return the IR node of a value, made once."""
+        if value.node is not None:
+            return value.node
+        found = self._nodes.get(id(value))
+        if found is None:
+            found = self._nodes[id(value)] = make_value_node(value)
+        return found
+
+    def constant_budget(self) -> int:
+        """Return how many bytes of constants are still allowed."""
+        return self.max_constant_bytes - self._spent
+
+    def spend(self, nbytes: int) -> None:
+        """Count bytes of constants."""
+        self._spent += nbytes
+        if self._spent > self.max_constant_bytes:
+            raise GraphError(f"the constants take more than {self.max_constant_bytes} bytes")
+
+    def placeholder(self, node: RawNode, kind: TfType, shape: tuple[int, ...] | None) -> Value:
+        """Return the value of a graph input."""
+        edge = (node.index, 0)
+        if edge not in self.rule.inputs:
+            raise Unsupported("a placeholder that is not among the chosen inputs")
+        if kind.dtype is None or kind.is_quantised:
+            raise Unsupported(f"an input of type {kind.label}")
+        override = self.rule.overrides.get(edge)
+        if override is not None:
+            if shape is not None and not _fits(shape, override):
+                raise UsageError(f"the input {node.name}:0 has shape {list(shape)}; {list(override)} does not fit")
+            shape = tuple(-1 if s is None else s for s in override)
+        if shape is None:
+            raise Unsupported("an input of unknown rank; give its shape")
+        return self._make_input(edge, kind.dtype, shape)
+
+    def note_assert(self, name: str, outcome: bool | None) -> None:
+        """Record an assertion."""
+        self.asserts[name] = outcome
+
+    # -- the walk ----------------------------------------------------------------------------------------------------
+
+    def _evaluate(self, node: RawNode, needed: bool) -> Results:
+        """Return the results of a node; ``needed=False``: it only orders other nodes, so it may fail."""
+        inputs = tuple(self._fetch(edge) for edge in node.inputs)
+        entry = OPS.get(node.op)
+        if any(self._results.get(c) is Special.DEAD for c in node.controls):
+            return Special.DEAD
+        if (entry is None or not entry.sees_special) and Special.DEAD in inputs:
+            return Special.DEAD
+        if entry is None:
+            return self._problem(node, "operation not supported", needed)
+        try:
+            return self._handle(entry, node, inputs)
+        except Unsupported as signal:
+            return self._problem(node, str(signal), needed)
+        except NotSymbolic:
+            return self._problem(node, "a small tensor over the limits of the arithmetic of sizes", needed)
+        except GraphError as error:
+            if not needed:
+                return Special.UNKNOWN
+            raise _located(error, node) from error
+
+    def _handle(self, entry: OpEntry, node: RawNode, inputs: tuple[Result, ...]) -> Results:
+        low, high = entry.inputs
+        if not low <= len(inputs) <= high:
+            wanted = str(low) if low == high else f"{low} to {high}"
+            raise GraphError(f"{node.op} takes {wanted} inputs, not {len(inputs)}")
+        attrs = AttrReader(node.message.attr)
+        _check_types(entry, attrs, inputs)
+        ctx = NodeContext(self, node, attrs, inputs)
+        handled: Results
+        try:
+            found = entry.handler(ctx)
+            handled = found if isinstance(found, (tuple, Special)) else (found,)
+        except UnknownInput:
+            handled = Special.UNKNOWN
+        unread = attrs.unread(entry.ignore)
+        if unread:
+            raise Unsupported(f"attribute {shorten(unread[0])} is not understood")
+        return handled
+
+    def _fetch(self, edge: Edge) -> Result:
+        given = self._given.get(edge)
+        if given is not None:
+            return given
+        results = self._results.get(edge[0], Special.UNKNOWN)
+        if isinstance(results, Special):
+            return results
+        if edge[1] >= len(results):
+            raise GraphError(f"the tensor {shorten(self.raw.name_of(edge))} does not exist")
+        return results[edge[1]]
+
+    def _output(self, edge: Edge) -> Value:
+        result = self._fetch(edge)
+        name = shorten(self.raw.name_of(edge))
+        if result is Special.DEAD:
+            raise GraphError(f"the output {name} is never computed: its branch is not taken")
+        if isinstance(result, Special):
+            raise UnsupportedGraphError(
+                (UnsupportedNode(self.raw.nodes[edge[0]].op, 1, self.raw.nodes[edge[0]].name, "as a graph output"),)
+            )
+        if result.quantised is not None:
+            raise GraphError(f"the output {name} is a {result.quantised.label} tensor")
+        return result
+
+    def _problem(self, node: RawNode, reason: str, needed: bool) -> Special:
+        if needed:
+            problem = self._problems.setdefault((node.op, reason), _Problem(node.op, reason, node.name))
+            problem.count += 1
+        return Special.UNKNOWN
+
+    def _check_asserts(self) -> None:
+        for name, outcome in self.asserts.items():
+            if outcome is False:
+                raise GraphError(f"node {shorten(name)}: the graph's own assertion fails for every image")
+
+    # -- inputs ------------------------------------------------------------------------------------------------------
+
+    def _make_input(self, edge: Edge, dtype: DType, shape: tuple[int, ...]) -> Value:
+        name = self.raw.name_of(edge)
+        if len(shape) > MAX_RANK:
+            raise GraphError(f"the input {shorten(name)} has {len(shape)} dimensions; the limit is {MAX_RANK}")
+        for size in shape:
+            if size < -1 or size == 0 or size > MAX_DIM:
+                raise GraphError(f"the input {shorten(name)} has the impossible shape {list(shape)}")
+        sizes = self._open_sizes(shape, self.rule.inputs.index(edge))
+        type_ = TensorType(dtype, sizes)
+        node = make_node(Input(), (), name, type_)
+        self._inputs[edge] = node
+        return Value(type_, name, node=node)
+
+    def _open_sizes(self, shape: tuple[int, ...], position: int) -> tuple[int | Dim, ...]:
+        """Return the shape with open sizes named: H and W of an image, batch_size in front, D0, D1, ... elsewhere."""
+        image_axes = _image_axes(shape)
+        suffix = f"_{position}" if position else ""
+        result: list[int | Dim] = []
+        for axis, size in enumerate(shape):
+            if size != -1:
+                result.append(size)
+            elif axis in image_axes:
+                result.append(self._symbol(_IMAGE_SYMBOLS[image_axes.index(axis)] + suffix))
+            elif axis == 0 and len(shape) > 1:
+                result.append(self.rule.batch_size)
+            else:
+                result.append(self._symbol(f"D{self._other_symbols}"))
+                self._other_symbols += 1
+        return tuple(result)
+
+    def _symbol(self, name: str) -> int | Dim:
+        return symbol(name, 1, self.rule.limits.get(name))
+
+
+def _image_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) == 4:
+        return (2, 3) if shape[1] != -1 and shape[3] == -1 else (1, 2)
+    if len(shape) == 3 and shape[0] == -1 and shape[1] == -1 and shape[2] != -1:
+        return (0, 1)
+    return ()
+
+
+def _fits(shape: tuple[int, ...], override: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(override) and all(
+        s == -1 or o is None or s == o for s, o in zip(shape, override, strict=True)
+    )
+
+
+def _check_types(entry: OpEntry, attrs: AttrReader, inputs: tuple[Result, ...]) -> None:
+    for name, number in entry.types.items():
+        if name not in attrs:
+            continue
+        stated = attrs.kind(name)
+        source = inputs[number] if number < len(inputs) else None
+        if not isinstance(source, Value):
+            continue
+        actual = source.type.dtype
+        if stated.dtype is not actual or stated.is_quantised != (source.quantised is not None):
+            raise GraphError(f"attribute {name} is {stated.label}, but input {number} is {source.type}")
+
+
+def _located(error: GraphError, node: RawNode) -> GraphError:
+    prefix = f"node {shorten(node.name)} ({node.op}): "
+    text = str(error)
+    # Type rules of the IR name the tensor already; one name is enough.
+    _, colon, rest = text.partition("': ")
+    if text.startswith("node '") and colon:
+        text = rest
+    return GraphError(prefix + text)
