@@ -1,0 +1,214 @@
+"""Layout of the offline model file: header, section table, checksums.  Little-endian throughout.
+
+::
+
+    0    8   magic  89 53 4D 41 4C 54 49 0A
+    8    4   format version
+    12   4   header size in bytes (fixed part + section table)
+    16   8   file size in bytes
+    24   4   zero
+    28   4   CRC-32 of bytes 0..27            (bytes 0..31 stay as they are in every later version)
+    32   4   number of sections
+    36  28   zero
+    64  32   SHA-256 of everything behind the header
+    96  32   SHA-256 of the header with this field zeroed
+    128 64n  section table: kind u32, zero u32, offset u64, size u64, name 40 bytes (ASCII, NUL padded)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+from smalti.errors import CompilerError, DamagedModelError, ModelVersionError, NotAModelError
+
+MAGIC = b"\x89SMALTI\n"
+FORMAT_VERSION = 1
+PAGE = 4096
+MAX_FILE_BYTES = 4 << 30
+MAX_MANIFEST_BYTES = 16 << 20
+MAX_CODE_BYTES = 256 << 20
+
+PREFIX_BYTES = 32
+FIXED_BYTES = 128
+_PREFIX = struct.Struct("<8sIIQI")
+_CONTENT_DIGEST = slice(64, 96)
+_HEADER_DIGEST = slice(96, 128)
+_ENTRY = struct.Struct("<IIQQ40s")
+
+
+class SectionKind(IntEnum):
+    """What a section holds.  The number is the one in the file."""
+
+    MANIFEST = 1
+    CONSTANTS = 2
+    CODE = 3
+
+    @property
+    def alignment(self) -> int:
+        """Alignment of the section's offset in the file, in bytes."""
+        return 64 if self is SectionKind.MANIFEST else PAGE
+
+    @property
+    def limit(self) -> int:
+        """Largest accepted size, in bytes."""
+        if self is SectionKind.MANIFEST:
+            return MAX_MANIFEST_BYTES
+        return MAX_CODE_BYTES if self is SectionKind.CODE else MAX_FILE_BYTES
+
+
+_SEQUENCE = (SectionKind.MANIFEST, SectionKind.CONSTANTS, SectionKind.CODE)
+MAX_HEADER_BYTES = FIXED_BYTES + _ENTRY.size * len(_SEQUENCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A range of the file.  ``name`` is the target string of a code section and empty for the others."""
+
+    kind: SectionKind
+    offset: int
+    size: int
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The part of the header that no format version changes."""
+
+    version: int
+    header_bytes: int
+    file_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A checked header.  ``sections`` are in file order without overlap; gaps are alignment padding only."""
+
+    file_bytes: int
+    header_bytes: int
+    content_sha256: bytes
+    sections: tuple[Section, ...]
+
+    def section(self, kind: SectionKind) -> Section:
+        """Return the only section of a kind."""
+        return next(s for s in self.sections if s.kind is kind)
+
+
+def align_up(value: int, alignment: int) -> int:
+    """Return the smallest multiple of ``alignment`` that is not below ``value``."""
+    return -(-value // alignment) * alignment
+
+
+def lay_out(sizes: tuple[tuple[SectionKind, int, str], ...]) -> tuple[tuple[Section, ...], int]:
+    """Return the sections at their canonical offsets, and the size of the file.
+
+    Raises:
+        CompilerError: a section is over its limit or its name does not fit.
+    """
+    end = FIXED_BYTES + _ENTRY.size * len(sizes)
+    sections = []
+    for kind, size, name in sizes:
+        if size > kind.limit:
+            raise CompilerError(f"the {kind.name.lower()} of an offline model may have {kind.limit} bytes, not {size}")
+        if not name.isascii() or len(name) > 40:
+            raise CompilerError(f"a section name must be ASCII of at most 40 characters: {name!r}")
+        offset = align_up(end, kind.alignment)
+        sections.append(Section(kind, offset, size, name))
+        end = offset + size
+    if end > MAX_FILE_BYTES:
+        raise CompilerError(f"an offline model file may have {MAX_FILE_BYTES} bytes, not {end}")
+    return tuple(sections), end
+
+
+def pack_header(sections: tuple[Section, ...], file_bytes: int, content_sha256: bytes) -> bytes:
+    """Return the header bytes, checksums filled in."""
+    header_bytes = FIXED_BYTES + _ENTRY.size * len(sections)
+    prefix = _PREFIX.pack(MAGIC, FORMAT_VERSION, header_bytes, file_bytes, 0)
+    header = bytearray(prefix + struct.pack("<II28x", zlib.crc32(prefix), len(sections)))
+    header += content_sha256 + bytes(32)
+    for s in sections:
+        header += _ENTRY.pack(s.kind, 0, s.offset, s.size, s.name.encode("ascii"))
+    header[_HEADER_DIGEST] = hashlib.sha256(header).digest()
+    return bytes(header)
+
+
+def unpack_prefix(data: bytes, file_bytes: int) -> Prefix:
+    """Check the first 32 bytes of a file that has ``file_bytes`` bytes.
+
+    Raises:
+        NotAModelError: the magic is not there.
+        DamagedModelError: the file is cut, has bytes too many, or the prefix was changed.
+        ModelVersionError: the format is newer than this Smalti.
+    """
+    if not data:
+        raise NotAModelError("the file is empty, so it is not an offline model")
+    if data[: len(MAGIC)] != MAGIC[: len(data)] or len(data) < 2:
+        raise NotAModelError("the file is not an offline model (it does not start like one)")
+    if len(data) < PREFIX_BYTES:
+        raise DamagedModelError(f"the file is cut: it ends after {len(data)} bytes, inside its header")
+    _, version, header_bytes, promised, zero = _PREFIX.unpack_from(data)
+    (crc,) = struct.unpack_from("<I", data, _PREFIX.size)
+    if crc != zlib.crc32(data[: _PREFIX.size]) or zero:
+        raise DamagedModelError("the file is damaged: the checksum of its first bytes does not match")
+    if version > FORMAT_VERSION:
+        raise ModelVersionError(
+            f"the file has format version {version}, this Smalti reads up to version {FORMAT_VERSION}: "
+            "update Smalti, or build the model again with this one"
+        )
+    if version < 1:
+        raise DamagedModelError("the file is damaged: there is no format version 0")
+    if promised > MAX_FILE_BYTES:
+        raise DamagedModelError(f"the file is damaged: its header says {promised} bytes, more than any model has")
+    if file_bytes < promised:
+        raise DamagedModelError(f"the file is cut: its header says {promised} bytes, but it has {file_bytes}")
+    if file_bytes > promised:
+        raise DamagedModelError(
+            f"the file is damaged: {file_bytes - promised} bytes follow the {promised} that its header says"
+        )
+    if not FIXED_BYTES < header_bytes <= MAX_HEADER_BYTES or header_bytes > promised:
+        raise DamagedModelError(f"the file is damaged: a header cannot have {header_bytes} bytes")
+    return Prefix(version, header_bytes, promised)
+
+
+def unpack_header(data: bytes, prefix: Prefix) -> Header:
+    """Check the whole header, ``prefix.header_bytes`` bytes.
+
+    Raises:
+        DamagedModelError: a checksum, a section or a reserved field is wrong.
+    """
+    if len(data) != prefix.header_bytes:
+        raise DamagedModelError("the file is cut: it became shorter while it was read")
+    blank = bytearray(data)
+    blank[_HEADER_DIGEST] = bytes(32)
+    if hashlib.sha256(blank).digest() != data[_HEADER_DIGEST]:
+        raise DamagedModelError("the file is damaged: the checksum of its header does not match")
+    (count,) = struct.unpack_from("<I", data, PREFIX_BYTES)
+    if any(data[PREFIX_BYTES + 4 : 64]) or FIXED_BYTES + _ENTRY.size * count != prefix.header_bytes:
+        raise DamagedModelError("the file is damaged: its section table does not fit its header")
+    sections = tuple(_unpack_section(data, FIXED_BYTES + _ENTRY.size * i) for i in range(count))
+    if tuple(s.kind for s in sections) != _SEQUENCE:
+        raise DamagedModelError("the file is damaged: it must hold a manifest, constants and code, in this order")
+    end = prefix.header_bytes
+    for s in sections:
+        if s.offset != align_up(end, s.kind.alignment):
+            raise DamagedModelError(f"the file is damaged: its {s.kind.name.lower()} overlap, leave a hole or misalign")
+        if s.size > s.kind.limit or s.offset + s.size > prefix.file_bytes:
+            raise DamagedModelError(f"the file is damaged: its {s.kind.name.lower()} cannot have {s.size} bytes")
+        end = s.offset + s.size
+    if end != prefix.file_bytes:
+        raise DamagedModelError(f"the file is damaged: its sections end at {end} of {prefix.file_bytes} bytes")
+    return Header(prefix.file_bytes, prefix.header_bytes, data[_CONTENT_DIGEST], sections)
+
+
+def _unpack_section(data: bytes, at: int) -> Section:
+    kind, zero, offset, size, raw = _ENTRY.unpack_from(data, at)
+    name = raw.rstrip(b"\0")
+    if zero or kind not in set(SectionKind) or b"\0" in name or not name.isascii():
+        raise DamagedModelError("the file is damaged: a section table entry is malformed")
+    section = Section(SectionKind(kind), offset, size, name.decode("ascii"))
+    if bool(name) != (section.kind is SectionKind.CODE):
+        raise DamagedModelError("the file is damaged: code sections have a target name, others have none")
+    return section

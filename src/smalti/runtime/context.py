@@ -1,0 +1,132 @@
+"""The memory of one running request, and the bounded set of them that an engine keeps."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.artifact.manifest import Manifest
+from smalti.errors import UsageError
+from smalti.runtime.memory import Region, map_anonymous
+from smalti.runtime.plan import ShapePlan
+from smalti.runtime.threads import Entry, Team
+
+_WORDS = 8
+_LINE = 64
+_sched_yield = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
+
+
+class Context:
+    """Arena, counters and threads of one request at a time.  Kept between requests, so a run touches no new page."""
+
+    def __init__(self, manifest: Manifest, constants: int, entry: Entry, huge_pages: bool) -> None:
+        steps = len(manifest.steps)
+        tensors = len(manifest.inputs) + len(manifest.outputs)
+        self._huge_pages = huge_pages
+        self._team = Team(entry)
+        self._arena: Region | None = None
+        layout = (_WORDS * 8, tensors * 8, manifest.counter_count * 4, (2 * steps + 2) * 8)
+        starts = np.cumsum([0, *(-(-size // _LINE) * _LINE for size in layout)]).tolist()
+        memory = _aligned_zeros(starts[-1])
+        self._ctx = memory[: layout[0]].view(np.uint64)
+        self._io = memory[starts[1] : starts[1] + layout[1]].view(np.uint64)
+        self._counters = memory[starts[2] : starts[2] + layout[2]]
+        self._profile = memory[starts[3] : starts[3] + layout[3]].view(np.uint64)
+        self._address = int(self._ctx.ctypes.data)
+        self._ctx[0] = constants
+        self._ctx[4] = self._io.ctypes.data
+        self._ctx[5] = self._counters.ctypes.data
+        self._ctx[6] = _sched_yield
+
+    def run(
+        self, plan: ShapePlan, addresses: Sequence[int], threads: int, profile: bool = False
+    ) -> NDArray[np.uint64] | None:
+        """Run the model once on arrays at these addresses (inputs, then outputs).
+
+        With ``profile`` returns a copy of the cycle counter at the start of every step and at the end of the last.
+
+        Raises:
+            ResourceError: workspace or threads are refused.
+            CompilerError: the code reports a failure.
+        """
+        arena = self._arena
+        if arena is None or arena.size < plan.workspace_bytes:
+            arena = self._grow(plan.workspace_bytes)
+        ctx = self._ctx
+        ctx[1] = arena.address
+        ctx[2] = plan.dims.ctypes.data
+        ctx[3] = plan.offsets.ctypes.data
+        ctx[7] = self._profile.ctypes.data if profile else 0
+        self._io[:] = addresses
+        self._counters.fill(0)
+        self._team.run(self._address, threads)
+        return self._profile.copy() if profile else None
+
+    def close(self) -> None:
+        """End the threads and give the memory back."""
+        self._team.close()
+        if self._arena is not None:
+            self._arena.close()
+            self._arena = None
+
+    def _grow(self, size: int) -> Region:
+        if self._arena is not None:
+            self._arena.close()
+            self._arena = None
+        self._arena = map_anonymous(size, self._huge_pages)
+        return self._arena
+
+
+class ContextPool:
+    """At most ``limit`` contexts, made when first needed; the one used last is used first.  Belongs to one process."""
+
+    def __init__(
+        self, limit: int, manifest: Manifest, constants: int, entry: Entry, huge_pages: bool, closed: bool = False
+    ) -> None:
+        self._limit = limit
+        self._recipe = (manifest, constants, entry, huge_pages)
+        self._permits = threading.Semaphore(limit)
+        self._free: list[Context] = []
+        self._closed = closed
+
+    def take(self) -> Context:
+        """Return a context for exclusive use; waits while all are in use.
+
+        Raises:
+            UsageError: the engine is closed.
+        """
+        self._permits.acquire()
+        if self._closed:
+            self._permits.release()
+            raise UsageError("this engine is closed")
+        try:
+            return self._free.pop() if self._free else Context(*self._recipe)
+        except BaseException:
+            self._permits.release()
+            raise
+
+    def give(self, context: Context) -> None:
+        """Return a context after use."""
+        self._free.append(context)
+        self._permits.release()
+
+    def close(self) -> None:
+        """Wait until running requests are done, then free every context; later requests are refused."""
+        for _ in range(self._limit):
+            self._permits.acquire()
+        self._closed = True
+        for context in self._free:
+            context.close()
+        self._free.clear()
+        for _ in range(self._limit):
+            self._permits.release()
+
+
+def _aligned_zeros(size: int) -> NDArray[np.uint8]:
+    raw = np.zeros(size + _LINE, dtype=np.uint8)
+    skew = -int(raw.ctypes.data) % _LINE
+    return raw[skew : skew + size]

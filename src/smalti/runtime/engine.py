@@ -1,0 +1,269 @@
+"""The engine: an offline model that is loaded and ready to run."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti import knobs
+from smalti.artifact.manifest import Manifest
+from smalti.artifact.reader import check_target, open_model
+from smalti.errors import InputError, UsageError
+from smalti.runtime.context import Context, ContextPool
+from smalti.runtime.dims import Shape
+from smalti.runtime.memory import Region, map_anonymous, map_code, map_file, protect_read_only, view
+from smalti.runtime.plan import ShapePlan, ShapePlanner
+from smalti.runtime.profile import Profile, make_profile
+from smalti.runtime.request import Request, bind_arrays, bind_shapes
+from smalti.runtime.threads import entry_at
+from smalti.target.host import usable_cpus
+
+Array = NDArray[Any]
+
+
+def load(
+    path: str | os.PathLike[str],
+    threads: int | None = None,
+    sha256: str | None = None,
+    *,
+    concurrency: int | None = None,
+) -> Engine:
+    """Load an offline model file and return an engine for it.
+
+    Everything is checked before any of its code becomes executable.  A model file is a program: load only files you
+    trust, or give the ``sha256`` of the whole file (as ``sha256sum`` prints it).
+
+    ``threads`` is the number of threads of one request (default: every CPU this process may use, or SMALTI_THREADS).
+    ``concurrency`` is how many requests may run at the same time, each with its own workspace and threads; more wait
+    (default: usable CPUs / threads, at least 1).
+
+    Raises:
+        NotAModelError, DamagedModelError, ModelVersionError, TargetError, ModelFileError: the file cannot be used.
+        ResourceError: the system refuses memory or executable pages.
+        UsageError: an argument is out of range.
+    """
+    count, reason = _thread_count(threads)
+    cpus = usable_cpus().count
+    limit = max(1, cpus // count) if concurrency is None else concurrency
+    if type(limit) is not int or not 1 <= limit <= knobs.MAX_THREADS:
+        raise UsageError(f"concurrency must be a whole number from 1 to {knobs.MAX_THREADS}")
+    with open_model(path, sha256) as file:
+        check_target(file.manifest)
+        if knobs.COPY_CONSTANTS.get():
+            constants = map_anonymous(file.constants.size, huge=True)
+            file.read_constants(view(constants))
+            protect_read_only(constants)
+        else:
+            constants = map_file(file.descriptor, file.constants.offset, file.constants.size)
+        code = map_code(file.code)
+        return Engine(file.path, file.manifest, constants, code, count, reason, limit)
+
+
+class Engine:
+    """A loaded model.  Safe to call from any number of threads, and in child processes after a fork.
+
+    Constants and code are shared; every request in flight has its own workspace.  Use as a context manager or call
+    :meth:`close` to give memory and threads back early.
+    """
+
+    def __init__(
+        self, path: str, manifest: Manifest, constants: Region, code: Region, threads: int, reason: str, limit: int
+    ) -> None:
+        self._path = path
+        self._manifest = manifest
+        self._constants = constants
+        self._code = code
+        self._threads = threads
+        self._threads_reason = reason
+        self._limit = limit
+        self._huge_pages = bool(knobs.HUGE_PAGES.get())
+        self._entry = entry_at(code.address + manifest.entry)
+        self._closed = False
+        self._states: dict[int, _State] = {}
+        self._state()
+
+    # ---- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """The file this engine was loaded from."""
+        return self._path
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the file says about itself."""
+        return self._manifest
+
+    @property
+    def threads(self) -> int:
+        """Threads of one request."""
+        return self._threads
+
+    @property
+    def threads_reason(self) -> str:
+        """Why there are that many threads."""
+        return self._threads_reason
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests may run at the same time."""
+        return self._limit
+
+    def set_threads(self, threads: int) -> None:
+        """Use another number of threads from the next request on.  Results stay the same to the last bit.
+
+        Raises:
+            UsageError: the number is out of range.
+        """
+        self._threads, self._threads_reason = _thread_count(threads)
+
+    def output_shapes(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, Shape]:
+        """Return the shape of every output for these input shapes, without running.
+
+        Raises:
+            InputError: the shapes do not fit the model.
+        """
+        request = bind_shapes(self._manifest, shapes)
+        plan = self._state().planner.plan(request.shapes)
+        return dict(zip((t.name for t in self._manifest.outputs), request.output_shapes(plan), strict=True))
+
+    def workspace_bytes(self, shapes: Mapping[str, Sequence[int]]) -> int:
+        """Return the bytes of workspace that each request in flight needs for these input shapes.
+
+        Raises:
+            InputError: the shapes do not fit the model.
+        """
+        return self._state().planner.plan(bind_shapes(self._manifest, shapes).shapes).workspace_bytes
+
+    # ---- running ----------------------------------------------------------------------------------------------------
+
+    def __call__(self, image: Array) -> NDArray[np.int32]:
+        """Label an image, uint8 ``[H, W, 3]``, or a batch, uint8 ``[N, H, W, 3]``.
+
+        Returns int32 labels ``[H', W']`` or ``[N, H', W']``; the model says what H' and W' are.
+
+        Raises:
+            InputError: the array does not fit the model.
+            UsageError: the model does not map one image to one label map; use :meth:`run`.
+        """
+        m = self._manifest
+        if len(m.inputs) != 1 or len(m.outputs) != 1 or len(m.inputs[0].shape) != 4:
+            raise UsageError("this model does not map one image to one label map; use run()")
+        if m.outputs[0].dtype.is_float:
+            raise UsageError(f"this model gives {m.outputs[0].dtype.value} values, not labels; use run()")
+        array = np.asarray(image)
+        if array.ndim not in (3, 4):
+            raise InputError(f"an image is [H, W, C] and a batch [N, H, W, C], got {array.ndim} dimensions")
+        batch = array if array.ndim == 4 else array[np.newaxis]
+        request = bind_arrays(m, {m.inputs[0].name: batch}, any_batch=True)
+        labels = self._run(request)[0].astype(np.int32, copy=False)
+        return labels if array.ndim == 4 else labels[0]
+
+    def run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph on arrays by input name (``ImageTensor:0`` or ``ImageTensor``) and return every output by name.
+
+        Where the model has no fixed batch size, all inputs may have a leading dimension N in place of 1: the N parts
+        run one after another.  bfloat16 tensors are uint16 arrays of their bits.
+
+        Raises:
+            InputError: a name, a dtype or a shape does not fit; nothing was run.
+            ResourceError: the system refuses memory or threads; a later call may succeed.
+        """
+        outputs = self._run(bind_arrays(self._manifest, arrays))
+        return dict(zip((t.name for t in self._manifest.outputs), outputs, strict=True))
+
+    def profile(self, arrays: Mapping[str, Array]) -> Profile:
+        """Run once and return where the time went, step by step.
+
+        Raises:
+            InputError, ResourceError: as :meth:`run`.
+        """
+        request = bind_arrays(self._manifest, arrays)
+        plan = self._state().planner.plan(request.shapes)
+        outputs = request.allocate(plan)
+        threads = self._threads
+        pool = self._state().pool
+        context = pool.take()
+        try:
+            addresses = request.addresses(outputs, 0)
+            started = time.perf_counter_ns()
+            cycles = context.run(plan, addresses, threads, profile=True)
+            elapsed = time.perf_counter_ns() - started
+        finally:
+            pool.give(context)
+        return make_profile(self._manifest, plan, cycles, elapsed, threads)
+
+    def _run(self, request: Request) -> list[Array]:
+        plan = self._state().planner.plan(request.shapes)
+        outputs = request.allocate(plan)
+        pool = self._state().pool
+        context = pool.take()
+        try:
+            self._run_parts(context, plan, request, outputs)
+        finally:
+            pool.give(context)
+        return outputs
+
+    def _run_parts(self, context: Context, plan: ShapePlan, request: Request, outputs: list[Array]) -> None:
+        threads = self._threads
+        for part in range(request.count):
+            context.run(plan, request.addresses(outputs, part), threads)
+
+    # ---- life -------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Wait for running requests, then give threads, workspaces, code and constants back.  Idempotent."""
+        if self._closed:
+            return
+        self._state().pool.close()
+        self._closed = True
+        self._code.close()
+        self._constants.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Engine {self._path!r} for {self._manifest.target}, {self._threads} threads>"
+
+    def _state(self) -> _State:
+        """Return what belongs to this process: a child after a fork has none of its parent's threads."""
+        process = os.getpid()
+        state = self._states.get(process)
+        if state is None:
+            m = self._manifest
+            pool = ContextPool(self._limit, m, self._constants.address, self._entry, self._huge_pages, self._closed)
+            state = self._states.setdefault(process, _State(pool, ShapePlanner(m)))
+            for other in [key for key in self._states if key != process]:
+                self._states.pop(other, None)
+        return state
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    pool: ContextPool
+    planner: ShapePlanner
+
+
+def _thread_count(threads: int | None) -> tuple[int, str]:
+    if threads is None:
+        from_knob = knobs.THREADS.get()
+        if from_knob is not None:
+            return from_knob, f"{from_knob}: {knobs.THREADS.name} says so"
+        usable = usable_cpus()
+        return min(usable.count, knobs.MAX_THREADS), usable.reason
+    if type(threads) is not int or not 1 <= threads <= knobs.MAX_THREADS:
+        raise UsageError(f"threads must be a whole number from 1 to {knobs.MAX_THREADS}, not {threads!r}")
+    return threads, f"{threads}: asked for"

@@ -1,0 +1,101 @@
+"""What a run needs to know about one set of input shapes: sizes, placement of the temporaries, output shapes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.artifact.manifest import Manifest, TensorSpec
+from smalti.errors import InputError
+from smalti.runtime.arena import ArenaPlanner, Placement
+from smalti.runtime.dims import Shape, bind_symbols, describe_shape, evaluate
+
+CACHED_PLANS = 16
+_MAX_BYTES = 1 << 46
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShapePlan:
+    """Sizes for one image.
+
+    ``dims`` and ``offsets`` (int64) are read by the code; ``workspace_bytes`` is the size of the arena; the shapes are
+    those of the graph, in manifest order.
+    """
+
+    dims: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    workspace_bytes: int
+    input_shapes: tuple[Shape, ...]
+    output_shapes: tuple[Shape, ...]
+
+
+class ShapePlanner:
+    """Makes and remembers the plans of the latest input shapes of one model.  Safe to share between threads."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._arena = ArenaPlanner(manifest.arena)
+        self._plans: OrderedDict[tuple[Shape, ...], ShapePlan] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def plan(self, shapes: tuple[Shape, ...]) -> ShapePlan:
+        """Return the plan for these input shapes (manifest order, one image).
+
+        Raises:
+            InputError: the shapes do not fit the model.
+        """
+        with self._lock:
+            found = self._plans.get(shapes)
+            if found is not None:
+                self._plans.move_to_end(shapes)
+                return found
+        made = self._make(shapes)
+        with self._lock:
+            self._plans[shapes] = made
+            while len(self._plans) > CACHED_PLANS:
+                self._plans.popitem(last=False)
+        return made
+
+    def _make(self, shapes: tuple[Shape, ...]) -> ShapePlan:
+        m = self._manifest
+        symbols = bind_symbols(m, {t.name: shape for t, shape in zip(m.inputs, shapes, strict=True)})
+        dims = evaluate(m.dims, symbols)
+        for tensor, shape in zip(m.inputs, shapes, strict=True):
+            wanted = tuple(dims[i] for i in tensor.shape)
+            if wanted != shape:
+                raise InputError(
+                    f"input {tensor.name!r} must have shape {describe_shape(m, tensor)}, got {list(shape)}"
+                )
+        outputs = tuple(_output_shape(tensor, dims) for tensor in m.outputs)
+        placement = self._place(dims)
+        return ShapePlan(_frozen(dims), _frozen(list(placement.offsets)), placement.total, shapes, outputs)
+
+    def _place(self, dims: list[int]) -> Placement:
+        sizes = [dims[b.size] for b in self._manifest.arena]
+        if any(size < 0 for size in sizes):
+            raise InputError("these input sizes are too small for this model")
+        if sum(sizes) > _MAX_BYTES:
+            raise InputError(f"these input sizes need {sum(sizes)} bytes of workspace, more than any machine has")
+        return self._arena.place(sizes)
+
+
+def _output_shape(tensor: TensorSpec, dims: list[int]) -> Shape:
+    shape = tuple(dims[i] for i in tensor.shape)
+    count = tensor.dtype.itemsize
+    for size in shape:
+        if size < 0:
+            raise InputError(f"these input sizes are too small: output {tensor.name!r} would have shape {list(shape)}")
+        count *= size
+    if count > _MAX_BYTES:
+        raise InputError(f"these input sizes are too large: output {tensor.name!r} would have shape {list(shape)}")
+    return shape
+
+
+def _frozen(values: list[int]) -> NDArray[np.int64]:
+    array = np.array(values or [0], dtype=np.int64)
+    array.flags.writeable = False
+    return array

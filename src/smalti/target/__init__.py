@@ -1,0 +1,1 @@
+"""Which CPU the code is for, and which CPU this machine has."""
