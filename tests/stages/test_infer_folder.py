@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,17 @@ from smalti.vision.images import encode_mask, encode_picture, read_image, read_m
 from smalti.vision.preprocess import Resize
 
 
+@dataclass
+class FakeManifest:
+    preprocess: Mapping[str, Any]
+    labels: tuple[str, ...] | None = None
+
+
 class FakeEngine:
     """Labels a pixel 1 where it is redder than 127, else 0."""
 
     def __init__(self, preprocess: Mapping[str, Any] | None = None, largest: int | None = None) -> None:
-        self.manifest: dict[str, Any] = {"labels": None}
-        if preprocess is not None:
-            self.manifest["preprocess"] = preprocess
+        self.manifest = FakeManifest(preprocess or {})
         self.threads = 1
         self.largest = largest
         self.shapes: list[tuple[int, ...]] = []

@@ -118,7 +118,7 @@ def evaluate_model(
     masks = inner_folder(gt_dir, "SegmentationClass")
     preprocess = choose_preprocess(engine, resize, input_size)
     entries = list_pictures(image_dir, file_list, image_num)
-    counter = ConfusionMatrix(labels or engine.manifest.get("labels") or VOC_LABELS)
+    counter = ConfusionMatrix(labels or engine.manifest.labels or VOC_LABELS)
     failures: list[Failure] = []
     clock = Clock()
     results = segment(engine, entries, preprocess, clock, max_pixels=max_pixels)

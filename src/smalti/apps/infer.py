@@ -30,7 +30,7 @@ from smalti.apps.stream import (
 from smalti.errors import DataError, UsageError
 from smalti.vision.images import DEFAULT_MAX_PIXELS, check_max_pixels, encode_mask, encode_picture
 from smalti.vision.overlay import add_legend, blend
-from smalti.vision.palette import label_names
+from smalti.vision.palette import VOC_LABELS
 from smalti.vision.preprocess import Resize, resize_labels
 from smalti.vision.voc import Entry, list_pictures, output_names, printable
 
@@ -136,7 +136,7 @@ class _Job:
         self._options = options
         self._progress = progress
         self._clock = Clock()
-        self._labels = engine.manifest.get("labels")
+        self._labels = engine.manifest.labels
 
     def run(self, folder: OutputFolder | None, names: list[str] | None = None) -> InferResult:
         start = time.perf_counter()
@@ -188,7 +188,7 @@ class _Job:
         return None
 
     def _draw(self, picture: NDArray[np.uint8], labels: NDArray[np.integer]) -> bytes:
-        names = label_names(self._labels, len(self._labels) if self._labels else 21)
+        names = self._labels or VOC_LABELS
         return encode_picture(add_legend(blend(picture, labels), labels, names))
 
 

@@ -14,17 +14,18 @@ from smalti.vision.metrics import Segmentation
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A titled table. Columns after the first are numbers; ``footer`` is a last row set apart, or empty."""
+    """A titled table. ``left`` are the columns of words, the others hold numbers; ``footer`` is a last row set apart."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     footer: tuple[str, ...] = ()
+    left: tuple[int, ...] = (0,)
 
     def to_markdown(self) -> str:
         """Return the table in GitHub's Markdown; the title stands above it."""
         head = _markdown_row(self.columns)
-        rule = _markdown_row(["---"] + ["---:"] * (len(self.columns) - 1))
+        rule = _markdown_row(["---" if i in self.left else "---:" for i in range(len(self.columns))])
         body = [_markdown_row(row) for row in self.rows]
         foot = [_markdown_row([f"**{cell}**" if cell else "" for cell in self.footer])] if self.footer else []
         return "\n".join([f"**{self.title}**", "", head, rule, *body, *foot, ""])
@@ -51,6 +52,20 @@ def accuracy_table(accuracy: Segmentation) -> Table:
     return Table(title, ("class", "IoU %", "found %", "mask pixels"), rows, footer)
 
 
+def confusion_table(accuracy: Segmentation) -> Table:
+    """Return, per class of the masks, where its pixels went: the share found and the three most frequent mistakes."""
+    rows = []
+    for index, name in enumerate(accuracy.labels):
+        row = accuracy.confusion[index]
+        total = int(row.sum())
+        order = [int(i) for i in (-row).argsort(kind="stable") if i != index and row[i]]
+        mistakes = ", ".join(f"{accuracy.labels[i]} {percent(int(row[i]) / total)}" for i in order[:3])
+        rows.append((name, percent(int(row[index]) / total) if total else "-", mistakes or "-"))
+    return Table(
+        "where the pixels of each class went, in %", ("class", "found", "mistaken for"), tuple(rows), left=(0, 2)
+    )
+
+
 def stages_table(stages: Sequence[StageTimes], threads: int) -> Table:
     """Return the milliseconds of each stage of the work on one picture."""
     rows = tuple(
@@ -65,7 +80,7 @@ def failures_table(failures: Sequence[Failure], limit: int = 20) -> Table:
     rows = tuple((failure.name, failure.reason) for failure in failures[:limit])
     more = len(failures) - limit
     footer = (f"and {more} more", "") if more > 0 else ()
-    return Table(f"{len(failures)} skipped", ("name", "reason"), rows, footer)
+    return Table(f"{len(failures)} skipped", ("name", "reason"), rows, footer, left=(0, 1))
 
 
 def infer_summary(result: InferResult) -> str:

@@ -24,12 +24,26 @@ MAX_INPUT_SIZE = 2**14
 DECODED_AHEAD = 2
 
 
-class Engine(Protocol):
-    """What the applications need of an engine."""
+class Manifest(Protocol):
+    """What the applications need of an offline model's manifest."""
 
     @property
-    def manifest(self) -> Mapping[str, Any]:
-        """The offline model's manifest; ``preprocess`` has ``input_size`` and ``resize``."""
+    def preprocess(self) -> Mapping[str, Any]:
+        """How pictures are brought to the network: ``input_size`` (pixels or None) and ``resize`` (a policy's name)."""
+        ...
+
+    @property
+    def labels(self) -> Sequence[str] | None:
+        """The class names, if the file has them."""
+        ...
+
+
+class Engine(Protocol):
+    """What the applications need of an engine; :class:`smalti.Engine` has it."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the offline model file says about itself."""
         ...
 
     @property
@@ -149,7 +163,7 @@ def choose_preprocess(engine: Engine, resize: Resize | None = None, input_size: 
 
     Raises UsageError when the policy needs an input size and neither the manifest nor the caller gives one.
     """
-    said = engine.manifest.get("preprocess") or {}
+    said = engine.manifest.preprocess
     size = said.get("input_size") if input_size is None else input_size
     policy = resize if resize is not None else Resize(said.get("resize") or (Resize.FIT if size else Resize.NONE))
     if policy is Resize.NONE:

@@ -52,12 +52,3 @@ def colourise(labels: NDArray[np.integer], palette: NDArray[np.uint8] | None = N
     table = voc_palette() if palette is None else palette
     picture: NDArray[np.uint8] = table[labels]
     return picture
-
-
-def label_names(labels: tuple[str, ...] | list[str] | None, classes: int) -> tuple[str, ...]:
-    """Return ``classes`` names: those given, the VOC names when there are 21 classes, numbers otherwise."""
-    if labels is not None and len(labels) == classes:
-        return tuple(labels)
-    if classes == len(VOC_LABELS):
-        return VOC_LABELS
-    return tuple(f"class {index}" for index in range(classes))

@@ -1,0 +1,1 @@
+"""The ``smalti`` command: parses arguments, calls functions of smalti.apps, shows their results."""

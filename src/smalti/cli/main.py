@@ -1,0 +1,98 @@
+"""The ``smalti`` command line."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from smalti import __version__
+from smalti.cli import evaluate, infer, knobs
+from smalti.cli.exit_codes import ExitCode, exit_code
+from smalti.cli.ui import help_text, note, print_json
+from smalti.errors import SmaltiError, UnsupportedGraphError
+
+HELP = help_text(
+    "Compile TensorFlow segmentation networks for this computer's CPU, and label pictures with them.",
+    "A frozen graph becomes one offline model file (build), which labels pictures (infer) and is measured (eval). "
+    "`smalti COMMAND --help` explains each command with examples.",
+)
+
+EPILOG = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."
+
+app = typer.Typer(
+    name="smalti",
+    help=HELP,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("infer", help=infer.HELP)(infer.infer_command)
+app.command("eval", help=evaluate.HELP)(evaluate.eval_command)
+app.command("knobs", help=knobs.HELP)(knobs.knobs_command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"smalti {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; errors of Smalti become one message on standard error."""
+    as_json = "--json" in arguments
+    try:
+        typer.main.get_command(app).main(args=list(arguments), prog_name="smalti")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if code == ExitCode.INTERRUPTED:
+            note("smalti: interrupted")
+        return int(code)
+    except SmaltiError as error:
+        return _fail(exit_code(error), error, str(error), as_json)
+    except KeyboardInterrupt:
+        note("smalti: interrupted")
+        return ExitCode.INTERRUPTED
+    except MemoryError as error:
+        return _fail(ExitCode.RESOURCE, error, "out of memory", as_json)
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        return _fail(ExitCode.FETCH, error, f"{error.strerror or type(error).__name__}:{where}", as_json)
+    return ExitCode.OK
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(run(sys.argv[1:]))
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(code: ExitCode, error: BaseException, text: str, as_json: bool) -> int:
+    note(f"smalti: {text}")
+    if as_json:
+        record: dict[str, Any] = {"type": type(error).__name__, "message": text, "exit_code": int(code)}
+        if isinstance(error, UnsupportedGraphError):
+            record["problems"] = [
+                {"op": p.op, "count": p.count, "first_node": p.first_node, "reason": p.reason} for p in error.problems
+            ]
+        print_json({"error": record})
+    return int(code)

@@ -1,0 +1,88 @@
+"""What all commands share: option types, tables, progress bars and JSON.
+
+Results go to standard output (as tables, or with ``--json`` as one JSON object and nothing else); progress, notes and
+errors go to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table as RichTable
+
+from smalti.apps.report import Table
+from smalti.apps.stream import Progress as ProgressCallback
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Threads of one inference; default: the CPUs this process may use."),
+]
+
+
+class Toggle(str, Enum):
+    """A yes-or-no option that takes a value."""
+
+    TRUE = "true"
+    FALSE = "false"
+
+    def __bool__(self) -> bool:
+        return self is Toggle.TRUE
+
+
+def help_text(*paragraphs: str, examples: Sequence[str] = ()) -> str:
+    """Return the help of a command: paragraphs, which the terminal wraps, then examples kept line by line."""
+    lines = "".join(f"\n  {example}" for example in examples)
+    return "\n\n".join([*paragraphs, *([f"\b\nExamples:{lines}"] if examples else [])])
+
+
+def draw(table: Table) -> None:
+    """Print a table to standard output."""
+    drawn = RichTable(
+        title=escape(table.title), title_justify="left", box=box.SIMPLE_HEAD, show_footer=bool(table.footer)
+    )
+    for index, column in enumerate(table.columns):
+        foot = escape(table.footer[index]) if table.footer else ""
+        drawn.add_column(escape(column), foot, justify="left" if index in table.left else "right", overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*(escape(cell) for cell in row))
+    Console(highlight=False).print(drawn)
+
+
+def say(text: str) -> None:
+    """Print a line of the result to standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """Print a line for people to standard error."""
+    sys.stderr.write(text + "\n")
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object to standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[ProgressCallback]:
+    """Give a function ``(done, total)`` that moves a bar on standard error; silent where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def move(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield move
