@@ -49,13 +49,14 @@ def hashed(seed: int, count: int) -> NDArray[np.int64]:
 
 
 def smooth_noise(seed: int, height: int, width: int, cell: int) -> NDArray[np.int64]:
-    """Return smooth noise of -128 to 127, int64 [height, width]: hashed corners every ``cell`` pixels, bilinear between."""
+    """Return noise of -128 to 127, int64 [height, width]: hashed corners every ``cell`` pixels, bilinear between."""
     rows, columns = height // cell + 2, width // cell + 2
     corners = (hashed(seed, rows * columns) >> 23).reshape(rows, columns) - 128
     y, fy = np.divmod(np.arange(height, dtype=np.int64), cell)
     x, fx = np.divmod(np.arange(width, dtype=np.int64), cell)
     lines = corners[y] * (cell - fy)[:, None] + corners[y + 1] * fy[:, None]
-    return (lines[:, x] * (cell - fx) + lines[:, x + 1] * fx) // (cell * cell)
+    noise: NDArray[np.int64] = (lines[:, x] * (cell - fx) + lines[:, x + 1] * fx) // (cell * cell)
+    return noise
 
 
 def grain(seed: int, height: int, width: int, strength: int) -> NDArray[np.int64]:
