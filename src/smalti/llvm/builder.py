@@ -63,6 +63,9 @@ class Fn:
         self.module = module
         self.function = ir.Function(module, ir.FunctionType(result, list(args)), name)
         self.function.attributes.add("nounwind")
+        # LLVM must not turn loops into calls of memset or memcpy: the code has no C library.  (llvmlite's own `add`
+        # knows no string attributes.)
+        set.add(self.function.attributes, '"no-builtins"')
         if internal:
             self.function.linkage = "internal"
             self.function.attributes.add("noinline")

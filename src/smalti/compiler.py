@@ -1,0 +1,159 @@
+"""The compiler: frontend, passes, plan, code generation, one after another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from smalti import __version__
+from smalti.artifact.manifest import Manifest
+from smalti.codegen.assemble import build_manifest, constants_section
+from smalti.codegen.module import build_module
+from smalti.errors import UsageError
+from smalti.frontend.importer import Imported, ImportOptions, import_graph, with_static_input
+from smalti.frontend.report import ImportReport
+from smalti.ir.dims import symbols_of
+from smalti.ir.graph import Graph, Node
+from smalti.kernels.kernel import Kernel
+from smalti.kernels.registry import KERNELS
+from smalti.llvm.backend import emit_object, llvm_version
+from smalti.llvm.link import link
+from smalti.passes.pipeline import Instrument, run_pipeline
+from smalti.plan.planner import plan_graph
+from smalti.plan.schedule import Plan
+from smalti.target.target import Target
+
+DEFAULT_INPUT_SIZE = 513
+IMAGE_RANK = 4
+
+
+class QuantMode(Enum):
+    """Precision mode: the number types of constants and activations."""
+
+    FORCE_FLOAT32 = "force_float32"
+
+
+@dataclass(frozen=True, slots=True)
+class CompileOptions:
+    """What to make of a graph.
+
+    Attributes:
+        target: the CPUs to generate code for.
+        quant_mode: precision mode.
+        shape_mutable: any height and width up to the graph's own limit in one file; otherwise one fixed size.
+        input_size: height and width of a fixed shape, and the size images are scaled to; ``None`` takes the graph's own
+            limit, or 513 where a fixed shape is asked for and the graph has none.
+        batch_size: images in one call; ``None`` allows any number.
+        inputs: TensorFlow tensor names that cut the graph at its beginning; ``None``: its own inputs.
+        outputs: TensorFlow tensor names that cut the graph at its end; ``None``: its own outputs.
+        name: name of the model in reports.
+        labels: class names to store in the file.
+    """
+
+    target: Target
+    quant_mode: QuantMode = QuantMode.FORCE_FLOAT32
+    shape_mutable: bool = True
+    input_size: int | None = None
+    batch_size: int | None = None
+    inputs: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
+    name: str = "model"
+    labels: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledModel:
+    """What goes into an offline model file, with the plan it was made from."""
+
+    manifest: Manifest
+    constants: bytes = field(repr=False)
+    code: bytes = field(repr=False)
+    report: ImportReport
+    plan: Plan = field(repr=False)
+
+
+def compile_graph(
+    data: bytes,
+    options: CompileOptions,
+    instrument: Instrument | None = None,
+    kernels: Sequence[Kernel] = KERNELS,
+) -> CompiledModel:
+    """Compile GraphDef bytes.
+
+    Args:
+        data: a serialised frozen GraphDef.
+        options: what to make of it.
+        instrument: sees the graph after the import and after every pass.
+        kernels: kernels to choose from, in order of preference.
+
+    Raises:
+        GraphError: the graph is damaged or not supported (then the error lists every unsupported node).
+        UsageError: an option does not fit the graph.
+    """
+    imported = import_shaped(data, options)
+    optimised = run_pipeline(imported.graph, instrument=instrument)
+    report = replace(imported.report, recognised=(*imported.report.recognised, *optimised.notes))
+    plan = plan_graph(optimised.graph, options.target, kernels)
+    module = build_module(plan)
+    blob = link(emit_object(module.text, options.target))
+    about = _describe(data, imported.graph, options, report)
+    manifest = build_manifest(plan, module, blob.entries[module.entry], about)
+    return CompiledModel(manifest, constants_section(plan, module), blob.code, report, plan)
+
+
+def import_shaped(data: bytes, options: CompileOptions) -> Imported:
+    """Import a graph for any image size, or for the one size that the options ask for.
+
+    Raises:
+        GraphError: the graph is damaged or not supported.
+        UsageError: the size is over the graph's own limit.
+    """
+    choice = ImportOptions(inputs=options.inputs, outputs=options.outputs)
+    imported = import_graph(data, choice)
+    for node in imported.graph.inputs:
+        limit = _size_limit(node)
+        if options.input_size is not None and limit is not None and options.input_size > limit:
+            raise UsageError(
+                f"--input-size {options.input_size} is over the limit of this graph, {limit} (it pads images to that)"
+            )
+        if not options.shape_mutable and _has_open_size(node):
+            size = options.input_size or limit or DEFAULT_INPUT_SIZE
+            shape = tuple(s if isinstance(s, int) else size for s in node.type.shape)
+            choice = with_static_input(choice, node.name, shape)
+    return import_graph(data, choice) if choice.input_shapes else imported
+
+
+def _has_open_size(node: Node) -> bool:
+    return any(not isinstance(s, int) for s in node.type.shape)
+
+
+def _size_limit(node: Node) -> int | None:
+    """Return the largest image side that a graph input takes, or ``None`` where nothing limits it."""
+    highs = [s.high for size in node.type.shape for s in symbols_of(size)]
+    if highs and all(h is not None for h in highs):
+        return max(h for h in highs if h is not None)
+    return None
+
+
+def _describe(data: bytes, graph: Graph, options: CompileOptions, report: ImportReport) -> dict[str, Any]:
+    images = [n for n in graph.inputs if n.type.rank == IMAGE_RANK]
+    if not images:
+        preprocess: dict[str, Any] = {"input_size": None, "resize": "none"}
+    elif options.shape_mutable:
+        size = options.input_size or _size_limit(images[0])
+        preprocess = {"input_size": size, "resize": "none" if size is None else "fit"}
+    else:
+        preprocess = {"input_size": images[0].type.shape[1], "resize": "stretch"}
+    return {
+        "precision": options.quant_mode.value,
+        "batch_size": options.batch_size,
+        "shape_mutable": options.shape_mutable,
+        "labels": options.labels,
+        "producer": {"smalti": __version__, "llvm": llvm_version()},
+        "graph": {"name": options.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
+        "preprocess": preprocess,
+        "report": report.to_json(),
+    }
