@@ -163,10 +163,13 @@ def _pad(m: GraphMaker) -> Node:
 def _reduce(m: GraphMaker) -> Node:
     x = m.image()
     op = ops.Reduce(m.rng.choice([*ReduceFn]), m.rng.choice(((1, 2), (3,), (0, 1, 2, 3))), m.rng.random() < 0.6)
-    result = m.node(op, x)
-    if op.keep_dims and op.axes == (1, 2):
-        return m.node(ops.BroadcastTo(x.type.shape), result)
-    return result
+    return m.node(op, x)
+
+
+def _global_pool(m: GraphMaker) -> Node:
+    x = m.image()
+    mean = m.node(ops.Reduce(ReduceFn.MEAN, (1, 2), True), x)
+    return m.node(ops.BroadcastTo(x.type.shape), mean)
 
 
 def _resize(m: GraphMaker) -> Node:
@@ -268,6 +271,7 @@ MAKERS: dict[str, Callable[[GraphMaker], Node]] = {
     "conv2d_residual": _conv2d_residual,
     "depth": _depth,
     "depthwise": _depthwise,
+    "global_pool": _global_pool,
     "labels": _labels,
     "matmul": _matmul,
     "nchw": _nchw,

@@ -74,7 +74,7 @@ def answers(build: Build, names: list[str], feeds: dict[str, np.ndarray]) -> lis
 
 def describe(array: np.ndarray, blob: Blob) -> dict[str, object]:
     """Return the index entry of an array."""
-    data = np.ascontiguousarray(array)
+    data = np.asarray(array, order="C")
     return {"dtype": data.dtype.name, "shape": list(data.shape), "at": blob.add(data.tobytes())}
 
 

@@ -176,12 +176,8 @@ def softmax(op: ops.Softmax, operands: Sequence[Array], env: Env) -> Array:
 
 
 def argmax(op: ops.ArgMax, operands: Sequence[Array], env: Env) -> Array:
-    """Index of the first largest element; NaN is smaller than everything, and all NaN gives 0."""
+    """Index of the first largest element; NaN counts as minus infinity, so all NaN gives 0 (as in TensorFlow)."""
     (x,) = operands
-    if x.dtype.kind == "f":
-        missing = np.isnan(x)
-        if missing.any():
-            # The index of the first -inf or NaN would be wrong where NaN stands before the largest -inf.
-            best = np.where(missing, -np.inf, x).max(axis=op.axis, keepdims=True)
-            return np.asarray(np.argmax(~missing & (x == best), axis=op.axis)).astype(op.dtype.numpy)
+    if x.dtype.kind == "f" and np.isnan(x).any():
+        x = np.where(np.isnan(x), x.dtype.type(-np.inf), x)
     return np.asarray(np.argmax(x, axis=op.axis)).astype(op.dtype.numpy)

@@ -103,7 +103,7 @@ def pool(op: ops.Pool, operands: Sequence[Array], env: Env) -> Array:
     """Maximum or average over windows; padding counts in neither.
 
     The average of floats is accumulated in float64 and rounded once, that of integers in int64 and truncated; a window
-    of padding alone gives 0 (average) or the lowest value (maximum).
+    of padding alone gives 0 (average) or the lowest value (maximum).  The maximum keeps NaN, which TensorFlow drops.
     """
     x = to_nhwc(operands[0], op.layout)
     if op.fn is PoolFn.MAX:

@@ -1,0 +1,35 @@
+"""The ways in which one and the same graph is run by the tests, from just imported to the finished model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from smalti.frontend.importer import import_graph
+from smalti.ir.graph import Level
+from smalti.ir.reference import run
+from smalti.ir.verify import verify
+
+Array = NDArray[Any]
+Runner = Callable[[bytes, Mapping[str, Array]], Mapping[str, Array]]
+
+
+def run_imported(graph_def: bytes, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+    """Import and run the numpy meaning of the imported graph."""
+    graph = import_graph(graph_def).graph
+    verify(graph, Level.IMPORTED)
+    return run(graph, inputs)
+
+
+STAGES: dict[str, Runner] = {"imported": run_imported}
+"""Stage name -> function of GraphDef bytes and inputs by tensor name, giving outputs by tensor name."""
+
+EXCLUDED: dict[str, dict[str, str]] = {
+    "imported": {
+        "range/from_shape": "a range whose limit depends on the image size has no static number of elements",
+        "gather/fed_indices": "only constant indices are accepted: run-time ones could lie outside the tensor",
+    }
+}
+"""Stage -> vector name -> reason why it is expected to fail there (a pass is then an error)."""
