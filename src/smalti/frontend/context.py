@@ -46,11 +46,14 @@ class Host(Protocol):
     def node_of(self, value: Value) -> Node:
         """Return the IR node of a value, made once."""
 
-    def constant_budget(self) -> int:
-        """Return how many bytes of constants are still allowed."""
+    def constant_budget(self) -> tuple[int, int]:
+        """Return how many bytes of constants are still allowed, in all and not standing in the file."""
 
-    def spend(self, nbytes: int) -> None:
-        """Count bytes of constants."""
+    def spend(self, nbytes: int, generated: int = 0) -> None:
+        """Count bytes of constants; ``generated`` of them do not stand in the file."""
+
+    def allow(self, work: int) -> bool:
+        """Count symbolic arithmetic; ``False`` when an import has done more than any real graph needs."""
 
     def placeholder(self, node: RawNode, kind: TfType, shape: tuple[int, ...] | None) -> Value:
         """Return the value of a graph input."""
@@ -96,6 +99,8 @@ class NodeContext:
             Unsupported: it is a quantised constant.
         """
         found = self.inputs[i]
+        if found is Special.ABSENT:
+            self.unsupported("reads a result that is not compiled")
         if isinstance(found, Special):
             raise UnknownInput
         if found.quantised is not None:
@@ -187,13 +192,13 @@ class NodeContext:
     def symbolic(self, sym: SymArray, dtype: DType, output: int = 0) -> Value:
         """Return a result whose elements are known."""
         shape = tuple(int(s) for s in sym.shape)
-        if sym.size > symbolic.MAX_ELEMENTS or len(shape) > MAX_RANK:
+        if sym.size > symbolic.MAX_ELEMENTS or len(shape) > MAX_RANK or not self._host.allow(sym.size):
             raise NotSymbolic
         return Value(TensorType(dtype, shape), f"{self.raw.name}:{output}", sym=sym)
 
     def constant(self, array: NDArray[np.generic], output: int = 0, dtype: DType | None = None) -> Value:
         """Return a constant result (symbolic as well, if small); counts against the limit."""
-        self._host.spend(array.nbytes)
+        self._host.spend(array.nbytes, array.nbytes)
         array.flags.writeable = False
         kind = DType.from_numpy(array.dtype) if dtype is None else dtype
         type_ = TensorType(kind, tuple(array.shape))
@@ -208,6 +213,9 @@ class NodeContext:
                 return None
             found.append(sym)
         kind = self.type_of(0).dtype if dtype is None else dtype
+        elements = max((s.size for s in found), default=0)
+        if not self._host.allow(symbolic.work_of(found, elements)):
+            return None
         try:
             return self.symbolic(symbolic.elementwise(fn, found, kind), kind)
         except NotSymbolic:

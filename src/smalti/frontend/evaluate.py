@@ -22,6 +22,9 @@ from smalti.numerics import DType
 
 Results = tuple[Result, ...] | Special
 _IMAGE_SYMBOLS = ("H", "W")
+MAX_GENERATED_BYTES = 1 << 26
+MAX_SYMBOLIC_WORK = 4_000_000
+_MAX_TEXT = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class Evaluation:
     _inputs: dict[Edge, Node] = field(default_factory=dict)
     _problems: dict[tuple[str, str], _Problem] = field(default_factory=dict)
     _spent: int = 0
+    _generated: int = 0
+    _work: int = 0
     _other_symbols: int = 0
 
     def run(self, outputs: tuple[Edge, ...], given: Mapping[Edge, TensorType | None]) -> tuple[Value, ...]:
@@ -85,11 +90,15 @@ class Evaluation:
         if self._problems:
             rows = [UnsupportedNode(p.op, p.count, p.first_node, p.reason) for p in self._problems.values()]
             raise UnsupportedGraphError(tuple(sorted(rows, key=lambda r: (-r.count, r.op, r.reason))))
-        return tuple(self._output(edge) for edge in outputs)
+        found = tuple(self._output(edge) for edge in outputs)
+        for edge in self.rule.inputs:
+            if edge not in self._inputs:
+                raise UsageError(f"the outputs do not depend on the input {shorten(self.raw.name_of(edge))}")
+        return found
 
     def input_nodes(self) -> tuple[Node, ...]:
-        """Return the inputs in the order asked for (an unused one is left out)."""
-        return tuple(self._inputs[e] for e in self.rule.inputs if e in self._inputs)
+        """Return the inputs in the order asked for."""
+        return tuple(self._inputs[e] for e in self.rule.inputs)
 
     # -- what handlers may ask (context.Host) ------------------------------------------------------------------------
 
@@ -102,15 +111,21 @@ class Evaluation:
             found = self._nodes[id(value)] = make_value_node(value)
         return found
 
-    def constant_budget(self) -> int:
-        """Return how many bytes of constants are still allowed."""
-        return self.max_constant_bytes - self._spent
+    def constant_budget(self) -> tuple[int, int]:
+        """Return how many bytes of constants are still allowed, in all and not standing in the file."""
+        return self.max_constant_bytes - self._spent, MAX_GENERATED_BYTES - self._generated
 
-    def spend(self, nbytes: int) -> None:
-        """Count bytes of constants."""
+    def spend(self, nbytes: int, generated: int = 0) -> None:
+        """Count bytes of constants; ``generated`` of them do not stand in the file."""
         self._spent += nbytes
-        if self._spent > self.max_constant_bytes:
-            raise GraphError(f"the constants take more than {self.max_constant_bytes} bytes")
+        self._generated += generated
+        if self._spent > self.max_constant_bytes or self._generated > MAX_GENERATED_BYTES:
+            raise GraphError(f"the constants up to this node take {self._spent} bytes, over the limit")
+
+    def allow(self, work: int) -> bool:
+        """Count symbolic arithmetic; ``False`` when an import has done more than any real graph needs."""
+        self._work += work
+        return self._work <= MAX_SYMBOLIC_WORK
 
     def placeholder(self, node: RawNode, kind: TfType, shape: tuple[int, ...] | None) -> Value:
         """Return the value of a graph input."""
@@ -191,9 +206,9 @@ class Evaluation:
         if result is Special.DEAD:
             raise GraphError(f"the output {name} is never computed: its branch is not taken")
         if isinstance(result, Special):
-            raise UnsupportedGraphError(
-                (UnsupportedNode(self.raw.nodes[edge[0]].op, 1, self.raw.nodes[edge[0]].name, "as a graph output"),)
-            )
+            node = self.raw.nodes[edge[0]]
+            reason = f"output {edge[1]} as a result of the graph"
+            raise UnsupportedGraphError((UnsupportedNode(node.op, 1, node.name, reason),))
         if result.quantised is not None:
             raise GraphError(f"the output {name} is a {result.quantised.label} tensor")
         return result
@@ -279,4 +294,4 @@ def _located(error: GraphError, node: RawNode) -> GraphError:
     _, colon, rest = text.partition("': ")
     if text.startswith("node '") and colon:
         text = rest
-    return GraphError(prefix + text)
+    return GraphError(prefix + (text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."))

@@ -15,12 +15,11 @@ from smalti.frontend.context import NeedsLimit
 from smalti.frontend.evaluate import Evaluation, InputRule
 from smalti.frontend.rawgraph import Edge, RawGraph, read_graph, split_tensor_name
 from smalti.frontend.report import ImportReport
-from smalti.frontend.selection import cut_rules, default_inputs, default_outputs
+from smalti.frontend.selection import MAX_RESTARTS, cut_rules, default_inputs, default_outputs
 from smalti.frontend.summary import summarise
 from smalti.ir.graph import Graph, Level
 
 MAX_CONSTANT_BYTES = 1 << 30
-_MAX_RESTARTS = 16
 
 Override = tuple[int | None, ...]
 
@@ -76,7 +75,7 @@ def import_graph(data: bytes, options: ImportOptions | None = None) -> Imported:
     inputs = _edges(raw, chosen.inputs) if chosen.inputs is not None else default_inputs(raw, outputs)
     overrides = {_edge(raw, name): shape for name, shape in chosen.input_shapes.items()}
     limits: dict[str, int] = {}
-    for _ in range(_MAX_RESTARTS):
+    for _ in range(MAX_RESTARTS):
         try:
             return _import_once(raw, inputs, outputs, overrides, chosen, limits)
         except NeedsLimit as signal:

@@ -27,12 +27,12 @@ def const(ctx: NodeContext) -> Handled:
     declared = ctx.attrs.kind("dtype")
     message = ctx.attrs.tensor("value")
     try:
-        kind, array = decode_tensor(message, ctx.host.constant_budget())
+        kind, array, splat = decode_tensor(message, *ctx.host.constant_budget())
     except ValueError as error:
         ctx.unsupported(str(error))
     if kind is not declared:
         ctx.invalid(f"attribute dtype is {declared.label}, the constant is {kind.label}")
-    ctx.host.spend(array.nbytes)
+    ctx.host.spend(array.nbytes, splat)
     dtype = kind.dtype
     if dtype is None:
         ctx.unsupported(f"constants of type {kind.label}")

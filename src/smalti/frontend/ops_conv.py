@@ -167,7 +167,9 @@ def fused_batch_norm(ctx: NodeContext) -> Handled:
         ctx.invalid(f"attribute epsilon is {epsilon}")
     ctx.require_float(0, 1, 2, 3, 4)
     result = ctx.emit(ops.BatchNorm(epsilon, layout), [ctx.node(i) for i in range(5)])
-    return result, *(Special.UNKNOWN,) * 5
+    # Without training the batch statistics are the given ones.
+    mean, variance = ctx.value(3), ctx.value(4)
+    return result, mean, variance, Special.ABSENT, Special.ABSENT, Special.ABSENT
 
 
 @tf_op("MatMul", inputs=2, ignore=("grad_a", "grad_b"), types={"T": 0})

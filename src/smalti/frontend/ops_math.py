@@ -8,7 +8,7 @@ from smalti.errors import GraphError
 from smalti.frontend.context import NeedsLimit, NodeContext
 from smalti.frontend.limits import limit_of_maximum
 from smalti.frontend.registry import Handled, tf_op
-from smalti.frontend.symbolic import NotSymbolic, constant_of, maximum, minimum, sign_is_known, trunc
+from smalti.frontend.symbolic import NotSymbolic, constant_of, maximum, minimum, multiply, sign_is_known, trunc
 from smalti.frontend.tensors import TfType
 from smalti.frontend.values import Value
 from smalti.ir import dims, ops
@@ -33,7 +33,7 @@ def _divide(a: Scalar, b: Scalar) -> Scalar:
     divisor = constant_of(b)
     if not divisor:
         raise NotSymbolic
-    return dims.rational(1 / divisor) * a
+    return multiply(dims.rational(1 / divisor), a)
 
 
 def _is_nonnegative(value: Scalar) -> bool:
@@ -59,13 +59,13 @@ def _equal(a: object, b: object) -> bool:
 _SYMBOLIC: dict[BinaryFn, Callable[..., object]] = {
     BinaryFn.ADD: lambda a, b: a + b,
     BinaryFn.SUB: lambda a, b: a - b,
-    BinaryFn.MUL: lambda a, b: a * b,
+    BinaryFn.MUL: multiply,
     BinaryFn.DIV: _divide,
     BinaryFn.FLOOR_DIV: _floor_div,
-    BinaryFn.FLOOR_MOD: lambda a, b: a - _floor_div(a, b) * b,
+    BinaryFn.FLOOR_MOD: lambda a, b: a - multiply(_floor_div(a, b), b),
     BinaryFn.MAXIMUM: maximum,
     BinaryFn.MINIMUM: minimum,
-    BinaryFn.SQUARED_DIFFERENCE: lambda a, b: (a - b) * (a - b),
+    BinaryFn.SQUARED_DIFFERENCE: lambda a, b: multiply(a - b, a - b),
     BinaryFn.EQUAL: _equal,
     BinaryFn.NOT_EQUAL: lambda a, b: not _equal(a, b),
     BinaryFn.LESS: lambda a, b: not _is_nonnegative(a - b),
@@ -130,7 +130,7 @@ _FLOAT_ONLY = frozenset(
 _SYMBOLIC_UNARY: dict[UnaryFn, Callable[..., object]] = {
     UnaryFn.NEG: lambda a: -a,
     UnaryFn.ABS: lambda a: a if _is_nonnegative(a) else -a,
-    UnaryFn.SQUARE: lambda a: a * a,
+    UnaryFn.SQUARE: lambda a: multiply(a, a),
     UnaryFn.FLOOR: lambda a: dims.floor(a),
     UnaryFn.CEIL: lambda a: -dims.floor(-a),
 }

@@ -25,7 +25,7 @@ _REDUCE = {
 }
 _SYMBOLIC: dict[str, tuple[Callable[..., object], object]] = {
     "Sum": (lambda a, b: a + b, 0),
-    "Prod": (lambda a, b: a * b, 1),
+    "Prod": (symbolic.multiply, 1),
     "Max": (symbolic.maximum, None),
     "Min": (symbolic.minimum, None),
     "All": (lambda a, b: a and b, True),

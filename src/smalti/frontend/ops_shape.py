@@ -206,7 +206,7 @@ def constant_like(ctx: NodeContext) -> Handled:
     return _broadcast(ctx, ctx.symbolic(number, type_.dtype), type_.shape)
 
 
-@tf_op("Range", inputs=3, types={"Tidx": 0}, note="constant bounds, at most 2^20 numbers")
+@tf_op("Range", inputs=3, types={"Tidx": 0}, note="constant bounds, at most 65,536 numbers")
 def range_(ctx: NodeContext) -> Handled:
     """``start, start + delta, ...`` below ``limit``."""
     type_ = ctx.type_of(0)
@@ -225,7 +225,7 @@ def range_(ctx: NodeContext) -> Handled:
         ctx.invalid("delta is zero")
     numbers = range(start, limit, delta)
     count = max(0, -((start - limit) // delta)) if (limit - start) * delta > 0 else 0
-    if count > 1 << 20:
+    if count > 1 << 16:
         ctx.unsupported(f"a range of {count} numbers")
     return ctx.constant(np.fromiter(numbers, type_.dtype.numpy, count))
 

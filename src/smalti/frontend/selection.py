@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from smalti.errors import GraphError, UnsupportedGraphError, UsageError
 from smalti.frontend.attrs import AttrReader, shorten
+from smalti.frontend.context import NeedsLimit
 from smalti.frontend.evaluate import Evaluation, InputRule
 from smalti.frontend.rawgraph import Edge, RawGraph, RawNode, topological_order
 from smalti.frontend.tensors import TfType
+from smalti.frontend.values import Value
 from smalti.ir.graph import TensorType
 from smalti.numerics import DType
 
@@ -24,6 +26,7 @@ _RESULT_TYPE = {
 }
 _PLACEHOLDERS = frozenset(("Placeholder",))
 MAX_OUTPUTS = 64
+MAX_RESTARTS = 16
 
 
 def default_outputs(raw: RawGraph) -> tuple[Edge, ...]:
@@ -104,9 +107,8 @@ def cut_rules(raw: RawGraph, rule: InputRule, max_constant_bytes: int) -> Mappin
 
 def _cut_type(raw: RawGraph, edge: Edge, rule: InputRule, max_constant_bytes: int) -> TensorType:
     override = rule.overrides.get(edge)
-    before = InputRule(default_inputs(raw, (edge,)), rule.overrides, rule.batch_size, rule.limits)
     try:
-        value = Evaluation(raw, before, max_constant_bytes).run((edge,), {})[0]
+        value = _evaluate_before(raw, edge, rule, max_constant_bytes)
     except UnsupportedGraphError as error:
         if override is None:
             raise UsageError(
@@ -119,6 +121,19 @@ def _cut_type(raw: RawGraph, edge: Edge, rule: InputRule, max_constant_bytes: in
             raise UsageError(f"{raw.name_of(edge)} is {value.type}; the shape {list(override)} does not fit")
         shape = tuple(s if o is None else o for s, o in zip(shape, override, strict=True))
     return TensorType(value.type.dtype, tuple(s if isinstance(s, int) else -1 for s in shape))
+
+
+def _evaluate_before(raw: RawGraph, edge: Edge, rule: InputRule, max_constant_bytes: int) -> Value:
+    """Return the value of a cut tensor in the whole graph; its size symbols are not those of the cut graph."""
+    inputs = default_inputs(raw, (edge,))
+    limits: dict[str, int] = {}
+    for _ in range(MAX_RESTARTS):
+        before = InputRule(inputs, rule.overrides, rule.batch_size, limits)
+        try:
+            return Evaluation(raw, before, max_constant_bytes).run((edge,), {})[0]
+        except NeedsLimit as signal:
+            limits[signal.symbol.name] = min(signal.high, limits.get(signal.symbol.name, signal.high))
+    raise GraphError("the graph limits the image size in too many ways")
 
 
 def _declared_dtype(node: RawNode) -> DType:

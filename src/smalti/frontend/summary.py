@@ -9,6 +9,7 @@ from smalti.frontend.rawgraph import Edge, RawGraph, topological_order
 from smalti.frontend.report import DroppedAssert, ImportReport, SizeLimit, TensorInfo, left_out
 from smalti.frontend.symbolic import MAX_SIDE
 from smalti.ir import ops
+from smalti.ir.dims import Symbol
 from smalti.ir.graph import Graph, Node
 
 
@@ -20,11 +21,7 @@ def summarise(
     whole = topological_order(raw, [e[0] for e in outputs], frozenset(), with_controls=False)
     before = [raw.nodes[i].name for i in sorted(whole) if i not in used]
     symbols = graph.symbols()
-    notes = []
-    if symbols and all(s.high is None for s in symbols):
-        notes.append(f"accepts images of any size; sizes are computed exactly up to {MAX_SIDE} pixels a side")
-    elif symbols:
-        notes.append(f"accepts images up to {' x '.join('any' if s.high is None else str(s.high) for s in symbols)}")
+    notes = [_size_note(symbols)] if symbols else []
     counts = Counter(raw.nodes[i].op for i in used)
     return ImportReport(
         operations=tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
@@ -41,6 +38,15 @@ def summarise(
         after_outputs=left_out(_after(raw, outputs)),
         notes=tuple(notes),
     )
+
+
+def _size_note(symbols: tuple[Symbol, ...]) -> str:
+    highs = ["any" if s.high is None else str(s.high) for s in symbols]
+    if set(highs) == {"any"}:
+        return f"accepts images of any size; sizes are computed exactly up to {MAX_SIDE} pixels a side"
+    if [s.name for s in symbols] == ["H", "W"]:
+        return f"accepts images up to {highs[0]} x {highs[1]}"
+    return "accepts sizes up to " + ", ".join(f"{s.name} = {high}" for s, high in zip(symbols, highs, strict=True))
 
 
 def _after(raw: RawGraph, outputs: tuple[Edge, ...]) -> list[str]:

@@ -1,8 +1,8 @@
 """Small tensors whose elements are known while importing: numbers or sizes.
 
 A symbolic tensor is a numpy object array.  Elements of integer tensors are ``int`` or ``Dim``, of bool tensors
-``bool``, of float tensors ``int`` or ``Dim`` with rational coefficients.  Float elements are kept only while the arithmetic is
-exact: a value that float32 would have to round is not symbolic, so a size computed in floating point
+``bool``, of float tensors ``int`` or ``Dim`` with rational coefficients.  Float elements are kept only while the
+arithmetic is exact: a value that float32 would have to round is not symbolic, so a size computed in floating point
 (``(h - 1) * 0.125 + 1``) is the very number TensorFlow computes.
 """
 
@@ -29,9 +29,10 @@ MAX_ELEMENTS = 1024
 MAX_FLOAT_ELEMENTS = 16
 MAX_SIDE = 1 << 16
 """Sizes computed in floating point are exact for images up to this many pixels a side."""
-_MAX_ATOMS = 256
-_MAX_DEPTH = 24
-_MAX_DEGREE = 8
+_MAX_ATOMS = 96
+_MAX_DEPTH = 12
+_MAX_DEGREE = 4
+_MAX_PRODUCT_TERMS = 64
 _MAX_COEFFICIENT = 1 << 48
 _MAX_DENOMINATOR = 1 << 10
 _MANTISSA = {DType.FLOAT32: 24, DType.FLOAT64: 53, DType.FLOAT16: 11, DType.BFLOAT16: 8}
@@ -149,6 +150,23 @@ def _simple(value: Dim) -> bool:
     return True
 
 
+def multiply(a: int | Dim, b: int | Dim) -> int | Dim:
+    """Return the product.
+
+    Raises:
+        GraphError: it has too many terms.
+    """
+    if isinstance(a, Dim) and isinstance(b, Dim) and len(a.terms) * len(b.terms) > _MAX_PRODUCT_TERMS:
+        raise GraphError("a tensor size depends on the image size in a way that is too complicated")
+    return a * b
+
+
+def work_of(operands: Sequence[SymArray], elements: int) -> int:
+    """Return how much work an elementwise function is, in units of one addition of integers."""
+    symbols = any(isinstance(v, Dim) for a in operands for v in a.ravel()[:16].tolist())
+    return elements * (32 if symbols else 1)
+
+
 def constant_of(value: int | Dim) -> Fraction | None:
     """Return the number when the element does not depend on any symbol."""
     if isinstance(value, int):
@@ -230,6 +248,7 @@ def sign_is_known(value: int | Dim) -> bool | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def nonnegative(value: int | Dim) -> bool:
     """Whether ``value >= 0`` is proved for all image sizes.
 

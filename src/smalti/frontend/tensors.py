@@ -127,7 +127,7 @@ def constant_shape(message: Any) -> tuple[int, ...]:
     return shape
 
 
-def decode_tensor(message: Any, max_bytes: int) -> tuple[TfType, NDArray[np.generic]]:
+def decode_tensor(message: Any, max_bytes: int, max_splat: int) -> tuple[TfType, NDArray[np.generic], int]:
     """Decode a ``TensorProto``.
 
     Elements come from ``tensor_content`` (exactly as many bytes as shape and type ask for) or from the typed list; as
@@ -137,9 +137,10 @@ def decode_tensor(message: Any, max_bytes: int) -> tuple[TfType, NDArray[np.gene
     Args:
         message: the proto.
         max_bytes: refuse a tensor that would take more memory, before allocating anything.
+        max_splat: the same for the elements that do not stand in the file.
 
     Returns:
-        The type and a read-only array.
+        The type, a read-only array, and how many of its bytes do not stand in the file.
 
     Raises:
         GraphError: inconsistent or over a limit.
@@ -157,15 +158,20 @@ def decode_tensor(message: Any, max_bytes: int) -> tuple[TfType, NDArray[np.gene
         raise GraphError(f"the constant holds {len(content)} bytes, but {dtype.value}{list(shape)} takes {nbytes}")
     if nbytes > max_bytes:
         raise GraphError(f"the constant takes {nbytes} bytes; {max_bytes} are left of the limit for constants")
+    splat = 0
     if content:
         flat = _from_content(content, dtype)
     else:
-        flat = _from_values(getattr(message, _VALUE_FIELDS[dtype]), dtype, count)
+        values = getattr(message, _VALUE_FIELDS[dtype])
+        splat = max(0, count - len(values)) * dtype.itemsize
+        if splat > max_splat:
+            raise GraphError(f"the constant repeats a value to fill {nbytes} bytes; the limit is {max_splat}")
+        flat = _from_values(values, dtype, count)
     if dtype is DType.BFLOAT16:
         flat = (flat.astype(np.uint32) << 16).view(np.float32)
     array = flat.reshape(shape)
     array.flags.writeable = False
-    return kind, array
+    return kind, array, splat
 
 
 def _from_content(content: bytes, dtype: DType) -> NDArray[np.generic]:

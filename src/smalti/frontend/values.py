@@ -24,6 +24,8 @@ class Special(Enum):
 
     UNKNOWN = "unknown"
     """Behind an unsupported node; nothing can be said about it, and nothing behind it is reported for that reason."""
+    ABSENT = "absent"
+    """A result that the compiler never computes (reserved outputs of a batch normalisation)."""
     DEAD = "dead"
     """On the branch of a ``Switch`` that is never taken."""
 
