@@ -14,7 +14,7 @@ from smalti.vision.metrics import Segmentation
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A titled table. ``left`` are the columns of words, the others hold numbers; ``footer`` is a last row set apart."""
+    """A titled table. Columns in ``left`` hold words, the others numbers; ``footer`` is a last row set apart."""
 
     title: str
     columns: tuple[str, ...]

@@ -29,9 +29,10 @@ from smalti.vision.voc import read_list
 
 HELP = help_text(
     "Measure label maps against masks: IoU of each class, mean IoU, pixel accuracy.",
-    "One confusion matrix is counted over all images; pixels that a mask labels 255 are left out; a label map of another "
-    "size is scaled to its mask. Give --pred-dir for label maps in files, or --model and --image-dir to label the "
-    "pictures now, without files in between. A missing or bad file ends the run unless --on-error skip (exit code 3).",
+    "One confusion matrix is counted over all images; pixels that a mask labels 255 are left out; a label map of "
+    "another size is scaled to its mask. Give --pred-dir for label maps in files, or --model and --image-dir to label "
+    "the pictures now, without files in between.",
+    "A missing or bad file ends the run; with --on-error skip it is listed, and the exit code is then 3.",
     examples=(
         "smalti eval --pred-dir labels --gt-dir VOC2012/SegmentationClass --file-list val.txt",
         "smalti eval --model m.smalti --image-dir VOC2012 --gt-dir VOC2012 --file-list val.txt --json",

@@ -19,8 +19,8 @@ from smalti.vision.preprocess import Resize
 HELP = help_text(
     "Label every picture of a folder with an offline model.",
     "Each label map is a palette PNG of the picture's size: the pixel index is the label, and it looks coloured. "
-    "Pictures are JPEG or PNG; a bad one is reported and skipped, and the exit code is then 3. Two pictures of one name, "
-    "a.jpg and a.png, give a.jpg.png and a.png.png.",
+    "Pictures are JPEG or PNG; a bad one is reported and skipped, and the exit code is then 3. Two pictures of one "
+    "name, a.jpg and a.png, give a.jpg.png and a.png.png.",
     examples=(
         "smalti infer --model m.smalti --image-dir photos --output-dir labels",
         "smalti infer --model m.smalti --image-dir VOC2012 --file-list val.txt --output-dir labels --overlay",

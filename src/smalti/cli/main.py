@@ -57,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; errors of Smalti become one message on standard error."""
     as_json = "--json" in arguments
     try:
-        typer.main.get_command(app).main(args=list(arguments), prog_name="smalti")
+        typer.main.get_command(app).main(args=list(arguments) or ["--help"], prog_name="smalti")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if code == ExitCode.INTERRUPTED:

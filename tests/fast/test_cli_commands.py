@@ -1,0 +1,262 @@
+"""The command line: exit codes, one message for an error, JSON alone on standard output."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from smalti import errors
+from smalti.cli import evaluate, infer, main
+from smalti.cli.exit_codes import ExitCode, exit_code
+from smalti.cli.main import run
+from smalti.errors import InputError, SmaltiError, UnsupportedGraphError, UnsupportedNode
+from smalti.vision.headers import ImageFormat
+from smalti.vision.images import encode_mask, encode_picture, read_mask
+
+COMMANDS = sorted(command.name or "" for command in main.app.registered_commands)
+
+
+@dataclass
+class FakeManifest:
+    preprocess: dict[str, Any] = field(default_factory=lambda: {"input_size": 16, "resize": "fit"})
+    labels: tuple[str, ...] | None = ("dark", "bright")
+
+
+class FakeEngine:
+    """Labels bright pixels 1; stands in for a loaded model."""
+
+    threads = 1
+    threads_reason = "1: a test"
+
+    def __init__(self) -> None:
+        self.manifest = FakeManifest()
+
+    def __call__(self, image: NDArray[np.uint8], /) -> NDArray[np.int32]:
+        if max(image.shape) > 16:
+            raise InputError("an image side is over 16")
+        return (image[..., 0] > 127).astype(np.int32)
+
+    def __enter__(self) -> FakeEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with three pictures in in/, their masks in gt/, and a stand-in for loading models."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "gt").mkdir()
+    for name, value in (("a", 0), ("b", 200), ("c", 255)):
+        picture = np.zeros((8, 12, 3), dtype=np.uint8)
+        picture[:, 6:] = value
+        (tmp_path / "in" / f"{name}.png").write_bytes(encode_picture(picture, ImageFormat.PNG))
+        (tmp_path / "gt" / f"{name}.png").write_bytes(encode_mask((picture[..., 0] > 127).astype(np.uint8)))
+    monkeypatch.chdir(tmp_path)
+    for module in (infer, evaluate):
+        monkeypatch.setattr(module, "load", lambda path, threads, sha256: FakeEngine())
+    return tmp_path
+
+
+def infer_args(*more: str) -> list[str]:
+    return ["infer", "--model", "m.smalti", "--image-dir", "in", "--output-dir", "out", *more]
+
+
+def test_infer_then_eval(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(infer_args("--overlay")) == ExitCode.OK
+    shown = capsys.readouterr()
+    assert "3 images in" in shown.out and "threads: 1: a test" in shown.err
+    assert sorted(path.name for path in (place / "out").iterdir()) == ["a.png", "b.png", "c.png", "overlay"]
+    assert read_mask(place / "out" / "b.png")[0].tolist() == [0] * 6 + [1] * 6
+    (place / "names.txt").write_text("dark\nbright\n")
+    args = ["eval", "--pred-dir", "out", "--gt-dir", "gt", "--labels", "names.txt"]
+    assert run([*args, "--confusion"]) == ExitCode.OK
+    shown = capsys.readouterr()
+    assert "mIoU 100.00 % over 2 classes" in shown.out and "mistaken for" in shown.out
+    assert run([*args, "--json", "--image-num", "2"]) == ExitCode.OK
+    result = json.loads(capsys.readouterr().out)
+    assert result["miou"] == 1.0 and result["images"] == 2 and result["labels"] == ["dark", "bright"]
+
+
+def test_streaming_eval(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "list.txt").write_text("a\nc\n")
+    args = ["eval", "--model", "m", "--image-dir", "in", "--gt-dir", "gt", "--file-list", "list.txt"]
+    assert run([*args, "--json"]) == ExitCode.OK
+    result = json.loads(capsys.readouterr().out)
+    assert result["images"] == 2 and result["threads"] == 1 and result["preprocess"]["input_size"] == 16
+    assert run(args) == ExitCode.OK
+    assert "mIoU" in capsys.readouterr().out
+
+
+def test_skipped_pictures_have_their_own_exit_code(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "in" / "bad.jpg").write_bytes(b"no picture")
+    assert run(infer_args()) == ExitCode.DONE_WITH_ERRORS
+    assert "not a JPEG or PNG picture" in capsys.readouterr().out
+    assert run(infer_args("--json")) == ExitCode.DONE_WITH_ERRORS
+    assert json.loads(capsys.readouterr().out)["failures"][0]["name"] == "bad.jpg"
+    assert run(infer_args("--on-error", "stop")) == ExitCode.BAD_DATA
+    shown = capsys.readouterr()
+    assert "smalti: bad.jpg: not a JPEG or PNG picture" in shown.err.splitlines()
+    (place / "in" / "bad.jpg").unlink()
+    assert run(infer_args("--resize", "stretch", "--input-size", "17")) == ExitCode.DONE_WITH_ERRORS
+    assert "an image side is over 16" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["infer", "--model", "m", "--image-dir", "nowhere", "--output-dir", "out"], ExitCode.USAGE),
+        (["infer", "--model", "m", "--image-dir", "in"], ExitCode.USAGE),
+        (["infer", "--model", "m", "--image-dir", "in", "--output-dir", "in"], ExitCode.USAGE),
+        (["infer", "--image-dir", "in"], ExitCode.USAGE),
+        (infer_args("--save-img", "maybe"), ExitCode.USAGE),
+        (infer_args("--image-num", "0"), ExitCode.USAGE),
+        (infer_args("--resize", "crop"), ExitCode.USAGE),
+        (infer_args("--max-pixels", "99999999999"), ExitCode.USAGE),
+        (infer_args("--save-img", "FALSE"), ExitCode.OK),
+        (["eval", "--gt-dir", "gt"], ExitCode.USAGE),
+        (["eval", "--gt-dir", "gt", "--pred-dir", "in", "--model", "m"], ExitCode.USAGE),
+        (["eval", "--gt-dir", "gt", "--model", "m"], ExitCode.USAGE),
+        (["eval", "--gt-dir", "gt", "--pred-dir", "gt", "--image-dir", "in"], ExitCode.USAGE),
+        (["eval", "--gt-dir", "gt", "--pred-dir", "in"], ExitCode.BAD_DATA),
+        (["eval", "--gt-dir", "gt", "--pred-dir", "gt"], ExitCode.OK),
+        (["frobnicate"], ExitCode.USAGE),
+        ([], ExitCode.OK),
+        (["--version"], ExitCode.OK),
+        (["knobs"], ExitCode.OK),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_exit_codes(
+    arguments: list[str],
+    code: ExitCode,
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert run(arguments) == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_missing_model_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["infer", "--model", str(tmp_path / "m"), "--image-dir", str(tmp_path)]
+    assert run(arguments) == ExitCode.MODEL_FILE
+    shown = capsys.readouterr()
+    assert shown.out == "" and len(shown.err.splitlines()) == 1 and shown.err.startswith("smalti: ")
+    assert run([*arguments, "--json"]) == ExitCode.MODEL_FILE
+    assert json.loads(capsys.readouterr().out)["error"]["exit_code"] == ExitCode.MODEL_FILE
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (errors.FetchError("no network"), ExitCode.FETCH, "no network"),
+        (errors.ResourceError("no threads"), ExitCode.RESOURCE, "no threads"),
+        (errors.TargetError("needs avx512f"), ExitCode.MODEL_FILE, "needs avx512f"),
+        (errors.CompilerError("a pass broke"), ExitCode.BUG, "a pass broke"),
+        (MemoryError(), ExitCode.RESOURCE, "out of memory"),
+        (OSError(28, "No space left on device", "x.png"), ExitCode.FETCH, "No space left on device: x.png"),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED, "interrupted"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_errors_become_one_message(
+    error: BaseException,
+    code: ExitCode,
+    text: str,
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(infer, "load", refuse)
+    assert run(infer_args()) == code
+    assert capsys.readouterr().err.splitlines()[-1] == f"smalti: {text}"
+
+
+def test_a_bug_keeps_its_traceback(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(infer, "load", broken)
+    with pytest.raises(ZeroDivisionError):
+        run(infer_args())
+
+
+def test_unsupported_nodes_are_also_json(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object) -> None:
+        raise UnsupportedGraphError(
+            (UnsupportedNode("Foo", 2, "a/b", "unknown"), UnsupportedNode("Bar", 1, "c", "odd"))
+        )
+
+    monkeypatch.setattr(infer, "load", refuse)
+    assert run(infer_args("--json")) == ExitCode.BAD_DATA
+    problems = json.loads(capsys.readouterr().out)["error"]["problems"]
+    assert [problem["op"] for problem in problems] == ["Foo", "Bar"] and problems[0]["count"] == 2
+
+
+def test_every_error_class_has_an_exit_code() -> None:
+    def all_below(kind: type[SmaltiError]) -> list[type[SmaltiError]]:
+        return [kind, *(below for child in kind.__subclasses__() for below in all_below(child))]
+
+    for kind in all_below(SmaltiError):
+        error = kind(()) if kind is UnsupportedGraphError else kind("x")
+        bug = kind in (SmaltiError, errors.CompilerError)
+        assert (exit_code(error) is ExitCode.BUG) == bug, kind
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_teaches_with_examples_that_parse(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*command.split(), "--help"]) == ExitCode.OK
+    text = capsys.readouterr().out
+    if not command:
+        assert all(name in text for name in COMMANDS)
+        assert all(f"{code.value} " in text for code in ExitCode)
+        return
+    assert "Examples:" in text and re.search(rf"smalti\s+{command}", text)
+    options = set(re.findall(r"--[a-z0-9-]+", text.split("Options")[0].split("Examples:")[1]))
+    assert options <= set(re.findall(r"--[a-z0-9-]+", text.split("Options", 1)[1]))
+
+
+def test_knobs_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["knobs", "--json"]) == ExitCode.OK
+    assert {"name", "value", "default", "doc"} <= set(json.loads(capsys.readouterr().out)["knobs"][0])
+
+
+def test_sigterm_ends_a_command_with_its_exit_code(place: Path) -> None:
+    code = (
+        "import time, smalti.cli.infer as i, smalti.cli.main as m\n"
+        "def load(*a):\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(30)\n"
+        "i.load = load\n"
+        "m.main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *infer_args()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        start = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, shown = process.communicate(timeout=20)
+    assert process.returncode == ExitCode.INTERRUPTED and time.monotonic() - start < 10
+    assert shown.splitlines()[-1] == "smalti: interrupted" and "Traceback" not in shown
