@@ -10,9 +10,9 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
-from kernels.guard import GuardedArray, Side, guarded_copy
 from numpy.typing import NDArray
 
+from kernels.guard import GuardedArray, Side, guarded_copy
 from smalti.codegen.module import ModuleText, build_module
 from smalti.ir import ops, reference
 from smalti.ir.dims import Dim, evaluate

@@ -1,0 +1,95 @@
+"""Rearrangements that read the operand with other strides: slices, transpositions, broadcasts, blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smalti.errors import CompilerError
+from smalti.ir import ops
+from smalti.ir.dims import Dim, floor_div
+from smalti.ir.graph import Node
+from smalti.ir.ops import Layout, Shape
+from smalti.kernels.data.runs import strided_run
+from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.walk import Index, broadcast_strides, c_strides, collapse, for_each_run
+from smalti.target.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The result's elements in C order, as elements of the operand: sizes, strides and the first element's offset."""
+
+    sizes: Shape
+    strides: Shape
+    first: int | Dim = 0
+
+
+def view_of(node: Node) -> View | None:
+    """Return how the result of a node lies in its operand, or ``None`` if the node is not a rearrangement."""
+    op = node.op
+    if not node.inputs:
+        return None
+    shape = node.inputs[0].type.shape
+    strides = c_strides(shape)
+    if isinstance(op, ops.Slice):
+        first: int | Dim = 0
+        for begin, stride in zip(op.begin, strides, strict=True):
+            first = stride * begin + first
+        return View(op.size, tuple(s * step for s, step in zip(strides, op.stride, strict=True)), first)
+    if isinstance(op, ops.Transpose):
+        return View(node.type.shape, tuple(strides[p] for p in op.perm))
+    if isinstance(op, ops.BroadcastTo):
+        return View(op.shape, broadcast_strides(shape, op.shape))
+    if isinstance(op, (ops.SpaceToDepth, ops.DepthToSpace)):
+        return _blocks(op, shape)
+    return None
+
+
+def _blocks(op: ops.SpaceToDepth | ops.DepthToSpace, shape: Shape) -> View:
+    """Blocks of pixels as channels and back: a transposition of six dimensions."""
+    b = op.block
+    to_depth = isinstance(op, ops.SpaceToDepth)
+    n, h, w, c = shape if op.layout is Layout.NHWC else (shape[0], shape[2], shape[3], shape[1])
+    if to_depth:
+        names = {"n": n, "h": floor_div(h, b), "y": b, "w": floor_div(w, b), "x": b, "c": c}
+        dense, wanted = ("nhywxc", "nhwyxc") if op.layout is Layout.NHWC else ("nchywx", "nyxchw")
+    else:
+        names = {"n": n, "h": h, "w": w, "y": b, "x": b, "c": floor_div(c, b * b)}
+        dense, wanted = ("nhwyxc", "nhywxc") if op.layout is Layout.NHWC else ("nyxchw", "nchywx")
+    strides = dict(zip(dense, c_strides(tuple(names[k] for k in dense)), strict=True))
+    return View(tuple(names[k] for k in wanted), tuple(strides[k] for k in wanted))
+
+
+@dataclass(frozen=True, slots=True)
+class StridedKernel:
+    """Slice, Transpose, BroadcastTo, SpaceToDepth and DepthToSpace of any element type."""
+
+    name: str = "rearrange"
+
+    def accepts(self, node: Node, target: Target) -> bool:
+        """Whether the node is a rearrangement."""
+        return view_of(node) is not None
+
+    def plan(self, node: Node, target: Target) -> KernelPlan:
+        """Return the plan."""
+        return KernelPlan(operands=(0,))
+
+    def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
+        """Write the step."""
+        fn = e.fn
+        view = view_of(node)
+        if view is None:
+            raise CompilerError(f"{node!r} is not a rearrangement")
+        itemsize = node.type.dtype.itemsize
+        walk = collapse(view.sizes, (view.strides, c_strides(view.sizes)))
+        source = fn.at(e.operand(0), fn.mul(e.size(view.first), itemsize))
+        result = e.result()
+        stride = walk.run_strides[0]
+        step = e.size(stride)
+
+        def run(offsets: list[Index], length: Index) -> None:
+            read = fn.at(source, fn.mul(offsets[0], itemsize))
+            written = fn.at(result, fn.mul(offsets[1], itemsize))
+            strided_run(fn, e.target, itemsize, read, stride, step, written, length)
+
+        for_each_run(e, walk, itemsize, run)

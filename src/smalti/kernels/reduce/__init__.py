@@ -1,0 +1,9 @@
+"""Reductions over axes."""
+
+from __future__ import annotations
+
+from smalti.kernels.reduce.kernel import ReduceKernel
+
+KERNELS = (ReduceKernel(),)
+
+__all__ = ["KERNELS", "ReduceKernel"]

@@ -1,0 +1,151 @@
+"""Reductions over any axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from smalti.ir import ops
+from smalti.ir.dims import Dim, product
+from smalti.ir.graph import Node
+from smalti.ir.ops import BinaryFn, ReduceFn
+from smalti.kernels.elementwise.functions import binary_value
+from smalti.kernels.elementwise.kernel import computes
+from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.nodes import attributes
+from smalti.kernels.reduce.loops import HOW, nested, reduce_run
+from smalti.kernels.values import is_float_type, load_value, register_type, store_value
+from smalti.kernels.walk import Index, c_strides, collapse, decompose, dot, in_vectors, rows_per_item
+from smalti.llvm.builder import F64, I64, Fn, lanes_of
+from smalti.numerics import DType
+from smalti.target.target import Target
+
+VECTORS = 4
+"""Vectors of neighbouring elements that are reduced at once where the innermost dimension stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Dims:
+    """Collapsed dimensions: sizes and strides of those that stay and of those that are reduced."""
+
+    kept: tuple[int | Dim, ...]
+    kept_strides: tuple[int | Dim, ...]
+    reduced: tuple[int | Dim, ...]
+    reduced_strides: tuple[int | Dim, ...]
+    last_kept: bool
+
+
+def _dims(node: Node, op: ops.Reduce) -> _Dims:
+    shape = node.inputs[0].type.shape
+    kept_shape = tuple(1 if i in op.axes else s for i, s in enumerate(shape))
+    marks = tuple(0 if i in op.axes else s for i, s in enumerate(c_strides(kept_shape)))
+    walk = collapse(shape, (c_strides(shape), marks))
+    rows = list(zip(walk.sizes, walk.strides[0], walk.strides[1], strict=True))
+    kept, reduced = [r for r in rows if r[2] != 0], [r for r in rows if r[2] == 0]
+    return _Dims(
+        tuple(r[0] for r in kept),
+        tuple(r[1] for r in kept),
+        tuple(r[0] for r in reduced),
+        tuple(r[1] for r in reduced),
+        rows[-1][2] != 0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceKernel:
+    """Sum, mean, maximum, minimum and product; work is split over results only, so sums have one order."""
+
+    name: str = "reduce"
+
+    def accepts(self, node: Node, target: Target) -> bool:
+        """Whether the node is a reduction of numbers."""
+        return isinstance(node.op, ops.Reduce) and computes(node.type.dtype, target)
+
+    def plan(self, node: Node, target: Target) -> KernelPlan:
+        """Return the plan."""
+        return KernelPlan(operands=(0,))
+
+    def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
+        """Write the step."""
+        op = attributes(node, ops.Reduce)
+        dims = _dims(node, op)
+        if dims.last_kept:
+            self._columns(e, node, op, dims)
+        else:
+            self._rows(e, node, op, dims)
+
+    def _columns(self, e: StepEmitter, node: Node, op: ops.Reduce, dims: _Dims) -> None:
+        """The innermost dimension stays: an item is a block of its elements."""
+        fn, dtype = e.fn, node.type.dtype
+        lanes = VECTORS * e.target.vector_bits // 8 // max(dtype.itemsize, 4)
+        inner = e.size(dims.kept[-1])
+        outer = [e.size(s) for s in dims.kept[:-1]]
+        outer_strides = [e.size(s) for s in dims.kept_strides[:-1]]
+        reduced, strides = [e.size(s) for s in dims.reduced], [e.size(s) for s in dims.reduced_strides]
+        count = e.size(product(dims.reduced))
+        source, result = e.operand(0), e.result()
+        blocks = fn.ceil_div(inner, lanes)
+        with e.parallel(fn.mul(e.size(product(dims.kept[:-1])), blocks)) as item:
+            row, first = fn.div(item, blocks), fn.mul(fn.mod(item, blocks), lanes)
+            offset = dot(fn, decompose(fn, row, outer), outer_strides) if outer else 0
+            length: Index = inner if isinstance(blocks, int) and blocks == 1 else fn.minimum(lanes, fn.sub(inner, first))
+            base = fn.at(source, fn.mul(fn.add(offset, first), dtype.itemsize))
+            target = fn.at(result, fn.mul(fn.add(fn.mul(row, inner), first), dtype.itemsize))
+
+            def piece(index: Index, width: int) -> None:
+                at = fn.at(base, fn.mul(index, dtype.itemsize))
+                total = nested(
+                    fn,
+                    HOW[op.fn],
+                    dtype,
+                    width,
+                    reduced,
+                    strides,
+                    0,
+                    lambda o: load_value(fn, dtype, fn.at(at, fn.mul(o, dtype.itemsize)), width),
+                )
+                _finish(fn, op, dtype, total, count, fn.at(target, fn.mul(index, dtype.itemsize)))
+
+            in_vectors(fn, 0, length, lanes, piece)
+
+    def _rows(self, e: StepEmitter, node: Node, op: ops.Reduce, dims: _Dims) -> None:
+        """The innermost dimension is reduced: an item is a group of results."""
+        fn, dtype = e.fn, node.type.dtype
+        lanes = e.target.vector_bits // 8 // max(dtype.itemsize, 4)
+        reduced, strides = [e.size(s) for s in dims.reduced], [e.size(s) for s in dims.reduced_strides]
+        kept, kept_strides = [e.size(s) for s in dims.kept], [e.size(s) for s in dims.kept_strides]
+        count = e.size(product(dims.reduced))
+        rows = e.size(product(dims.kept))
+        source, result = e.operand(0), e.result()
+        per_item = rows_per_item(fn, count, dtype.itemsize)
+        with e.parallel(fn.div(fn.add(rows, fn.sub(per_item, 1)), per_item)) as item:
+            start = fn.mul(item, per_item)
+            with fn.loop(start, fn.minimum(fn.add(start, per_item), rows)) as row:
+                offset = dot(fn, decompose(fn, row, kept), kept_strides) if kept else 0
+
+                def run(o: Index) -> ir.Value:
+                    at = fn.at(source, fn.mul(o, dtype.itemsize))
+                    return reduce_run(fn, HOW[op.fn], dtype, at, reduced[-1], lanes)
+
+                total = nested(fn, HOW[op.fn], dtype, 1, reduced[:-1], strides[:-1], offset, run)
+                _finish(fn, op, dtype, total, count, fn.at(result, fn.mul(row, dtype.itemsize)))
+
+
+def _finish(fn: Fn, op: ops.Reduce, dtype: DType, total: ir.Value, count: Index, target: ir.Value) -> None:
+    lanes = lanes_of(total)
+    if op.fn is ReduceFn.MEAN:
+        total = divide_by_count(fn, dtype, total, count)
+    store_value(fn, dtype, total, target, lanes)
+
+
+def divide_by_count(fn: Fn, dtype: DType, total: ir.Value, count: Index) -> ir.Value:
+    """Return ``total / count``, truncated for integers."""
+    lanes = lanes_of(total)
+    scalar = register_type(dtype, 1)
+    number_of = fn.i64(count)
+    if is_float_type(total.type):
+        divisor = fn.splat(fn.b.sitofp(number_of, scalar), lanes)
+        return fn.b.fdiv(total, divisor)
+    narrow = number_of if scalar in (I64, F64) else fn.b.trunc(number_of, scalar)
+    return binary_value(fn, BinaryFn.DIV, total, fn.splat(narrow, lanes), dtype)
