@@ -1,0 +1,231 @@
+"""Tell what an offline model file is, without running it: inputs, target, sizes, layers, work and memory."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smalti.apps.report import Table
+from smalti.artifact.format import SectionKind
+from smalti.artifact.manifest import Manifest, Symbol, TensorSpec
+from smalti.artifact.reader import check_target, open_model
+from smalti.errors import TargetError, UsageError
+from smalti.runtime.dims import Shape, describe_shape, evaluate
+from smalti.runtime.plan import ShapePlanner
+
+DEFAULT_SIZE = 513
+
+
+@dataclass(frozen=True, slots=True)
+class TensorFacts:
+    """An input or output: its shape as text (``[1, H<=513, W<=513, 3]``) and at the inspected size."""
+
+    name: str
+    dtype: str
+    shape: str
+    at_size: Shape
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "dtype": self.dtype, "shape": self.shape, "at_size": list(self.at_size)}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One step of the code at the inspected size: multiply-adds, and bytes read and written."""
+
+    name: str
+    op: str
+    kernel: str
+    shape: Shape
+    macs: int
+    bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "op": self.op,
+            "kernel": self.kernel,
+            "shape": list(self.shape),
+            "macs": self.macs,
+            "bytes": self.bytes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a file says about itself, and what a run at ``sizes`` costs.
+
+    ``workspace_bytes`` is what each request in flight needs at these sizes. ``obstacle`` says why this machine cannot
+    run the code, or is None.
+    """
+
+    path: Path
+    file_bytes: int
+    section_bytes: dict[str, int]
+    manifest: Manifest
+    obstacle: str | None
+    sizes: dict[str, int]
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+    layers: tuple[Layer, ...]
+    workspace_bytes: int
+
+    @property
+    def macs(self) -> int:
+        return sum(layer.macs for layer in self.layers)
+
+    def to_json(self) -> dict[str, Any]:
+        m = self.manifest
+        return {
+            "path": str(self.path),
+            "file_bytes": self.file_bytes,
+            "section_bytes": self.section_bytes,
+            "producer": m.producer,
+            "graph": m.graph,
+            "precision": m.precision,
+            "target": m.target,
+            "features": list(m.features),
+            "runs_here": self.obstacle is None,
+            "obstacle": self.obstacle,
+            "shape_mutable": m.shape_mutable,
+            "batch_size": m.batch_size,
+            "preprocess": m.preprocess,
+            "labels": None if m.labels is None else list(m.labels),
+            "symbols": [{"name": s.name, "min": s.minimum, "max": s.maximum} for s in m.symbols],
+            "sizes": self.sizes,
+            "inputs": [tensor.to_json() for tensor in self.inputs],
+            "outputs": [tensor.to_json() for tensor in self.outputs],
+            "macs": self.macs,
+            "workspace_bytes": self.workspace_bytes,
+            "layers": [layer.to_json() for layer in self.layers],
+            "report": m.report,
+        }
+
+
+def inspect(path: str | os.PathLike[str], size: str | None = None) -> Inspection:
+    """Return what an offline model file is; nothing of it is executed, and its CPU need not be this one.
+
+    ``size`` is the input size at which layers and memory are given, ``HEIGHTxWIDTH`` or one number for both; by default
+    the largest that the model allows, else its input size, else 513.
+
+    Raises:
+        ModelFileError: the file cannot be used (as :func:`smalti.load`).
+        UsageError: ``size`` is no size, or the model has one fixed size.
+        InputError: the model does not allow this size.
+    """
+    wanted = None if size is None else parse_size(size)
+    with open_model(path) as file:
+        manifest = file.manifest
+        file_bytes = file.header.file_bytes
+        sections = {kind.name.lower(): file.header.section(kind).size for kind in SectionKind}
+    values = _symbol_values(manifest, wanted)
+    dims = evaluate(manifest.dims, values)
+    plan = ShapePlanner(manifest).plan(tuple(tuple(dims[i] for i in t.shape) for t in manifest.inputs))
+    inputs, outputs = (_facts(manifest, tensors, dims) for tensors in (manifest.inputs, manifest.outputs))
+    layers = tuple(
+        Layer(s.name, s.op, s.kernel, tuple(dims[i] for i in s.shape), dims[s.macs], dims[s.bytes])
+        for s in manifest.steps
+    )
+    sizes = {symbol.name: value for symbol, value in zip(manifest.symbols, values, strict=True)}
+    return Inspection(
+        Path(path),
+        file_bytes,
+        sections,
+        manifest,
+        _obstacle(manifest),
+        sizes,
+        inputs,
+        outputs,
+        layers,
+        plan.workspace_bytes,
+    )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return (height, width) of ``513`` or ``375x500``. Raises UsageError for anything else."""
+    match = re.fullmatch(r"([1-9][0-9]{0,5})(?:x([1-9][0-9]{0,5}))?", text, re.ASCII)
+    if match is None:
+        raise UsageError(f"a size is written 513 or HEIGHTxWIDTH, not {text[:40]!r}")
+    height = int(match[1])
+    return height, int(match[2]) if match[2] else height
+
+
+def _facts(manifest: Manifest, tensors: Sequence[TensorSpec], dims: Sequence[int]) -> tuple[TensorFacts, ...]:
+    return tuple(
+        TensorFacts(t.name, t.dtype.value, describe_shape(manifest, t), tuple(dims[i] for i in t.shape))
+        for t in tensors
+    )
+
+
+def _symbol_values(manifest: Manifest, wanted: tuple[int, int] | None) -> list[int]:
+    if wanted is None:
+        said = manifest.preprocess.get("input_size")
+        return [_default(symbol, said if isinstance(said, int) else DEFAULT_SIZE) for symbol in manifest.symbols]
+    if not manifest.symbols:
+        raise UsageError("this model has one fixed input size")
+    if len(manifest.symbols) > 2:
+        raise UsageError("this model has more than two free sizes; only its default sizes can be shown")
+    return list(wanted[: len(manifest.symbols)])
+
+
+def _default(symbol: Symbol, size: int) -> int:
+    value = symbol.maximum if symbol.maximum is not None else max(size, symbol.minimum)
+    return max(symbol.multiple, value - value % symbol.multiple)
+
+
+def _obstacle(manifest: Manifest) -> str | None:
+    try:
+        check_target(manifest)
+    except TargetError as error:
+        return str(error)
+    return None
+
+
+def facts_table(seen: Inspection) -> Table:
+    """Return the facts about the file as a whole."""
+    m = seen.manifest
+    size = ", ".join(f"{name} = {value}" for name, value in seen.sizes.items())
+    sections = ", ".join(f"{name} {_bytes(count)}" for name, count in seen.section_bytes.items())
+    rows = [
+        ("file", f"{seen.path}, {_bytes(seen.file_bytes)} ({sections})"),
+        ("graph", ", ".join(f"{key} {value}" for key, value in m.graph.items()) or "-"),
+        ("made by", ", ".join(f"{key} {value}" for key, value in m.producer.items()) or "-"),
+        ("precision", m.precision),
+        ("target", f"{m.target}: needs {', '.join(m.features) or 'nothing special'}"),
+        ("this machine", "can run it" if seen.obstacle is None else seen.obstacle),
+        ("batch", "any" if m.batch_size is None else str(m.batch_size)),
+        ("preprocess", ", ".join(f"{key} {value}" for key, value in m.preprocess.items()) or "-"),
+        ("labels", "-" if m.labels is None else f"{len(m.labels)}: {', '.join(m.labels)}"),
+        *(("input", f"{t.name} {t.dtype} {t.shape}") for t in seen.inputs),
+        *(("output", f"{t.name} {t.dtype} {t.shape}") for t in seen.outputs),
+        ("size shown", size or "fixed"),
+        ("work", f"{seen.macs / 1e9:.3f} G multiply-adds in {len(seen.layers)} steps"),
+        ("workspace", _bytes(seen.workspace_bytes)),
+    ]
+    return Table("offline model", ("", "what it is"), tuple(rows), left=(0, 1))
+
+
+def layers_table(seen: Inspection) -> Table:
+    """Return one row per step, with the sums as footer."""
+    rows = tuple(
+        (
+            layer.name,
+            layer.op,
+            layer.kernel,
+            "x".join(map(str, layer.shape)),
+            f"{layer.macs / 1e6:.2f}",
+            f"{layer.bytes / 1e6:.2f}",
+        )
+        for layer in seen.layers
+    )
+    moved = sum(layer.bytes for layer in seen.layers)
+    footer = ("sum", "", "", "", f"{seen.macs / 1e6:.2f}", f"{moved / 1e6:.2f}")
+    return Table("steps", ("name", "op", "kernel", "shape", "M mul-adds", "MB moved"), rows, footer, left=(0, 1, 2))
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 100_000 else f"{count:,} bytes"

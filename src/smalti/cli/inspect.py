@@ -1,0 +1,40 @@
+"""``smalti inspect``: what an offline model file is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smalti.apps.inspect import facts_table, inspect, layers_table
+from smalti.cli.ui import JsonOption, draw, help_text, print_json
+
+HELP = help_text(
+    "Tell what an offline model file is: inputs, target, sizes, steps, work and memory.",
+    "Nothing in the file is executed, and it may be for another CPU than this one. The memory is what each request in "
+    "flight needs at the size shown, known before anything runs.",
+    examples=(
+        "smalti inspect m.smalti",
+        "smalti inspect m.smalti --size 375x500 --layers",
+        "smalti inspect m.smalti --json",
+    ),
+)
+
+
+def inspect_command(
+    model: Annotated[Path, typer.Argument(help="Offline model file.", show_default=False)],
+    size: Annotated[
+        str | None,
+        typer.Option("--size", help="Size to show, 513 or HEIGHTxWIDTH; default: the largest.", show_default=False),
+    ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Also list every step with its shape and work.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    seen = inspect(model, size)
+    if as_json:
+        print_json(seen.to_json())
+        return
+    draw(facts_table(seen))
+    if layers:
+        draw(layers_table(seen))
