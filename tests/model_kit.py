@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 
-from smalti.artifact.manifest import ArenaBuffer, DimInstr, DimOp, Manifest, Step, Symbol, TensorSpec
-from smalti.artifact.writer import write_model
+from artifact_kit import Parts, label_manifest, reverse_manifest
 from smalti.llvm.backend import emit_object
 from smalti.llvm.link import Blob, link
-from smalti.numerics import DType
 from smalti.target.host import resolve_target
 from smalti.target.target import Target
 
@@ -175,20 +170,6 @@ entry:
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a model file is written from."""
-
-    manifest: Manifest
-    constants: bytes
-    code: bytes
-
-    def write(self, path: Path) -> Path:
-        """Write the model file and return its path."""
-        write_model(path, self.manifest, self.constants, self.code)
-        return path
-
-
 def build(module: str, target: Target | None = None) -> Blob:
     """Compile and link a module for a target (default: the generic one of this machine)."""
     return link(emit_object(module, target or resolve_target("generic")))
@@ -198,26 +179,7 @@ def reverse_parts(bias: float = 0.5, target: Target | None = None, padding: int 
     """A model of two steps with a barrier: ``y[0, i] = 2 * x[0, n - 1 - i] + bias``, n from 1 to 100,000."""
     target = target or resolve_target("generic")
     blob = build(REVERSE_MODULE, target)
-    manifest = Manifest(
-        target=target.name,
-        features=target.features,
-        inputs=(TensorSpec("x:0", DType.FLOAT32, (0, 1)),),
-        outputs=(TensorSpec("y:0", DType.FLOAT32, (0, 1)),),
-        symbols=(Symbol("N", 1, 100_000),),
-        dims=(
-            DimInstr(DimOp.CONST, 1),
-            DimInstr(DimOp.SYMBOL, 0),
-            DimInstr(DimOp.CONST, 4),
-            DimInstr(DimOp.MUL, 1, 2),
-            DimInstr(DimOp.CONST, 0),
-        ),
-        arena=(ArenaBuffer("temporary", 3, 0, 1),),
-        steps=(Step("double", "test", "mul", (0, 1), 1, 3), Step("reverse", "test", "reverse", (0, 1), 4, 3)),
-        entry=blob.entries["run"],
-        batch_size=None,
-        shape_mutable=True,
-        producer={"smalti": "test"},
-    )
+    manifest = reverse_manifest(target, blob.entries["run"])
     return Parts(manifest, np.float32(bias).tobytes() + bytes(60 + padding), blob.code)
 
 
@@ -225,22 +187,4 @@ def label_parts(batch_size: int | None = 1, target: Target | None = None) -> Par
     """A model of images up to 600 x 600: the label of a pixel is the sum of its three bytes."""
     target = target or resolve_target("generic")
     blob = build(LABEL_MODULE, target)
-    manifest = Manifest(
-        target=target.name,
-        features=target.features,
-        inputs=(TensorSpec("image:0", DType.UINT8, (0, 1, 2, 3)),),
-        outputs=(TensorSpec("labels:0", DType.INT32, (0, 1, 2)),),
-        symbols=(Symbol("H", 1, 600), Symbol("W", 1, 600)),
-        dims=(
-            DimInstr(DimOp.CONST, 1),
-            DimInstr(DimOp.SYMBOL, 0),
-            DimInstr(DimOp.SYMBOL, 1),
-            DimInstr(DimOp.CONST, 3),
-            DimInstr(DimOp.MUL, 1, 2),
-        ),
-        steps=(Step("sum", "test", "sum", (0, 1, 2), 4, 4),),
-        entry=blob.entries["run"],
-        batch_size=batch_size,
-        shape_mutable=True,
-    )
-    return Parts(manifest, b"", blob.code)
+    return Parts(label_manifest(batch_size, target, blob.entries["run"]), b"", blob.code)

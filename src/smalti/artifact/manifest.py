@@ -215,6 +215,8 @@ def parse_manifest(data: bytes) -> Manifest:
 
 
 def _check(m: Manifest) -> None:
+    if not m.inputs or not m.outputs or not m.steps:
+        raise _bad("has no inputs, no outputs or no steps")
     for at, instr in enumerate(m.dims):
         if instr.op.is_binary and not (instr.a < at and instr.b < at):
             raise _bad(f"uses a size before it is computed (dims[{at}])")
@@ -232,8 +234,6 @@ def _check(m: Manifest) -> None:
     for i, buffer in enumerate(m.arena):
         if not buffer.first <= buffer.last < len(m.steps):
             raise _bad(f"has a buffer with impossible steps (arena[{i}])")
-    if not m.inputs or not m.outputs or not m.steps:
-        raise _bad("has no inputs, no outputs or no steps")
     for what, names in (
         ("inputs", [t.name for t in m.inputs]),
         ("outputs", [t.name for t in m.outputs]),
