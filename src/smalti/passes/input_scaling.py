@@ -8,6 +8,7 @@ of a convolution exactly when the padded value is zero after the rest of the ari
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from smalti.ir.ops import PadMode
 from smalti.ir.reference import eval_op
 from smalti.numerics import DType
 from smalti.passes.batchnorm import as_affine
-from smalti.passes.match import Double, conv_weights, rounded, value_of
+from smalti.passes.match import Double, conv_weights, no_pads, rounded, value_of
 from smalti.passes.pads import add_pads
 from smalti.passes.rewrite import Context, Rule, rewrite
 
@@ -31,22 +32,9 @@ NO_PADS: ops.Pads = (0, 0, 0, 0)
 
 def fold(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
     """Fold the pre-processing of uint8 images into the convolutions that read them."""
-    before = {node for node in graph.nodes() if _reads_bytes(node)}
-    graph, stats = rewrite(graph, RULES)
-    if not stats.total:
-        return graph, ()
-    notes = []
-    for node in graph.nodes():
-        if _reads_bytes(node) and node not in before and isinstance(node.op, ops.Conv2d):
-            notes.append(
-                f"pre-processing: {node.name} reads the uint8 image itself, less {node.op.input_offset:g}; "
-                "scaling and padding with that colour are part of it"
-            )
-    return graph, tuple(notes)
-
-
-def _reads_bytes(node: Node) -> bool:
-    return isinstance(node.op, ops.Conv2d) and node.inputs[0].type.dtype is DType.UINT8
+    chains: list[_Chain] = []
+    graph, stats = rewrite(graph, [replace(rule, function=partial(_conv_of_bytes, found=chains)) for rule in RULES])
+    return graph, tuple(dict.fromkeys(_note(chain) for chain in chains[: stats.total]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +45,35 @@ class _Chain:
     scale: Double
     shift: Double
     pads: ops.Pads
+    inexact: float
+
+    @property
+    def offset(self) -> float | None:
+        """The number with which ``(u - offset) * scale`` is ``u * scale + shift`` in every channel, if there is one."""
+        if not bool(np.all(np.isfinite(self.scale) & np.isfinite(self.shift) & (self.scale != 0))):
+            return None
+        bound = TOLERANCE * max(1.0, float(np.abs(self.shift).max()))
+        exact = -self.shift[0] / self.scale[0]
+        for candidate in (np.rint(exact * 2) / 2, float(np.float32(exact))):
+            if bool(np.all(np.abs(candidate * self.scale + self.shift) <= bound)):
+                return float(candidate)
+        return None
+
+
+def _note(chain: _Chain) -> str:
+    low, high = float(chain.scale.min()), float(chain.scale.max())
+    factor = f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"
+    text = f"pre-processing: the first convolution reads the uint8 image itself, (image - {chain.offset:g}) * {factor}"
+    if not no_pads(chain.pads):
+        text += ", and pads it with that colour"
+    if chain.inexact:
+        text += f" (the padding of the graph is {chain.inexact:.1g} there, ours is 0)"
+    return text
 
 
 def _walk(x: Node, channels: int) -> _Chain | None:
     """Follow the arithmetic from the input ``x`` of a convolution up to the uint8 image."""
-    node, pads = x, NO_PADS
+    node, pads, inexact = x, NO_PADS, 0.0
     steps: list[Node] = []
     scale, shift = np.ones(channels), np.zeros(channels)
     axes: tuple[int | None, ...] = (0, 1, 2, 3)
@@ -77,8 +89,10 @@ def _walk(x: Node, channels: int) -> _Chain | None:
             node = upper
         elif isinstance(node.op, ops.Pad):
             more = _pads_of(node.op, axes)
-            if more is None or not _becomes_zero(node.op.value, steps):
+            rest = _padding_after(node.op.value, steps)
+            if more is None or not rest <= TOLERANCE:
                 return None
+            inexact = max(inexact, rest)
             pads = add_pads(pads, more)
             node = node.inputs[0]
         elif isinstance(node.op, ops.Reshape):
@@ -90,7 +104,7 @@ def _walk(x: Node, channels: int) -> _Chain | None:
             return None
     if node.type.dtype is not DType.FLOAT32:
         return None
-    return _Chain(node.inputs[0], scale, shift, pads)
+    return _Chain(node.inputs[0], scale, shift, pads, inexact)
 
 
 def _pads_of(op: ops.Pad, axes: tuple[int | None, ...]) -> ops.Pads | None:
@@ -105,14 +119,14 @@ def _pads_of(op: ops.Pad, axes: tuple[int | None, ...]) -> ops.Pads | None:
     return pads[0], pads[1], pads[2], pads[3]
 
 
-def _becomes_zero(value: float, steps: list[Node]) -> bool:
-    """Whether a padded value is zero in every channel after ``steps`` (last one first), as the graph computes it."""
+def _padding_after(value: float, steps: list[Node]) -> float:
+    """Return the largest magnitude of a padded value after ``steps`` (last one first), as the graph computes it."""
     current = np.full(1, value, np.float32)
     for step in reversed(steps):
         operands = [value_of(n) for n in step.inputs]
         flat = [current if v is None else v.reshape(-1) for v in operands]
         current = eval_op(step.op, flat, {})
-    return bool(np.all(np.abs(current) <= TOLERANCE))
+    return float(np.abs(current).max())
 
 
 def _axes_above(node: Node, axes: tuple[int | None, ...]) -> tuple[int | None, ...] | None:
@@ -125,25 +139,13 @@ def _axes_above(node: Node, axes: tuple[int | None, ...]) -> tuple[int | None, .
     return tuple(None if size == 1 else next(meaning) for size in above)
 
 
-def _offset(scale: Double, shift: Double) -> float | None:
-    """Return the number to take off the image so that ``(u - offset) * scale`` is ``u * scale + shift``."""
-    if not bool(np.all(np.isfinite(scale) & np.isfinite(shift) & (scale != 0))):
-        return None
-    bound = TOLERANCE * max(1.0, float(np.abs(shift).max()))
-    exact = -shift[0] / scale[0]
-    for candidate in (np.rint(exact * 2) / 2, float(np.float32(exact))):
-        if bool(np.all(np.abs(candidate * scale + shift) <= bound)):
-            return float(candidate)
-    return None
-
-
-def _conv_of_bytes(node: Node, context: Context) -> Node | None:
+def _conv_of_bytes(node: Node, context: Context, found: list[_Chain] | None = None) -> Node | None:
     op, weights = node.op, conv_weights(node)
     x = node.inputs[0]
     if weights is None or not isinstance(op, ops.Conv2d) or x.type.dtype is not DType.FLOAT32 or op.input_offset != 0:
         return None
     chain = _walk(x, weights.shape[2])
-    offset = _offset(chain.scale, chain.shift) if chain is not None else None
+    offset = chain.offset if chain is not None else None
     if chain is None or offset is None:
         return None
     n, height, width, channels = x.type.shape
@@ -154,7 +156,12 @@ def _conv_of_bytes(node: Node, context: Context) -> Node | None:
         image = make_node(ops.Reshape(shape), (image,), f"{image.name}/image")
     w = rounded(weights.astype(np.float64) * chain.scale[:, None], node.inputs[1], node.inputs[1].name)
     folded = replace(op, pads=add_pads(op.pads, chain.pads), input_offset=offset)
-    return make_node(folded, (image, w, *node.inputs[2:]), node.name)
+    result = make_node(folded, (image, w, *node.inputs[2:]), node.name)
+    if result.type != node.type:
+        return None
+    if found is not None:
+        found.append(chain)
+    return result
 
 
 RULES: tuple[Rule, ...] = (

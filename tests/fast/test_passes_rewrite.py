@@ -1,0 +1,110 @@
+"""The rewriter: order, single use, limits, and errors that name the rule and the node."""
+
+from __future__ import annotations
+
+import pytest
+
+from passes_kit import Maker, graph_of, ops_of
+from smalti.errors import CompilerError
+from smalti.ir import ops
+from smalti.ir.graph import Node
+from smalti.ir.infer import make_node
+from smalti.ir.ops import BinaryFn, UnaryFn
+from smalti.passes.rewrite import Context, Rule, rewrite
+
+NEG = ops.Unary(UnaryFn.NEG)
+UNARY = (ops.Unary,)
+
+
+def double_neg(node: Node, context: Context) -> Node | None:
+    (x,) = node.inputs
+    return x.inputs[0] if node.op == x.op == NEG else None
+
+
+DOUBLE_NEG = Rule("-(-x) = x", UNARY, double_neg)
+
+
+def chain(length: int) -> Node:
+    m = Maker()
+    x = m.input(2, 3)
+    for _ in range(length):
+        x = m.op(NEG, x)
+    return x
+
+
+@pytest.mark.parametrize(("length", "left"), [(1, 1), (2, 0), (7, 1), (2000, 0)])
+def test_rewrites_until_nothing_fires(length: int, left: int) -> None:
+    graph, stats = rewrite(graph_of(chain(length)), [DOUBLE_NEG], limit=10**6)
+    assert len(ops_of(graph, ops.Unary)) == left
+    assert stats.total == sum(stats.hits.values())
+    assert bool(stats.hits) == (length > 1)
+
+
+def test_nodes_are_shared_with_the_old_graph_where_nothing_changed() -> None:
+    m = Maker()
+    same = m.op(ops.Unary(UnaryFn.EXP), m.input(2))
+    old = graph_of(same, m.op(NEG, m.op(NEG, same)))
+    new, _ = rewrite(old, [DOUBLE_NEG])
+    assert new.outputs == (same, same)
+    assert old.outputs[1] is not same
+
+
+@pytest.mark.parametrize("wanted", [0, 1, 3])
+def test_stop_after_counts_rewrites(wanted: int) -> None:
+    m = Maker()
+    x = m.input(2)
+    outputs = [m.op(NEG, m.op(NEG, m.op(ops.Unary(UnaryFn.EXP), x))) for _ in range(5)]
+    graph, stats = rewrite(graph_of(*outputs), [DOUBLE_NEG], stop_after=wanted)
+    assert stats.total == wanted
+    assert len(ops_of(graph, ops.Unary)) == 15 - 2 * wanted
+
+
+def test_the_first_rule_that_fires_wins() -> None:
+    never = Rule("never", UNARY, lambda node, context: None)
+    first = Rule("first", UNARY, double_neg)
+    _, stats = rewrite(graph_of(chain(2)), [never, first, DOUBLE_NEG])
+    assert stats.hits == {"first": 1}
+
+
+def test_single_use_counts_reads_and_results() -> None:
+    m = Maker()
+    x = m.input(2)
+    once, twice, result = (m.op(NEG, x) for _ in range(3))
+    outputs = (m.op(NEG, once), m.binary(BinaryFn.ADD, twice, twice), result, m.op(NEG, result))
+    context = Context(graph_of(*outputs))
+    assert context.single_use(once)
+    assert not context.single_use(twice)
+    assert not context.single_use(result)
+    assert context.is_output(result)
+    assert not context.single_use(m.op(NEG, x))
+    assert context.position(x) < context.position(once) < context.position(outputs[0])
+
+
+def test_endless_rules_are_named_with_their_counts() -> None:
+    def turn(node: Node, context: Context) -> Node:
+        return make_node(ops.Unary(UnaryFn.EXP if node.op == NEG else UnaryFn.NEG), node.inputs, node.name)
+
+    with pytest.raises(CompilerError, match=r"does not end.*'turn' x\d+"):
+        rewrite(graph_of(chain(1)), [Rule("turn", UNARY, turn)])
+
+
+def test_a_replacement_must_keep_the_type() -> None:
+    wrong = Rule("wrong", UNARY, lambda node, context: make_node(ops.Reshape((6,)), node.inputs, node.name))
+    with pytest.raises(CompilerError, match=r"rule 'wrong'.*unary_1.*another type"):
+        rewrite(graph_of(chain(1)), [wrong])
+
+
+def test_a_failing_rule_is_named_with_its_node() -> None:
+    def fail(node: Node, context: Context) -> Node:
+        return make_node(ops.Transpose((0, 0)), node.inputs, node.name)
+
+    with pytest.raises(CompilerError, match=r"rule 'fail' failed on <Unary unary_1"):
+        rewrite(graph_of(chain(1)), [Rule("fail", UNARY, fail)])
+
+
+def test_a_replacement_may_not_be_the_node_or_read_it() -> None:
+    with pytest.raises(CompilerError, match="by itself"):
+        rewrite(graph_of(chain(1)), [Rule("same", UNARY, lambda node, context: node)])
+    around = Rule("around", UNARY, lambda node, context: make_node(NEG, (node,), node.name))
+    with pytest.raises(CompilerError, match="depend on itself"):
+        rewrite(graph_of(chain(1)), [around])
