@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from smalti import __version__
-from smalti.cli import evaluate, infer, inspect, knobs
+from smalti.cli import build, evaluate, infer, inspect, knobs
 from smalti.cli.exit_codes import ExitCode, exit_code
 from smalti.cli.ui import help_text, note, print_json
 from smalti.errors import SmaltiError, UnsupportedGraphError
@@ -33,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("build", help=build.HELP)(build.build_command)
 app.command("infer", help=infer.HELP)(infer.infer_command)
 app.command("eval", help=evaluate.HELP)(evaluate.eval_command)
 app.command("inspect", help=inspect.HELP)(inspect.inspect_command)

@@ -1,0 +1,130 @@
+"""``smalti build``: compile a frozen graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smalti.apps.build import BuildResult, build, build_passes
+from smalti.apps.report import Table
+from smalti.cli.ui import JsonOption, Toggle, draw, help_text, note, print_json, say
+from smalti.compiler import CompileOptions, QuantMode
+from smalti.errors import UsageError
+from smalti.target.host import resolve_target
+
+HELP = help_text(
+    "Compile a frozen TensorFlow graph into an offline model file.",
+    "The file holds packed constants and machine code for --target. With --shape-mutable true (the default) one file "
+    "takes every image size up to the graph's own limit, at the speed of a fixed one. If the graph has operations that "
+    "Smalti does not know, one error lists them all.",
+    examples=(
+        "smalti build --tf-model frozen_inference_graph.pb --output-model-path m.smalti",
+        "smalti build --tf-model g.pb --output-model-path m.smalti --shape-mutable false --input-size 513",
+        "smalti build --tf-model g.pb --output-model-path logits.smalti --outputs logits/semantic/BiasAdd:0",
+        "smalti build --tf-model g.pb --output-model-path m.smalti --dump-dir dump",
+    ),
+)
+
+ShapeMutableOption = Annotated[
+    Toggle,
+    typer.Option("--shape-mutable", case_sensitive=False, help="true: any image size; false: one fixed square."),
+]
+QuantModeOption = Annotated[QuantMode, typer.Option("--quant-mode", help="Precision of constants and activations.")]
+TargetOption = Annotated[
+    str,
+    typer.Option("--target", help="native, generic, x86-64-v2, x86-64-v3, x86-64-v4 (with +vnni, +bf16) or aarch64."),
+]
+InputSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        "--input-size", min=1, help="Side of the fixed square, or that images are scaled to.", show_default=False
+    ),
+]
+
+
+def build_command(
+    tf_model: Annotated[Path, typer.Option("--tf-model", help="Frozen GraphDef (.pb).", show_default=False)],
+    output_model_path: Annotated[
+        Path | None, typer.Option("--output-model-path", help="Offline model file to write.", show_default=False)
+    ] = None,
+    quant_mode: QuantModeOption = QuantMode.FORCE_FLOAT32,
+    shape_mutable: ShapeMutableOption = Toggle.TRUE,
+    input_size: InputSizeOption = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Images in one call; default: any number.")
+    ] = None,
+    inputs: Annotated[
+        str | None, typer.Option("--inputs", help="Cut here: tensor names, with commas.", show_default=False)
+    ] = None,
+    outputs: Annotated[
+        str | None, typer.Option("--outputs", help="Cut here: tensor names, with commas.", show_default=False)
+    ] = None,
+    target: TargetOption = "native",
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name in reports; default: the folder's or file's.")
+    ] = None,
+    dump_dir: Annotated[
+        Path | None, typer.Option("--dump-dir", help="Write the graph after every pass here.", show_default=False)
+    ] = None,
+    stop_at: Annotated[
+        str | None, typer.Option("--stop-at", help="Stop after this pass and write no model.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    options = CompileOptions(
+        target=resolve_target(target),
+        quant_mode=quant_mode,
+        shape_mutable=bool(shape_mutable),
+        input_size=input_size,
+        batch_size=batch_size,
+        inputs=_names(inputs),
+        outputs=_names(outputs),
+        name=name or model_name(tf_model),
+    )
+    if stop_at is not None:
+        report = build_passes(tf_model, options, stop_at, dump_dir)
+        print_json(report.to_json()) if as_json else say(report.to_text())
+        return
+    if output_model_path is None:
+        raise UsageError("give the file to write with --output-model-path (or --stop-at, to write none)")
+    show_build(build(tf_model, output_model_path, options, dump_dir=dump_dir), as_json)
+
+
+def model_name(path: Path) -> str:
+    """Return the name of a model in reports: the folder of a file with the usual name, else the file's."""
+    inside_folder = path.name == "frozen_inference_graph.pb" and path.resolve().parent.name
+    return path.resolve().parent.name if inside_folder else path.stem
+
+
+def show_build(result: BuildResult, as_json: bool) -> None:
+    """Print what a build made."""
+    if as_json:
+        print_json(result.to_json())
+        return
+    note(result.report.to_text())
+    draw(
+        Table(
+            "offline model",
+            ("", ""),
+            (
+                ("file", str(result.path)),
+                ("size", f"{result.file_bytes / 1e6:.2f} MB"),
+                ("constants", f"{result.constant_bytes / 1e6:.2f} MB"),
+                ("code", f"{result.code_bytes / 1e3:.0f} kB in {result.steps} steps for {result.target}"),
+                ("built in", f"{result.seconds:.1f} s"),
+                ("SHA-256", result.sha256),
+            ),
+            left=(0, 1),
+        )
+    )
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise UsageError("--inputs and --outputs take tensor names such as ImageTensor:0, with commas between them")
+    return names

@@ -1,0 +1,123 @@
+"""``smalti build`` hands its options on; what a build itself does is tested where it is made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from smalti.apps.build import BuildResult
+from smalti.cli import build
+from smalti.cli.exit_codes import ExitCode
+from smalti.cli.main import run
+from smalti.compiler import CompileOptions
+from smalti.errors import UnsupportedGraphError, UnsupportedNode
+from smalti.frontend.report import ImportReport, left_out
+from smalti.target.host import resolve_target
+
+REPORT = ImportReport((("Conv2D", 3),), 9, 7, (), (), (), (), ("argmax",), left_out([]), left_out([]), ())
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, CompileOptions, Path | None]]:
+    """What build() was asked for, most recent last; no compiler runs."""
+    calls: list[tuple[Path, CompileOptions, Path | None]] = []
+
+    def fake(tf_model: Path, output: Path, options: CompileOptions, *, dump_dir: Path | None = None) -> BuildResult:
+        calls.append((output, options, dump_dir))
+        return BuildResult(output, "0" * 64, 3, 1, 2, 0.5, options.target.name, 4, REPORT)
+
+    monkeypatch.setattr(build, "build", fake)
+    return calls
+
+
+def test_defaults(built: list[tuple[Path, CompileOptions, Path | None]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        run(["build", "--tf-model", "nets/small/frozen_inference_graph.pb", "--output-model-path", "m"]) == ExitCode.OK
+    )
+    assert built == [(Path("m"), CompileOptions(target=resolve_target("native"), name="small"), None)]
+    shown = capsys.readouterr().out
+    assert "recognised: argmax" in shown and "0" * 64 in shown
+
+
+def test_options(
+    built: list[tuple[Path, CompileOptions, Path | None]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "labels.txt").write_text("background\nbig cat\n", encoding="utf-8")
+    arguments = [
+        "--quant-mode",
+        "force_float32",
+        "--shape-mutable",
+        "False",
+        "--input-size",
+        "321",
+        "--batch-size",
+        "2",
+    ]
+    arguments += ["--inputs", "a:0, b:0", "--inputs", "c:0", "--outputs", "logits/semantic/BiasAdd:0"]
+    arguments += ["--target", "generic", "--labels", str(tmp_path / "labels.txt"), "--dump-dir", "dump", "--json"]
+    assert run(["build", "--tf-model", "net.pb", "--output-model-path", "m", *arguments]) == ExitCode.OK
+    assert built[0][1:] == (
+        CompileOptions(
+            target=resolve_target("generic"),
+            shape_mutable=False,
+            input_size=321,
+            batch_size=2,
+            inputs=("a:0", "b:0", "c:0"),
+            outputs=("logits/semantic/BiasAdd:0",),
+            name="net",
+            labels=("background", "big cat"),
+        ),
+        Path("dump"),
+    )
+    assert json.loads(capsys.readouterr().out)["report"]["operations"] == {"Conv2D": 3}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--output-model-path", "m"],
+        ["--tf-model", "g.pb"],
+        ["--tf-model", "g.pb", "--output-model-path", "m", "--target", "z80"],
+        ["--tf-model", "g.pb", "--output-model-path", "m", "--quant-mode", "force_float8"],
+        ["--tf-model", "g.pb", "--output-model-path", "m", "--shape-mutable", "perhaps"],
+        ["--tf-model", "g.pb", "--output-model-path", "m", "--batch-size", "0"],
+        ["--tf-model", "g.pb", "--stop-at", "nowhere"],
+        ["--tf-model", "g.pb", "--output-model-path", "m", "--labels", "missing.txt"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_options(arguments: list[str], built: list[tuple[Path, CompileOptions, Path | None]]) -> None:
+    assert run(["build", *arguments]) == ExitCode.USAGE
+    assert not built
+
+
+def test_stopping_at_a_pass_writes_no_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(build, "build_passes", lambda *_arguments: REPORT)
+    assert run(["build", "--tf-model", "g.pb", "--stop-at", "cse", "--json"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["stopped_at"] == "cse"
+
+
+def test_an_unsupported_graph_lists_its_nodes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> BuildResult:
+        raise UnsupportedGraphError((UnsupportedNode("Foo", 2, "a/b", "unknown"),))
+
+    monkeypatch.setattr(build, "build", refuse)
+    assert run(["build", "--tf-model", "g.pb", "--output-model-path", "m", "--json"]) == ExitCode.BAD_DATA
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["error"]["problems"] == [
+        {"op": "Foo", "count": 2, "first_node": "a/b", "reason": "unknown"}
+    ]
+    assert "Foo" in shown.err
+
+
+def test_a_missing_or_foreign_graph(tmp_path: Path) -> None:
+    (tmp_path / "g.pb").write_bytes(b"\xff" * 40)
+    for path, code in ((tmp_path / "none.pb", ExitCode.USAGE), (tmp_path / "g.pb", ExitCode.BAD_DATA)):
+        assert run(["build", "--tf-model", str(path), "--output-model-path", str(tmp_path / "m")]) == code
+        assert not (tmp_path / "m").exists()
