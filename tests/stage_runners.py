@@ -7,24 +7,24 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from smalti.frontend.importer import import_graph
+from smalti.frontend.importer import ImportOptions, import_graph
 from smalti.ir.graph import Level
 from smalti.ir.reference import run
 from smalti.ir.verify import verify
 
 Array = NDArray[Any]
-Runner = Callable[[bytes, Mapping[str, Array]], Mapping[str, Array]]
+Runner = Callable[[bytes, Mapping[str, Array], tuple[str, ...]], Mapping[str, Array]]
 
 
-def run_imported(graph_def: bytes, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+def run_imported(graph_def: bytes, inputs: Mapping[str, Array], outputs: tuple[str, ...]) -> Mapping[str, Array]:
     """Import and run the numpy meaning of the imported graph."""
-    graph = import_graph(graph_def).graph
+    graph = import_graph(graph_def, ImportOptions(outputs=outputs)).graph
     verify(graph, Level.IMPORTED)
     return run(graph, inputs)
 
 
 STAGES: dict[str, Runner] = {"imported": run_imported}
-"""Stage name -> function of GraphDef bytes and inputs by tensor name, giving outputs by tensor name."""
+"""Stage name -> function of GraphDef bytes, inputs by tensor name and output names, giving outputs by tensor name."""
 
 EXCLUDED: dict[str, dict[str, str]] = {
     "imported": {
