@@ -23,7 +23,7 @@ from smalti.numerics import DType
 Results = tuple[Result, ...] | Special
 _IMAGE_SYMBOLS = ("H", "W")
 MAX_GENERATED_BYTES = 1 << 26
-MAX_SYMBOLIC_WORK = 4_000_000
+MAX_SYMBOLIC_WORK = 1_000_000
 _MAX_TEXT = 600
 
 
@@ -81,9 +81,12 @@ class Evaluation:
                 self._given[edge] = self._make_input(edge, type_.dtype, sizes)
         leaves = frozenset(self._given)
         roots = [e[0] for e in outputs if e not in leaves]
-        needed = frozenset(topological_order(self.raw, roots, leaves, with_controls=False))
+        order = topological_order(self.raw, roots, leaves, with_controls=False)
+        needed = frozenset(order)
         self.used = tuple(sorted(needed))
-        for index in topological_order(self.raw, roots, leaves, with_controls=True):
+        if any(self.raw.nodes[i].controls for i in order):
+            order = topological_order(self.raw, roots, leaves, with_controls=True)
+        for index in order:
             node = self.raw.nodes[index]
             self._results[index] = self._evaluate(node, index in needed)
         self._check_asserts()

@@ -18,8 +18,10 @@ def summarise(
 ) -> ImportReport:
     """Return the report of a finished import."""
     used = frozenset(evaluation.used)
-    whole = topological_order(raw, [e[0] for e in outputs], frozenset(), with_controls=False)
-    before = [raw.nodes[i].name for i in sorted(whole) if i not in used]
+    before: list[str] = []
+    if any(raw.nodes[e[0]].op != "Placeholder" for e in inputs):
+        whole = topological_order(raw, [e[0] for e in outputs], frozenset(), with_controls=False)
+        before = [raw.nodes[i].name for i in sorted(whole) if i not in used]
     symbols = graph.symbols()
     notes = [_size_note(symbols)] if symbols else []
     counts = Counter(raw.nodes[i].op for i in used)

@@ -72,13 +72,17 @@ def elementwise(fn: Callable[..., object], operands: Sequence[SymArray], dtype: 
         NotSymbolic: the result is too large or cannot be represented exactly.
         GraphError: the shapes do not broadcast.
     """
-    try:
-        shape = np.broadcast_shapes(*(a.shape for a in operands))
-    except ValueError as error:
-        raise GraphError(f"shapes {[list(a.shape) for a in operands]} do not broadcast") from error
-    if math.prod(shape) > MAX_ELEMENTS or len(shape) > MAX_RANK:
-        raise NotSymbolic
-    flats = [np.broadcast_to(a, shape).ravel().tolist() for a in operands]
+    shape = operands[0].shape
+    if all(a.shape == shape for a in operands):
+        flats = [a.ravel().tolist() for a in operands]
+    else:
+        try:
+            shape = np.broadcast_shapes(*(a.shape for a in operands))
+        except ValueError as error:
+            raise GraphError(f"shapes {[list(a.shape) for a in operands]} do not broadcast") from error
+        if math.prod(shape) > MAX_ELEMENTS or len(shape) > MAX_RANK:
+            raise NotSymbolic
+        flats = [np.broadcast_to(a, shape).ravel().tolist() for a in operands]
     return make([checked(fn(*items), dtype) for items in zip(*flats, strict=True)], shape)
 
 
@@ -111,6 +115,7 @@ def checked(value: object, dtype: DType) -> object:
     return value
 
 
+@lru_cache(maxsize=16)
 def integer_range(dtype: DType) -> tuple[int, int]:
     """Return the smallest and largest number of an integer type."""
     bits = 8 * dtype.itemsize

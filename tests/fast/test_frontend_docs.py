@@ -1,0 +1,33 @@
+"""The page of supported operations is that of the code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from smalti.frontend.handlers import OPS
+from smalti.frontend.supported import supported_ops_markdown
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "supported-ops.md"
+# What exporters of DeepLab graphs write; each must have a handler.
+EXPECTED = """
+Placeholder Const Identity StopGradient NoOp Assert Switch Merge Shape StridedSlice Slice Pack Unpack Split SplitV
+Concat ConcatV2 ExpandDims Squeeze Reshape Transpose Fill Range Gather GatherV2 Cast Add AddV2 Sub Mul RealDiv FloorDiv
+FloorMod Neg Maximum Minimum Square Sqrt Rsqrt Exp Equal NotEqual Less LessEqual Greater GreaterEqual LogicalAnd
+LogicalOr LogicalNot Where Select SelectV2 Pad PadV2 MirrorPad Conv2D DepthwiseConv2dNative BiasAdd FusedBatchNorm
+FusedBatchNormV2 FusedBatchNormV3 Relu Relu6 LeakyRelu Elu Sigmoid Tanh Softmax AvgPool MaxPool Mean Sum Max MatMul
+SpaceToBatchND BatchToSpaceND DepthToSpace SpaceToDepth ResizeBilinear ResizeNearestNeighbor ArgMax Dequantize Rank Size
+Tile AddN CheckNumerics PreventGradient
+""".split()
+
+
+def test_page_is_generated_from_the_code() -> None:
+    write = "from smalti.frontend.supported import supported_ops_markdown"
+    assert PAGE.read_text() == supported_ops_markdown(), f"write docs/supported-ops.md again: {write}"
+
+
+def test_every_expected_operation_has_a_handler() -> None:
+    assert [op for op in EXPECTED if op not in OPS] == []
+
+
+def test_every_handler_is_described() -> None:
+    assert [name for name, entry in OPS.items() if not (entry.handler.__doc__ or "").strip()] == []
