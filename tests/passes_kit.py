@@ -143,3 +143,15 @@ def must_not_fire(step: PassFunction, graph: Graph) -> None:
     after, notes = step(graph)
     assert after.nodes() == graph.nodes()
     assert notes == ()
+
+
+Size = int | Dim
+Axis = tuple[tuple[Size, Size], tuple[Size, Size]]
+
+
+def tensorflow_axis(size: Size, block: int, kernel: int, same: bool) -> Axis:
+    """Return (paddings, crops) as ``tf.nn.with_space_to_batch`` computes them."""
+    base = (kernel - 1) * block if same else 0
+    start, end = base // 2, base - base // 2
+    extra = (block - (size + start + end) % block) % block
+    return (start, end + extra), (0, extra)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from passes_kit import H, Maker, W, fires, graph_of, must_not_fire, ops_of, same_numbers
+from passes_kit import Axis, H, Maker, W, fires, graph_of, must_not_fire, ops_of, same_numbers, tensorflow_axis
 from smalti.ir import ops
 from smalti.ir.dims import Dim
 from smalti.ir.graph import Graph, Node
@@ -15,17 +15,8 @@ from smalti.passes.rewrite import rewrite
 from tolerance import Tol
 
 Size = int | Dim
-Axis = tuple[tuple[Size, Size], tuple[Size, Size]]
 NEAR = Tol.FLOAT(reduction=100, scale=10)
 LEFT = (ops.SpaceToBatch, ops.BatchToSpace)
-
-
-def tensorflow_axis(size: Size, block: int, kernel: int, same: bool) -> Axis:
-    """Return (paddings, crops) as ``tf.nn.with_space_to_batch`` computes them."""
-    base = (kernel - 1) * block if same else 0
-    start, end = base // 2, base - base // 2
-    extra = (block - (size + start + end) % block) % block
-    return (start, end + extra), (0, extra)
 
 
 def spread(m: Maker, x: Node, block: tuple[int, int], rows: Axis, columns: Axis) -> Node:
