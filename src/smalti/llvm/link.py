@@ -59,7 +59,7 @@ def link(object_bytes: bytes) -> Blob:
     """
     try:
         return _link(object_bytes)
-    except (struct.error, IndexError, UnicodeDecodeError) as error:
+    except (struct.error, IndexError, ValueError, OverflowError) as error:
         raise CompilerError("the object file is malformed") from error
 
 

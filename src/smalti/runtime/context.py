@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import threading
+import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +22,26 @@ _LINE = 64
 _sched_yield = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Recipe:
+    """What every context of a model is made from.  Holding it keeps code and constants mapped."""
+
+    manifest: Manifest
+    constants: Region
+    code: Region
+    entry: Entry
+    huge_pages: bool
+
+
 class Context:
     """Arena, counters and threads of one request at a time.  Kept between requests, so a run touches no new page."""
 
-    def __init__(self, manifest: Manifest, constants: int, entry: Entry, huge_pages: bool) -> None:
+    def __init__(self, recipe: Recipe) -> None:
+        manifest = recipe.manifest
         steps = len(manifest.steps)
         tensors = len(manifest.inputs) + len(manifest.outputs)
-        self._huge_pages = huge_pages
-        self._team = Team(entry)
+        self._recipe = recipe
+        self._team = Team(recipe.entry)
         self._arena: Region | None = None
         layout = (_WORDS * 8, tensors * 8, manifest.counter_count * 4, (2 * steps + 2) * 8)
         starts = np.cumsum([0, *(-(-size // _LINE) * _LINE for size in layout)]).tolist()
@@ -37,7 +51,7 @@ class Context:
         self._counters = memory[starts[2] : starts[2] + layout[2]]
         self._profile = memory[starts[3] : starts[3] + layout[3]].view(np.uint64)
         self._address = int(self._ctx.ctypes.data)
-        self._ctx[0] = constants
+        self._ctx[0] = recipe.constants.address
         self._ctx[4] = self._io.ctypes.data
         self._ctx[5] = self._counters.ctypes.data
         self._ctx[6] = _sched_yield
@@ -63,8 +77,13 @@ class Context:
         ctx[7] = self._profile.ctypes.data if profile else 0
         self._io[:] = addresses
         self._counters.fill(0)
-        self._team.run(self._address, threads)
+        self._team.run(self._address, threads, self)
         return self._profile.copy() if profile else None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether threads may still be running in it although its request ended."""
+        return self._team.is_busy
 
     def close(self) -> None:
         """End the threads and give the memory back."""
@@ -77,53 +96,83 @@ class Context:
         if self._arena is not None:
             self._arena.close()
             self._arena = None
-        self._arena = map_anonymous(size, self._huge_pages)
+        self._arena = map_anonymous(size, self._recipe.huge_pages)
         return self._arena
+
+
+class Permit:
+    """The right to use one context.  One that an exception drops, at whatever moment, comes back by itself."""
+
+    __slots__ = ("__weakref__", "_home")
+
+    def __init__(self, home: weakref.ref[SimpleQueue[Permit]]) -> None:
+        self._home = home
+
+    def __del__(self) -> None:
+        home = self._home()
+        if home is not None:
+            home.put(Permit(self._home))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lease:
+    """A context in exclusive use."""
+
+    permit: Permit
+    context: Context
 
 
 class ContextPool:
     """At most ``limit`` contexts, made when first needed; the one used last is used first.  Belongs to one process."""
 
-    def __init__(
-        self, limit: int, manifest: Manifest, constants: int, entry: Entry, huge_pages: bool, closed: bool = False
-    ) -> None:
+    def __init__(self, limit: int, recipe: Recipe, closed: bool = False) -> None:
         self._limit = limit
-        self._recipe = (manifest, constants, entry, huge_pages)
-        self._permits = threading.Semaphore(limit)
+        self._recipe = recipe
+        self._permits: SimpleQueue[Permit] = SimpleQueue()
+        home = weakref.ref(self._permits)
+        for _ in range(limit):
+            self._permits.put(Permit(home))
         self._free: list[Context] = []
+        self._abandoned = 0
         self._closed = closed
 
-    def take(self) -> Context:
+    def take(self) -> Lease:
         """Return a context for exclusive use; waits while all are in use.
 
         Raises:
             UsageError: the engine is closed.
         """
-        self._permits.acquire()
+        permit = self._permits.get()
         if self._closed:
-            self._permits.release()
+            self._permits.put(permit)
             raise UsageError("this engine is closed")
         try:
-            return self._free.pop() if self._free else Context(*self._recipe)
-        except BaseException:
-            self._permits.release()
-            raise
+            context = self._free.pop()
+        except IndexError:
+            context = Context(self._recipe)
+        return Lease(permit, context)
 
-    def give(self, context: Context) -> None:
+    def give(self, lease: Lease) -> None:
         """Return a context after use."""
-        self._free.append(context)
-        self._permits.release()
+        if lease.context.is_busy:
+            self._abandoned += 1  # its threads still run and keep it alive
+        else:
+            self._free.append(lease.context)
+        self._permits.put(lease.permit)
 
-    def close(self) -> None:
-        """Wait until running requests are done, then free every context; later requests are refused."""
-        for _ in range(self._limit):
-            self._permits.acquire()
+    def close(self) -> bool:
+        """Wait until running requests are done, then free every context; later requests are refused.
+
+        Returns whether nothing of the model is in use any more.
+        """
+        permits = [self._permits.get() for _ in range(self._limit)]
         self._closed = True
         for context in self._free:
             context.close()
         self._free.clear()
-        for _ in range(self._limit):
-            self._permits.release()
+        for permit in permits:
+            self._permits.put(permit)
+        return self._abandoned == 0
 
 
 def _aligned_zeros(size: int) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from smalti import knobs
 from smalti.artifact.manifest import Manifest
 from smalti.artifact.reader import check_target, open_model
 from smalti.errors import InputError, UsageError
-from smalti.runtime.context import Context, ContextPool
+from smalti.runtime.context import Context, ContextPool, Recipe
 from smalti.runtime.dims import Shape
 from smalti.runtime.memory import Region, map_anonymous, map_code, map_file, protect_read_only, view
 from smalti.runtime.plan import ShapePlan, ShapePlanner
@@ -78,13 +78,11 @@ class Engine:
     ) -> None:
         self._path = path
         self._manifest = manifest
-        self._constants = constants
-        self._code = code
         self._threads = threads
         self._threads_reason = reason
         self._limit = limit
-        self._huge_pages = bool(knobs.HUGE_PAGES.get())
-        self._entry = entry_at(code.address + manifest.entry)
+        entry = entry_at(code.address + manifest.entry)
+        self._recipe = Recipe(manifest, constants, code, entry, bool(knobs.HUGE_PAGES.get()))
         self._closed = False
         self._states: dict[int, _State] = {}
         self._state()
@@ -190,25 +188,25 @@ class Engine:
         outputs = request.allocate(plan)
         threads = self._threads
         pool = self._state().pool
-        context = pool.take()
+        lease = pool.take()
         try:
             addresses = request.addresses(outputs, 0)
             started = time.perf_counter_ns()
-            cycles = context.run(plan, addresses, threads, profile=True)
+            cycles = lease.context.run(plan, addresses, threads, profile=True)
             elapsed = time.perf_counter_ns() - started
         finally:
-            pool.give(context)
+            pool.give(lease)
         return make_profile(self._manifest, plan, cycles, elapsed, threads)
 
     def _run(self, request: Request) -> list[Array]:
         plan = self._state().planner.plan(request.shapes)
         outputs = request.allocate(plan)
         pool = self._state().pool
-        context = pool.take()
+        lease = pool.take()
         try:
-            self._run_parts(context, plan, request, outputs)
+            self._run_parts(lease.context, plan, request, outputs)
         finally:
-            pool.give(context)
+            pool.give(lease)
         return outputs
 
     def _run_parts(self, context: Context, plan: ShapePlan, request: Request, outputs: list[Array]) -> None:
@@ -222,10 +220,11 @@ class Engine:
         """Wait for running requests, then give threads, workspaces, code and constants back.  Idempotent."""
         if self._closed:
             return
-        self._state().pool.close()
+        quiet = self._state().pool.close()
         self._closed = True
-        self._code.close()
-        self._constants.close()
+        if quiet:
+            self._recipe.code.close()
+            self._recipe.constants.close()
 
     def __enter__(self) -> Engine:
         return self
@@ -243,9 +242,8 @@ class Engine:
         process = os.getpid()
         state = self._states.get(process)
         if state is None:
-            m = self._manifest
-            pool = ContextPool(self._limit, m, self._constants.address, self._entry, self._huge_pages, self._closed)
-            state = self._states.setdefault(process, _State(pool, ShapePlanner(m)))
+            made = _State(ContextPool(self._limit, self._recipe, self._closed), ShapePlanner(self._manifest))
+            state = self._states.setdefault(process, made)
             for other in [key for key in self._states if key != process]:
                 self._states.pop(other, None)
         return state

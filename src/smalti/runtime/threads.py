@@ -44,7 +44,7 @@ def entry_at(address: int) -> Entry:
 class _Helper:
     """What a helper thread and its team share.  Both locks start taken and are used as binary semaphores."""
 
-    __slots__ = ("context", "count", "done", "start", "status", "stop", "tid")
+    __slots__ = ("context", "count", "done", "keep", "start", "status", "stop", "tid")
 
     def __init__(self, tid: int) -> None:
         self.tid = tid
@@ -55,6 +55,7 @@ class _Helper:
         self.context = 0
         self.count = 0
         self.status = 0
+        self.keep: object = None
         self.stop = False
 
 
@@ -68,11 +69,18 @@ class Team:
         self._entry = entry
         self._helpers: list[_Helper] = []
         self._environment = ctypes.create_string_buffer(256)
+        self._last: tuple[Sequence[object], Sequence[object]] = ((), ())
         self._stop = weakref.finalize(self, _stop, self._helpers)
         self._stop.atexit = False
 
-    def run(self, context: int, count: int) -> None:
-        """Call the entry with ``count`` threads and return when all have finished.
+    @property
+    def is_busy(self) -> bool:
+        """Whether the last run was abandoned half-way (by a second signal in the wrong microsecond): never reuse it."""
+        tasks, results = self._last
+        return len(results) < len(tasks)
+
+    def run(self, context: int, count: int, keep: object) -> None:
+        """Call the entry with ``count`` threads and return when all have finished; nobody frees ``keep`` meanwhile.
 
         An exception raised by a signal handler meanwhile (Ctrl-C) is passed on only after every thread is done.
 
@@ -83,7 +91,7 @@ class Team:
         self._grow(count - 1)
         helpers = self._helpers[: count - 1]
         for helper in helpers:
-            helper.context, helper.count = context, count
+            helper.context, helper.count, helper.keep = context, count, keep
         environment = ctypes.addressof(self._environment)
         tasks: list[Callable[[], Any]] = [helper.start.release for helper in helpers]
         tasks.append(partial(_fegetenv, environment))
@@ -92,6 +100,7 @@ class Team:
         tasks.append(partial(_fesetenv, environment))
         tasks.extend(helper.done.acquire for helper in helpers)
         results: list[Any] = []
+        self._last = (tasks, results)
         _run_all(tasks, results)
         status = results[len(helpers) + 2] or max((helper.status for helper in helpers), default=0)
         if status:
@@ -136,6 +145,7 @@ def _serve(helper: _Helper, entry: Entry) -> None:
         if helper.stop:
             return
         helper.status = entry(helper.context, helper.tid, helper.count)
+        helper.keep = None
         helper.done.release()
 
 
