@@ -106,7 +106,7 @@ class _Call:
         self, compiled: Compiled, inputs: Mapping[str, NDArray[Any]], threads: int, side: Side
     ) -> None:
         plan, text = compiled.plan, compiled.text
-        env = {**reference.bind_sizes(plan.graph, inputs), "threads": threads}
+        env = reference.bind_sizes(plan.graph, inputs)
         self.threads = threads
         dims = _evaluate(text, env)
         shapes = [tuple(evaluate(s, env) for s in n.type.shape) for n in plan.graph.outputs]
@@ -122,7 +122,7 @@ class _Call:
         offsets, end = [], 0
         for buffer in plan.arena:
             offsets.append(end)
-            end += -(-evaluate(buffer.size, env) // ALIGN) * ALIGN
+            end += -(-evaluate(buffer.size, env) // ALIGN) * ALIGN * (threads if buffer.per_thread else 1)
         self.arena = GuardedArray((end,), np.uint8, Side.LEFT)
         self.dims = np.array(dims or [0], np.int64)
         self.offsets = np.array(offsets or [0], np.int64)
