@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from shared_data import shared_dir
 
+from shared_data import shared_dir
 from smalti.errors import GraphError, UsageError
 from smalti.frontend.importer import Imported, ImportOptions, import_graph
 from smalti.ir import ops
@@ -104,7 +104,7 @@ def test_any_size_paddings_are_those_of_tensorflow(size: tuple[int, int]) -> Non
     for node in import_graph(any_size_model()).graph.nodes():
         if isinstance(node.op, ops.SpaceToBatch):
             for axis in (0, 1):
-                extent = -(-size[axis] // 8)
+                extent = (size[axis] + 7) // 8
                 block = node.op.block[axis]
                 rate = block
                 before, after = (evaluate(v, values) for v in node.op.pads[2 * axis : 2 * axis + 2])
@@ -113,8 +113,9 @@ def test_any_size_paddings_are_those_of_tensorflow(size: tuple[int, int]) -> Non
         if isinstance(node.op, ops.BatchToSpace):
             block = node.op.block[0]
             crops = [evaluate(v, values) for v in node.op.crops]
-            assert crops == [0, (-(-(-size[0] // 8))) % block, 0, (-(-(-size[1] // 8))) % block]
-            assert [evaluate(s, values) for s in node.type.shape[1:3]] == [-(-s // 8) for s in size]
+            extents = [(s + 7) // 8 for s in size]
+            assert crops == [0, -extents[0] % block, 0, -extents[1] % block]
+            assert [evaluate(s, values) for s in node.type.shape[1:3]] == extents
 
 
 def test_cut_at_the_logits() -> None:
@@ -149,15 +150,12 @@ def test_a_cut_that_leaves_the_image_needed() -> None:
         (ImportOptions(outputs=()), "at least one"),
         (ImportOptions(batch_size=0), "batch size"),
         (ImportOptions(input_shapes={"ImageTensor": (1, 513, 513, 4)}), "does not fit"),
-        (ImportOptions(inputs=("ImageTensor", "aspp0/Relu"), outputs=("MobilenetV2/Conv/Conv2D",)), None),
+        (ImportOptions(inputs=("ImageTensor", "aspp0/Relu"), outputs=("MobilenetV2/Conv/Conv2D",)), "'aspp0/Relu:0'"),
         (ImportOptions(inputs=("ImageTensor",), outputs=("aspp0/weights",)), "do not depend on the input 'ImageTensor"),
     ],
 )
-def test_wrong_options(options: ImportOptions, match: str | None) -> None:
+def test_wrong_options(options: ImportOptions, match: str) -> None:
     data = crop_model(CROP_MODELS[0])
-    if match is None:
-        import_graph(data, options)
-        return
     with pytest.raises(UsageError, match=match):
         import_graph(data, options)
 

@@ -58,6 +58,7 @@ class Evaluation:
     _given: dict[Edge, Value] = field(default_factory=dict)
     _nodes: dict[int, Node] = field(default_factory=dict)
     _inputs: dict[Edge, Node] = field(default_factory=dict)
+    _read: set[Edge] = field(default_factory=set)
     _problems: dict[tuple[str, str], _Problem] = field(default_factory=dict)
     _spent: int = 0
     _generated: int = 0
@@ -95,7 +96,7 @@ class Evaluation:
             raise UnsupportedGraphError(tuple(sorted(rows, key=lambda r: (-r.count, r.op, r.reason))))
         found = tuple(self._output(edge) for edge in outputs)
         for edge in self.rule.inputs:
-            if edge not in self._inputs:
+            if edge not in self._inputs or (edge in self._given and edge not in self._read):
                 raise UsageError(f"the outputs do not depend on the input {shorten(self.raw.name_of(edge))}")
         return found
 
@@ -195,6 +196,7 @@ class Evaluation:
     def _fetch(self, edge: Edge) -> Result:
         given = self._given.get(edge)
         if given is not None:
+            self._read.add(edge)
             return given
         results = self._results.get(edge[0], Special.UNKNOWN)
         if isinstance(results, Special):

@@ -155,7 +155,7 @@ def bias_add(ctx: NodeContext) -> Handled:
     inputs=5,
     ignore=("exponential_avg_factor",),
     types={"T": 0, "U": 1},
-    note="is_training=false; output 0",
+    note="is_training=false",
 )
 def fused_batch_norm(ctx: NodeContext) -> Handled:
     """Batch normalisation with fixed mean and variance."""
