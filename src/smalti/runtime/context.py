@@ -56,9 +56,7 @@ class Context:
         self._ctx[5] = self._counters.ctypes.data
         self._ctx[6] = _sched_yield
 
-    def run(
-        self, plan: ShapePlan, addresses: Sequence[int], threads: int, profile: bool = False
-    ) -> NDArray[np.uint64] | None:
+    def run(self, plan: ShapePlan, addresses: Sequence[int], profile: bool = False) -> NDArray[np.uint64] | None:
         """Run the model once on arrays at these addresses (inputs, then outputs).
 
         With ``profile`` returns a copy of the cycle counter at the start of every step and at the end of the last.
@@ -77,7 +75,7 @@ class Context:
         ctx[7] = self._profile.ctypes.data if profile else 0
         self._io[:] = addresses
         self._counters.fill(0)
-        self._team.run(self._address, threads, self)
+        self._team.run(self._address, plan.threads, self)
         return self._profile.copy() if profile else None
 
     @property

@@ -138,7 +138,7 @@ class Engine:
         Raises:
             InputError: the shapes do not fit the model.
         """
-        return self._state().planner.plan(bind_shapes(self._manifest, shapes).shapes).workspace_bytes
+        return self._state().planner.plan(bind_shapes(self._manifest, shapes).shapes, self._threads).workspace_bytes
 
     # ---- running ----------------------------------------------------------------------------------------------------
 
@@ -184,22 +184,21 @@ class Engine:
             InputError, ResourceError: as :meth:`run`.
         """
         request = bind_arrays(self._manifest, arrays)
-        plan = self._state().planner.plan(request.shapes)
+        plan = self._state().planner.plan(request.shapes, self._threads)
         outputs = request.allocate(plan)
-        threads = self._threads
         pool = self._state().pool
         lease = pool.take()
         try:
             addresses = request.addresses(outputs, 0)
             started = time.perf_counter_ns()
-            cycles = lease.context.run(plan, addresses, threads, profile=True)
+            cycles = lease.context.run(plan, addresses, profile=True)
             elapsed = time.perf_counter_ns() - started
         finally:
             pool.give(lease)
-        return make_profile(self._manifest, plan, cycles, elapsed, threads)
+        return make_profile(self._manifest, plan, cycles, elapsed, plan.threads)
 
     def _run(self, request: Request) -> list[Array]:
-        plan = self._state().planner.plan(request.shapes)
+        plan = self._state().planner.plan(request.shapes, self._threads)
         outputs = request.allocate(plan)
         pool = self._state().pool
         lease = pool.take()
@@ -210,9 +209,8 @@ class Engine:
         return outputs
 
     def _run_parts(self, context: Context, plan: ShapePlan, request: Request, outputs: list[Array]) -> None:
-        threads = self._threads
         for part in range(request.count):
-            context.run(plan, request.addresses(outputs, part), threads)
+            context.run(plan, request.addresses(outputs, part))
 
     # ---- life -------------------------------------------------------------------------------------------------------
 

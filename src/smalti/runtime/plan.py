@@ -20,7 +20,7 @@ _MAX_BYTES = 1 << 46
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShapePlan:
-    """Sizes for one image.
+    """Sizes for one image and a number of threads.
 
     ``dims`` and ``offsets`` (int64) are read by the code; ``workspace_bytes`` is the size of the arena; the shapes are
     those of the graph, in manifest order.
@@ -29,6 +29,7 @@ class ShapePlan:
     dims: NDArray[np.int64]
     offsets: NDArray[np.int64]
     workspace_bytes: int
+    threads: int
     input_shapes: tuple[Shape, ...]
     output_shapes: tuple[Shape, ...]
 
@@ -39,28 +40,28 @@ class ShapePlanner:
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
         self._arena = ArenaPlanner(manifest.arena)
-        self._plans: OrderedDict[tuple[Shape, ...], ShapePlan] = OrderedDict()
+        self._plans: OrderedDict[tuple[tuple[Shape, ...], int], ShapePlan] = OrderedDict()
         self._lock = threading.Lock()
 
-    def plan(self, shapes: tuple[Shape, ...]) -> ShapePlan:
-        """Return the plan for these input shapes (manifest order, one image).
+    def plan(self, shapes: tuple[Shape, ...], threads: int = 1) -> ShapePlan:
+        """Return the plan for these input shapes (manifest order, one image) and this many threads.
 
         Raises:
             InputError: the shapes do not fit the model.
         """
         with self._lock:
-            found = self._plans.get(shapes)
+            found = self._plans.get((shapes, threads))
             if found is not None:
-                self._plans.move_to_end(shapes)
+                self._plans.move_to_end((shapes, threads))
                 return found
-        made = self._make(shapes)
+        made = self._make(shapes, threads)
         with self._lock:
-            self._plans[shapes] = made
+            self._plans[shapes, threads] = made
             while len(self._plans) > CACHED_PLANS:
                 self._plans.popitem(last=False)
         return made
 
-    def _make(self, shapes: tuple[Shape, ...]) -> ShapePlan:
+    def _make(self, shapes: tuple[Shape, ...], threads: int) -> ShapePlan:
         m = self._manifest
         symbols = bind_symbols(m, {t.name: shape for t, shape in zip(m.inputs, shapes, strict=True)})
         dims = evaluate(m.dims, symbols)
@@ -71,11 +72,11 @@ class ShapePlanner:
                     f"input {tensor.name!r} must have shape {describe_shape(m, tensor)}, got {list(shape)}"
                 )
         outputs = tuple(_output_shape(tensor, dims) for tensor in m.outputs)
-        placement = self._place(dims)
-        return ShapePlan(_frozen(dims), _frozen(list(placement.offsets)), placement.total, shapes, outputs)
+        placement = self._place(dims, threads)
+        return ShapePlan(_frozen(dims), _frozen(list(placement.offsets)), placement.total, threads, shapes, outputs)
 
-    def _place(self, dims: list[int]) -> Placement:
-        sizes = [dims[b.size] for b in self._manifest.arena]
+    def _place(self, dims: list[int], threads: int) -> Placement:
+        sizes = [dims[b.size] * (threads if b.per_thread else 1) for b in self._manifest.arena]
         if any(size < 0 for size in sizes):
             raise InputError("these input sizes are too small for this model")
         if sum(sizes) > _MAX_BYTES:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from smalti.target.target import Target
 
 TAIL_ROWS = (4, 1)
-MAX_PANEL_VECTORS = 4
+MANY_REGISTERS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,11 @@ class GemmTile:
     chunk: int
 
 
-def choose_tile(target: Target, channels: int, depth: int, max_vectors: int = MAX_PANEL_VECTORS) -> GemmTile:
+def choose_tile(target: Target, channels: int, depth: int) -> GemmTile:
     """Choose panels for ``channels`` output channels and sums over ``depth`` products."""
     lanes = target.vector_bits // 32
+    # Wide panels load fewer pixels per product, but with few registers they leave too few pixels to share the weights.
+    max_vectors = 4 if target.vector_registers >= MANY_REGISTERS else 2
     total = -(-channels // lanes)
     groups = -(-total // max_vectors)
     panels: list[Panel] = []
