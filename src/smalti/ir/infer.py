@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from smalti.errors import CompilerError, GraphError
 from smalti.ir import ops
 from smalti.ir.dims import Dim, ceil_div, evaluate, floor_div, maximum, product
@@ -43,8 +45,10 @@ def make_node(op: Op, inputs: Sequence[Node] = (), name: str = "", type: TensorT
 
 
 def constant(value: Any, name: str = "") -> Node:
-    """Make a constant node of a numpy array."""
-    return make_node(ops.Constant(value), (), name)
+    """Make a constant node of a copy of a numpy array that nobody can write to."""
+    array = np.array(value)
+    array.flags.writeable = False
+    return make_node(ops.Constant(array), (), name)
 
 
 def infer_type(op: Op, types: Types) -> TensorType:

@@ -375,10 +375,15 @@ class DepthToSpace(Op):
     layout: Layout = Layout.NHWC
 
 
+def _class_name(op: type[Op]) -> str:
+    return op.__name__
+
+
 IMPORTED_ONLY: frozenset[type[Op]] = frozenset((BatchNorm, SpaceToBatch, BatchToSpace))
 """Operations that must be gone at level canonical (and no operation may have ``layout=NCHW`` there)."""
 
 CANONICAL_ONLY: frozenset[type[Op]] = frozenset((ResizeArgMax,))
 """Operations that only passes make."""
 
-ALL_OPS: tuple[type[Op], ...] = tuple(sorted(Op.__subclasses__(), key=lambda op: op.__name__))
+# A dataclass with slots is a second class of the same name; the last one is the one in use.
+ALL_OPS: tuple[type[Op], ...] = tuple({op.__name__: op for op in sorted(Op.__subclasses__(), key=_class_name)}.values())
