@@ -133,8 +133,9 @@ def topological_order(
             operations are reported as unsupported instead).
     """
     order: list[int] = []
+    pending = list(roots)
     state = bytearray(len(graph.nodes))  # 0 new, 1 on the stack, 2 done
-    for root in roots:
+    for root in pending:
         if state[root]:
             continue
         state[root] = 1
@@ -146,10 +147,12 @@ def topological_order(
                 state[index] = 2
                 order.append(index)
                 stack.pop()
+            elif graph.nodes[below].op == "NextIteration":
+                pending.append(below)
             elif not state[below]:
                 state[below] = 1
                 stack.append((below, _operands(graph.nodes[below], leaves, with_controls)))
-            elif state[below] == 1 and graph.nodes[below].op != "NextIteration":
+            elif state[below] == 1:
                 raise GraphError(f"node {shorten(graph.nodes[below].name)} depends on itself")
     return tuple(order)
 

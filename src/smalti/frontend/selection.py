@@ -30,7 +30,7 @@ MAX_RESTARTS = 16
 
 
 def default_outputs(raw: RawGraph) -> tuple[Edge, ...]:
-    """Return the tensors nobody reads, of nodes that depend on a placeholder.
+    """Return the tensors nobody reads; those that depend on a placeholder, if any does.
 
     Raises:
         GraphError: there are none, or more than ``MAX_OUTPUTS``.
@@ -43,7 +43,7 @@ def default_outputs(raw: RawGraph) -> tuple[Edge, ...]:
             read[below] = 1
     candidates = [n for n in raw.nodes if not read[n.index] and n.op not in _NEVER_OUTPUTS]
     fed = _fed_by_placeholders(raw)
-    chosen = [n for n in candidates if fed[n.index]] if any(fed) else candidates
+    chosen = [n for n in candidates if fed[n.index]] or candidates
     if not chosen:
         raise GraphError("the graph has no output: every tensor is read by another node; name the outputs")
     if len(chosen) > MAX_OUTPUTS:
