@@ -23,6 +23,7 @@ import smalti
 from model_kit import build, label_parts, reverse_parts
 from smalti.artifact.manifest import Manifest
 from smalti.errors import CompilerError, InputError, ResourceError, UsageError
+from smalti.runtime import memory as memory_module
 from smalti.runtime import threads as threads_module
 from smalti.runtime.memory import map_anonymous, map_code
 
@@ -330,6 +331,36 @@ def test_refused_executable_memory(reverse_file: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("smalti.runtime.memory._mprotect", lambda *args: -1)
     with pytest.raises(ResourceError, match="executable"):
         smalti.load(reverse_file)
+
+
+@pytest.mark.parametrize("name", ["_mmap", "_mprotect"])
+def test_every_refused_mapping(reverse_file: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let the n-th system call fail, for every n: always a ResourceError, and the next attempt works."""
+    real = getattr(memory_module, name)
+    refusal = -1 if name == "_mprotect" else memory_module._FAILED
+    x = _input(5000)
+    for nth in range(1, 20):
+        left = [nth]
+
+        def failing(*args: Any, left: list[int] = left) -> int | None:
+            left[0] -= 1
+            return refusal if left[0] == 0 else int(real(*args))
+
+        monkeypatch.setattr(memory_module, name, failing)
+        engine = None
+        for _ in range(2):
+            try:
+                engine = engine or smalti.load(reverse_file, threads=2)
+                assert (engine.run({"x": x})["y:0"] == _want(x)).all()
+                break
+            except ResourceError:
+                assert left[0] <= 0
+        else:
+            pytest.fail(f"call {nth}: no success after the failure")
+        if left[0] > 0:
+            assert nth > 1
+            return
+    pytest.fail("more calls than expected")
 
 
 def test_address_space_limit(reverse_file: Path) -> None:
