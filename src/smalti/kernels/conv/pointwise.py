@@ -83,19 +83,21 @@ class PointwiseKernel:
         residual = e.operand(len(plan.operands) - 1) if op.residual else source
         pixels = e.size(node.type.shape[0] * node.type.shape[1] * node.type.shape[2])
         with e.parallel(fn.ceil_div(pixels, tile.chunk)) as item:
-            start = fn.mul(item, tile.chunk)
-            count = fn.minimum(tile.chunk, fn.sub(pixels, start))
-            first, packed = 0, 0
-            for panel in tile.panels:
-                fn.call(
-                    gemm_panel(e, spec, panel),
-                    fn.at(source, fn.mul(start, spec.pixel_stride)),
-                    fn.at(weights, 4 * packed * depth),
-                    fn.at(result, fn.add(fn.mul(start, spec.result_stride), 4 * first)),
-                    fn.at(bias, 4 * packed),
-                    fn.at(residual, fn.add(fn.mul(start, spec.residual_stride), 4 * first)),
-                    0,
-                    count,
-                )
-                first += panel.channels
-                packed += panel.width
+            begin = fn.mul(item, tile.chunk)
+            end = fn.minimum(fn.add(begin, tile.chunk), pixels)
+            with fn.loop(begin, end, tile.block) as start:
+                count = fn.minimum(tile.block, fn.sub(end, start))
+                first, packed = 0, 0
+                for panel in tile.panels:
+                    fn.call(
+                        gemm_panel(e, spec, panel),
+                        fn.at(source, fn.mul(start, spec.pixel_stride)),
+                        fn.at(weights, 4 * packed * depth),
+                        fn.at(result, fn.add(fn.mul(start, spec.result_stride), 4 * first)),
+                        fn.at(bias, 4 * packed),
+                        fn.at(residual, fn.add(fn.mul(start, spec.residual_stride), 4 * first)),
+                        0,
+                        count,
+                    )
+                    first += panel.channels
+                    packed += panel.width

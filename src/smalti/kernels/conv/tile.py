@@ -34,18 +34,20 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class GemmTile:
-    """The panels of a kernel, in order of output channels, and how many pixels one work item takes."""
+    """The panels of a kernel in order of output channels; pixels of a work item, and of one round over all panels."""
 
     panels: tuple[Panel, ...]
     chunk: int
+    block: int
 
 
 def choose_tile(target: Target, channels: int, depth: int) -> GemmTile:
     """Choose panels for ``channels`` output channels and sums over ``depth`` products."""
     lanes = target.vector_bits // 32
-    # Wide panels load fewer pixels per product, but with few registers they leave too few pixels to share the weights.
-    max_vectors = 4 if target.vector_registers >= MANY_REGISTERS else 2
     total = -(-channels // lanes)
+    many = target.vector_registers >= MANY_REGISTERS
+    # Wide panels load fewer pixels per product, but with few registers they leave too few pixels to share the weights.
+    max_vectors = 4 if many else 3 if total == 3 else 2
     groups = -(-total // max_vectors)
     panels: list[Panel] = []
     left = channels
@@ -54,11 +56,13 @@ def choose_tile(target: Target, channels: int, depth: int) -> GemmTile:
         take = min(left, vectors * lanes)
         panels.append(make_panel(target, take))
         left -= take
-    rows = 48
+    chunk = 48
     budget = max(target.caches.l2 // 4, 1 << 16)
-    while rows < 192 and 2 * rows * depth * 4 <= budget:
-        rows *= 2
-    return GemmTile(tuple(panels), rows)
+    while chunk < 192 and 2 * chunk * depth * 4 <= budget:
+        chunk *= 2
+    # Narrow panels write short pieces of many rows; few rows at a time keep those and the pixels in the first cache.
+    block = chunk if many else min(chunk, max(12, target.caches.l1d // 2 // (4 * depth) // 12 * 12))
+    return GemmTile(tuple(panels), chunk, block)
 
 
 @lru_cache(maxsize=1024)
