@@ -195,23 +195,24 @@ class _Job:
 def _refuse_own_pictures(entries: list[Entry], output_dir: Path, names: list[str]) -> None:
     """A run must never write over the pictures it reads."""
     real = _RealPaths()
-    sources = {real.of(entry.path) for entry in entries if entry.path is not None}
+    sources = {real.of(f"{entry.folder}/{entry.name}") for entry in entries if entry.folder is not None}
     for name in names:
-        output = output_dir / name
-        if real.of(output) in sources:
-            raise UsageError(f"{printable(str(output))} is one of the pictures to label: choose another --output-dir")
+        if real.of(f"{output_dir}/{name}") in sources:
+            text = f"{printable(str(output_dir / name))} is one of the pictures to label: choose another --output-dir"
+            raise UsageError(text)
 
 
 class _RealPaths:
     """Resolves the links of many paths, looking at each folder once."""
 
     def __init__(self) -> None:
-        self._folders: dict[Path, str] = {}
+        self._folders: dict[str, str] = {}
 
-    def of(self, path: Path) -> str:
-        if path.is_symlink():
+    def of(self, path: str) -> str:
+        if os.path.islink(path):
             return os.path.realpath(path)
-        folder = self._folders.get(path.parent)
+        parent, _, name = path.rpartition("/")
+        folder = self._folders.get(parent)
         if folder is None:
-            folder = self._folders[path.parent] = os.path.realpath(path.parent)
-        return f"{folder}/{path.name}"
+            folder = self._folders[parent] = os.path.realpath(parent)
+        return f"{folder}/{name}"

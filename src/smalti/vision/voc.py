@@ -7,6 +7,7 @@ A file list holds one picture a line: an id (``2007_000033``), a name with a suf
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,13 +25,18 @@ _MAX_LIST_BYTES: Final = 256 * 2**20
 class Entry:
     """One picture to work on.
 
-    ``name`` identifies it: its path relative to the folder, with the suffix when one is known. ``path`` is None and
+    ``name`` identifies it: its path relative to ``folder``, with the suffix when one is known. ``folder`` is None and
     ``problem`` says why when the list names something that is not there.
     """
 
     name: str
-    path: Path | None
+    folder: Path | None
     problem: str | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """Where the file is, or None."""
+        return None if self.folder is None else self.folder / self.name
 
     @property
     def stem(self) -> str:
@@ -117,10 +123,8 @@ def _first_repeated(names: list[str]) -> str | None:
 
 
 def _shared(names: list[str]) -> set[int]:
-    places: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        places.setdefault(name, []).append(index)
-    return {index for group in places.values() if len(group) > 1 for index in group}
+    counts = Counter(names)
+    return {index for index, name in enumerate(names) if counts[name] > 1}
 
 
 def _entries(
@@ -129,7 +133,7 @@ def _entries(
     if image_num is not None and image_num < 1:
         raise UsageError(f"the number of images must be at least 1, not {image_num}")
     if file_list is None:
-        found = [Entry(name, folder / name) for name in _names(folder, suffixes)]
+        found = [Entry(name, folder) for name in _names(folder, suffixes)]
         if not found:
             raise UsageError(f"there is no {what} ({', '.join(suffixes)}) in {printable(str(folder))}")
         return found[:image_num]
@@ -157,7 +161,7 @@ def _resolve(folder: Path, line: str, suffixes: tuple[str, ...], what: str) -> E
             continue
         found = _with_suffix(folder, inside, suffixes)
         if found is not None:
-            return Entry(found, folder / found)
+            return Entry(found, folder)
     return Entry(line.split()[0] if "\0" not in line else line, None, problem)
 
 
@@ -181,6 +185,6 @@ def _with_suffix(folder: Path, name: str, suffixes: tuple[str, ...]) -> str | No
     candidates = [form + suffix for form in names for suffix in ("", *suffixes)]
     candidates.extend(strip_suffix(form) + suffix for form in names for suffix in suffixes)
     for candidate in candidates:
-        if candidate.lower().endswith(suffixes) and os.path.lexists(folder / candidate):
+        if candidate.lower().endswith(suffixes) and os.path.lexists(f"{folder}/{candidate}"):
             return candidate
     return None
