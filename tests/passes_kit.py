@@ -29,6 +29,11 @@ SIZES: list[tuple[int | Dim, int | Dim]] = [(11, 14), (H, W)]
 """A static and a symbolic image size; the symbols are bound to the same numbers."""
 
 
+def number(size: int | Dim) -> int:
+    """Return a size that must be a number."""
+    return evaluate(size, {})
+
+
 @dataclass
 class Maker:
     """Makes nodes with made-up names and random constants."""
@@ -74,19 +79,19 @@ class Maker:
         if same and "pads" not in attrs:
             rows = same_pads(x.type.shape[h], k, stride[0], dilation[0])
             attrs["pads"] = (*rows, *same_pads(x.type.shape[w], k, stride[1], dilation[1]))
-        weights = self.random(k, k, int(x.type.shape[c]), cout)
+        weights = self.random(k, k, number(x.type.shape[c]), cout)
         inputs = [x, weights, *([self.random(cout)] if bias else [])]
         return self.op(ops.Conv2d(bias=bias, **attrs), *inputs)
 
     def depthwise(self, x: Node, k: int = 3, multiplier: int = 1, bias: bool = False, **attrs: Any) -> Node:
-        c = int(x.type.shape[3 if attrs.get("layout", ops.Layout.NHWC) is ops.Layout.NHWC else 1])
+        c = number(x.type.shape[3 if attrs.get("layout", ops.Layout.NHWC) is ops.Layout.NHWC else 1])
         if "pads" not in attrs:
             attrs["pads"] = (k // 2,) * 4
         inputs = [x, self.random(k, k, c, multiplier), *([self.random(c * multiplier)] if bias else [])]
         return self.op(ops.DepthwiseConv2d(bias=bias, **attrs), *inputs)
 
     def batch_norm(self, x: Node, layout: ops.Layout = ops.Layout.NHWC) -> Node:
-        c = int(x.type.shape[3 if layout is ops.Layout.NHWC else 1])
+        c = number(x.type.shape[3 if layout is ops.Layout.NHWC else 1])
         gamma, beta, mean = self.random(c), self.random(c), self.random(c)
         return self.op(ops.BatchNorm(1e-3, layout), x, gamma, beta, mean, self.random(c, low=0.2, high=2.0))
 

@@ -31,8 +31,7 @@ def tensorflow_conv(m: Maker, x: Node, block: tuple[int, int], kernel: int, same
     rows = tensorflow_axis(x.type.shape[1], block[0], kernel, same)
     columns = tensorflow_axis(x.type.shape[2], block[1], kernel, same)
     inside = spread(m, x, block, rows, columns)
-    valid = {"pads": (0, 0, 0, 0)}
-    conv = m.depthwise(inside, kernel, **valid) if depthwise else m.conv(inside, 5, kernel, **valid)
+    conv = m.depthwise(inside, kernel, pads=(0,) * 4) if depthwise else m.conv(inside, 5, kernel, pads=(0,) * 4)
     return gather(m, conv, block, rows, columns)
 
 
@@ -145,6 +144,8 @@ def test_position_dependent_arithmetic_stays_inside() -> None:
     must_not_fire(atrous.to_dilation, graph_of(gather(m, per_pixel, (2, 2), *PLAIN)))
     shifted = m.conv(m.binary(BinaryFn.ADD, x, m.random(3)), 4, pads=(0, 0, 0, 0))
     must_not_fire(atrous.to_dilation, graph_of(gather(m, shifted, (2, 2), *PLAIN)))
+    unbounded = m.conv(m.binary(BinaryFn.MUL, x, m.const([1.0, np.inf, 1.0])), 4, pads=(0, 0, 0, 0))
+    must_not_fire(atrous.to_dilation, graph_of(gather(m, unbounded, (2, 2), *PLAIN)))
     grown = m.conv(m.unary(UnaryFn.EXP, x), 4, pads=(0, 0, 0, 0))
     must_not_fire(atrous.to_dilation, graph_of(gather(m, grown, (2, 2), *PLAIN)))
 

@@ -145,8 +145,8 @@ def test_a_scale_goes_into_the_weights_behind_it(depthwise: bool, size: Size) ->
 def test_a_shift_goes_into_the_bias_where_nothing_is_padded(bias: bool, depthwise: bool) -> None:
     m = Maker()
     x = m.binary(BinaryFn.SUB, m.random(4), m.input(1, H, W, 4))
-    bare = {"bias": bias, "pads": (0, 0, 0, 0)}
-    behind = m.depthwise(x, multiplier=2, **bare) if depthwise else m.conv(x, 5, **bare)
+    bare = (0, 0, 0, 0)
+    behind = m.depthwise(x, multiplier=2, bias=bias, pads=bare) if depthwise else m.conv(x, 5, bias=bias, pads=bare)
     graph = fires(scales.fold, graph_of(behind), NEAR)
     assert not ops_of(graph, ops.Binary)
     padded = m.depthwise(x, bias=bias) if depthwise else m.conv(x, 5, bias=bias)
@@ -200,5 +200,7 @@ def test_other_padding_stays() -> None:
     must_not_fire(pads.fold, graph_of(m.conv(m.op(ops.Pad((*IMAGE[:3], (0, 1))), x), 5)))
     must_not_fire(pads.fold, graph_of(m.op(ops.Pool(PoolFn.AVG, (2, 2), (1, 1)), m.op(ops.Pad(IMAGE), x))))
     must_not_fire(pads.fold, graph_of(m.op(ops.Pool(PoolFn.MAX, (2, 2), (1, 1)), m.op(ops.Pad(IMAGE), x))))
+    lowest = m.op(ops.Pad(IMAGE, value=-np.inf), x)
+    must_not_fire(pads.fold, graph_of(m.op(ops.Pool(PoolFn.AVG, (2, 2), (1, 1)), lowest)))
     image = m.op(ops.Pad(IMAGE), m.input(1, 8, 9, 3, dtype=DType.UINT8))
     must_not_fire(pads.fold, graph_of(m.conv(image, 5, input_offset=127.5)))

@@ -177,6 +177,9 @@ def test_a_short_vector_and_a_residual_are_kept_in_mind() -> None:
     joined = m.op(ops.Concat(3), m.op(ops.BroadcastTo((1, H, W, 3)), v), x)
     conv = m.op(ops.Conv2d(residual=True), joined, m.random(1, 1, 7, 6), y)
     fires(pooling_branch.split, graph_of(conv), NEAR)
+    x = m.input(3, H, W, 4)
+    joined = m.op(ops.Concat(3), x, m.op(ops.BroadcastTo((3, H, W, 3)), v))
+    fires(pooling_branch.split, graph_of(m.conv(joined, 5, k=1)), NEAR)
 
 
 def test_what_is_no_pooling_branch_stays() -> None:
@@ -208,7 +211,8 @@ def canonical(*outputs: Node) -> Graph:
 def test_resize_and_argmax_become_one(stages: int, cut: bool, flags: dict[str, bool]) -> None:
     m = Maker()
     image, logits = m.input(1, H, W, 3), m.input(1, 5, 6, 7, name="logits:0")
-    sizes: list[Size] = [(9, 8), (H, 20), (40, 41)][-stages:]
+    every: list[Size] = [(9, 8), (H, 20), (40, 41)]
+    sizes = every[-stages:]
     node = m.op(ops.ArgMax(3, DType.INT64), resized(m, logits, *sizes, **flags))
     if cut:
         node = m.op(ops.Slice((0, 0, 0), (1, H, W), (1, 1, 1)), node)
@@ -243,5 +247,8 @@ def test_slices_that_are_no_crop_from_the_corner_stay_behind() -> None:
     for cut in (ops.Slice((0, 1, 0), (1, 8, 9), (1, 1, 1)), ops.Slice((0, 0, 0), (1, 5, 9), (1, 2, 1))):
         graph = fires(resize_argmax.fuse, canonical(m.op(cut, labels)), Tol.EXACT)
         assert isinstance(graph.outputs[0].op, ops.Slice)
+    two = m.op(ops.ArgMax(3, DType.INT32), resized(m, m.input(2, 5, 6, 7), (9, 9)))
+    graph = fires(resize_argmax.fuse, canonical(m.op(ops.Slice((0, 0, 0), (1, 9, 9), (1, 1, 1)), two)), Tol.EXACT)
+    assert isinstance(graph.outputs[0].op, ops.Slice)
     both = fires(resize_argmax.fuse, canonical(m.op(ops.Cast(DType.FLOAT32), labels), labels), Tol.EXACT)
     assert isinstance(both.outputs[0].op, ops.Cast)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from passes_kit import Maker, graph_of, same_numbers, tensorflow_axis
+from passes_kit import Maker, graph_of, number, same_numbers, tensorflow_axis
 from smalti.errors import CompilerError, ResourceError, UsageError
 from smalti.ir import ops
 from smalti.ir.dims import Dim, maximum, symbol
@@ -25,7 +25,7 @@ RELU6 = UnaryFn.RELU6
 
 
 def block(m: Maker, x: Node, rate: int, stride: int, residual: bool) -> Node:
-    channels = int(x.type.shape[3])
+    channels = number(x.type.shape[3])
     y = m.unary(RELU6, m.batch_norm(m.conv(x, 2 * channels, k=1)))
     if rate > 1:
         axes = [tensorflow_axis(s, rate, 3, True) for s in y.type.shape[1:3]]
@@ -57,7 +57,7 @@ def deeplab(crop: bool) -> Graph:
     x = block(m, x, 4, 1, True)
     rows, columns = x.type.shape[1:3]
     if crop:
-        pooled = m.op(ops.Pool(PoolFn.AVG, (int(rows), int(columns)), (1, 1)), x)
+        pooled = m.op(ops.Pool(PoolFn.AVG, (number(rows), number(columns)), (1, 1)), x)
     else:
         pooled = m.op(ops.Reduce(ReduceFn.MEAN, (1, 2), True), x)
     pooled = m.relu(m.batch_norm(m.conv(pooled, 6, k=1)))
@@ -204,3 +204,9 @@ def test_a_graph_of_another_level_is_refused() -> None:
     graph = run_pipeline(deeplab(True)).graph
     with pytest.raises(CompilerError, match="the graph is canonical, not imported"):
         run_pipeline(graph, check=True)
+
+
+def test_the_documentation_lists_every_pass() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "pipeline.md").read_text(encoding="utf-8")
+    rows = [f"| {i} | `{p.name}` | {p.why} |" for i, p in enumerate(PIPELINE, start=1)]
+    assert "\n".join(rows) in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from passes_kit import Maker, graph_of, same_numbers, tensorflow_axis
+from passes_kit import Maker, graph_of, number, same_numbers, tensorflow_axis
 from smalti.ir import ops
 from smalti.ir.dims import Dim, symbol
 from smalti.ir.graph import Graph, Node
@@ -42,7 +42,7 @@ class Growth:
         return int(self.rng.integers(count))
 
     def channels(self, x: Node) -> int:
-        return int(x.type.shape[3])
+        return number(x.type.shape[3])
 
     def conv(self, x: Node) -> Node:
         k, stride = 1 + 2 * self.pick(2), 1 + (self.pick(4) == 0 and x is self.images[0])
@@ -120,4 +120,4 @@ def test_same_numbers(seed: int) -> None:
     graph = Growth(seed).graph(4 + seed % 9)
     verify(graph)
     result = run_pipeline(graph, check=True)
-    same_numbers(graph, result.graph, Tol.FLOAT(reduction=2000, scale=100), {"H": 17, "W": 23})
+    same_numbers(graph, result.graph, Tol.FLOAT(reduction=5000), {"H": 17, "W": 23})

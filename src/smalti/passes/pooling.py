@@ -28,7 +28,7 @@ def _global_pool(node: Node, context: Context) -> Node | None:
     axes = spatial_axes(op.layout)[:2]
     for i, axis in enumerate(axes):
         extent, covered = x.type.shape[axis], x.type.shape[axis] + op.pads[2 * i] + op.pads[2 * i + 1]
-        if covered != op.size[i] or node.type.shape[axis] != 1 or not isinstance(extent, int) or extent == 0:
+        if covered != op.size[i] or not isinstance(extent, int) or extent == 0:
             return None
     fn = ReduceFn.MEAN if op.fn is PoolFn.AVG else ReduceFn.MAX
     return make_node(ops.Reduce(fn, axes, keep_dims=True), (x,), node.name)

@@ -1,7 +1,7 @@
 """The image-pooling branch leaves the concat: one vector for the whole image needs no map.
 
 ``conv1x1(concat(broadcast(v), y), w)`` is ``conv1x1(y, w_y)`` plus ``v @ w_v``, the same for every pixel: a bias
-computed when the model runs.  A bias belongs to all images of a batch, so this needs a batch of one.
+computed when the model runs.  A bias belongs to all images of a batch, so the vector must too.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _split(node: Node, context: Context) -> Node | None:
     weights = conv_weights(node)
     if weights is None or not isinstance(op, ops.Conv2d) or op.input_offset != 0:
         return None
-    if weights.shape[:2] != (1, 1) or not no_pads(op.pads) or node.type.shape[0] != 1:
+    if weights.shape[:2] != (1, 1) or not no_pads(op.pads):
         return None
     if not isinstance(concat.op, ops.Concat) or concat.op.axis != 3 or not context.single_use(concat):
         return None
