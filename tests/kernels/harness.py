@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,9 +19,12 @@ from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import Op
 from smalti.kernels.kernel import Kernel, KernelPlan
+from smalti.llvm.backend import emit_object
+from smalti.llvm.link import link
 from smalti.numerics import DType
 from smalti.plan.planner import plan_graph
 from smalti.plan.schedule import Plan
+from smalti.runtime.memory import Region, map_code
 from smalti.target.target import Target
 
 ALIGN = 64
@@ -34,7 +36,7 @@ class Compiled:
 
     plan: Plan
     text: ModuleText
-    engine: Any
+    code: Region
     entry: int
 
 
@@ -49,7 +51,10 @@ def input_node(name: str, dtype: DType, shape: Sequence[int | Dim]) -> Node:
 
 
 def single(op: Op, operands: Sequence[NDArray[Any] | Node], shapes: Sequence[Any] | None = None) -> Graph:
-    """Return the graph of one operation; arrays become inputs ``x0, x1, ...`` (``shapes`` replaces theirs), nodes stay."""
+    """Return the graph of one operation.
+
+    Arrays become inputs ``x0, x1, ...`` (of the shapes in ``shapes`` where given), nodes stay.
+    """
     nodes: list[Node] = []
     for i, value in enumerate(operands):
         if isinstance(value, Node):
@@ -67,20 +72,9 @@ def compile_graph(
     """Compile for this process."""
     plan = plan_graph(graph, target, kernels, forced)
     text = build_module(plan)
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    module = llvm.parse_assembly(text.text)
-    module.verify()
-    machine = llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.llvm_features, opt=3
-    )
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = options.slp_vectorization = False
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    return Compiled(plan, text, engine, engine.get_function_address(text.entry))
+    blob = link(emit_object(text.text, target))
+    code = map_code(blob.code)
+    return Compiled(plan, text, code, code.address + blob.entries[text.entry])
 
 
 def run_compiled(
@@ -102,9 +96,7 @@ def run_compiled(
 
 
 class _Call:
-    def __init__(
-        self, compiled: Compiled, inputs: Mapping[str, NDArray[Any]], threads: int, side: Side
-    ) -> None:
+    def __init__(self, compiled: Compiled, inputs: Mapping[str, NDArray[Any]], threads: int, side: Side) -> None:
         plan, text = compiled.plan, compiled.text
         env = reference.bind_sizes(plan.graph, inputs)
         self.threads = threads
@@ -112,8 +104,7 @@ class _Call:
         shapes = [tuple(evaluate(s, env) for s in n.type.shape) for n in plan.graph.outputs]
         self.inputs = [guarded_copy(np.ascontiguousarray(inputs[n.name]), side) for n in plan.graph.inputs]
         self.outputs = [
-            GuardedArray(shape, n.type.dtype.numpy, side)
-            for n, shape in zip(plan.graph.outputs, shapes, strict=True)
+            GuardedArray(shape, n.type.dtype.numpy, side) for n, shape in zip(plan.graph.outputs, shapes, strict=True)
         ]
         self.constants = GuardedArray((text.constant_bytes,), np.uint8, Side.LEFT)
         for value, offset in zip(plan.constants, text.constant_offsets, strict=True):

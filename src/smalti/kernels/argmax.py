@@ -84,9 +84,7 @@ def load_spaced(fn: Fn, dtype: DType, address: ir.Value, stride: Index, lanes: i
     return value
 
 
-def first_largest(
-    fn: Fn, dtype: DType, count: Index, lanes: int, load: Callable[[Index], ir.Value]
-) -> ir.Value:
+def first_largest(fn: Fn, dtype: DType, count: Index, lanes: int, load: Callable[[Index], ir.Value]) -> ir.Value:
     """Return the index (int32) of the first largest of ``load(0), ..., load(count - 1)`` in each lane."""
     indices = vector(I32, lanes)
 

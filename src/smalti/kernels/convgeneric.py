@@ -118,7 +118,7 @@ class GenericDepthwiseKernel:
 def _emit(
     e: StepEmitter, node: Node, op: ops.Conv2d | ops.DepthwiseConv2d, channels: int, depth: int, outputs: int
 ) -> None:
-    """``depth`` input channels are summed for each of ``outputs`` results; 1 means depthwise unless ``channels`` is 1."""
+    """Write the loops; ``depth`` input channels are summed for each of ``outputs`` results."""
     fn, dtype = e.fn, node.type.dtype
     vertical, horizontal = _geometry(e, op, node)
     rows, columns = e.size(node.type.shape[1]), e.size(node.type.shape[2])
@@ -152,8 +152,12 @@ def _emit(
                     if is_depthwise:
                         first = index if channel is None else channel
                         value = _input(fn, spec, fn.add(place, first), dtype, width if channel is None else 1)
-                        return madd(fn, fn.splat(value, width) if channel is not None else value,
-                                    _weight(fn, spec, fn.add(tap, index), width), total)
+                        return madd(
+                            fn,
+                            fn.splat(value, width) if channel is not None else value,
+                            _weight(fn, spec, fn.add(tap, index), width),
+                            total,
+                        )
 
                     def term(k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
                         value = fn.splat(_input(fn, spec, fn.add(place, k), dtype, 1), width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from llvmlite import ir
 
@@ -15,7 +16,7 @@ from smalti.llvm.builder import I64, Fn
 CHUNK_BYTES = 32768
 UNROLLED_VECTORS = 4
 
-Index = int | ir.Value
+Index: TypeAlias = "int | ir.Value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def c_strides(shape: Shape) -> Shape:
 
 
 def broadcast_strides(shape: Shape, result: Shape) -> Shape:
-    """Return the strides with which a dense tensor is read as if it had the shape ``result`` (0 where it is repeated)."""
+    """Return the strides that read a dense tensor as if it had the shape ``result`` (0 where it is repeated)."""
     padded = (1,) * (len(result) - len(shape)) + shape
     strides = c_strides(padded)
     return tuple(0 if p == 1 and r != 1 else s for p, s, r in zip(padded, strides, result, strict=True))
@@ -62,9 +63,7 @@ def collapse(sizes: Shape, strides: Sequence[Shape]) -> Walk:
     return Walk(tuple(size for size, _ in kept), tuple(tuple(s[1][a] for s in kept) for a in range(len(strides))))
 
 
-def for_each_run(
-    e: StepEmitter, walk: Walk, item_bytes: int, body: Callable[[list[Index], Index], None]
-) -> None:
+def for_each_run(e: StepEmitter, walk: Walk, item_bytes: int, body: Callable[[list[Index], Index], None]) -> None:
     """Run ``body(offsets, length)`` for every run (or piece of a run), shared out among the threads.
 
     Args:

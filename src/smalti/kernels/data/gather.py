@@ -17,7 +17,10 @@ from smalti.target.target import Target
 
 @dataclass(frozen=True, slots=True)
 class GatherKernel:
-    """Gather of any element type; an index outside the operand takes the nearest element (TensorFlow reports an error)."""
+    """Gather of any element type.
+
+    An index outside the operand takes the nearest element, where TensorFlow reports an error.
+    """
 
     name: str = "gather"
 
@@ -44,17 +47,13 @@ class GatherKernel:
             start = fn.mul(item, per_item)
             with fn.loop(start, fn.minimum(fn.add(start, per_item), rows)) as row:
                 position = fn.mod(row, count)
-                index = fn.load(
-                    scalar_type(indices.dtype), fn.at(table, fn.mul(position, indices.dtype.itemsize))
-                )
+                index = fn.load(scalar_type(indices.dtype), fn.at(table, fn.mul(position, indices.dtype.itemsize)))
                 if index.type != I64:
                     index = fn.b.sext(index, I64)
                 valid = fn.maximum(0, fn.minimum(index, fn.sub(extent, 1)))
                 taken = fn.add(fn.mul(fn.div(row, count), extent), valid)
                 read = fn.at(source, fn.mul(fn.mul(taken, inner), itemsize))
-                copy_run(
-                    fn, e.target, itemsize, read, fn.at(result, fn.mul(fn.mul(row, inner), itemsize)), inner
-                )
+                copy_run(fn, e.target, itemsize, read, fn.at(result, fn.mul(fn.mul(row, inner), itemsize)), inner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +78,4 @@ class SizeTensorKernel:
         values = [fn.i64(e.size(v)) for v in op.values]
         with e.parallel(1):
             for i, value in enumerate(values):
-                fn.store(
-                    value if type_ == I64 else fn.b.trunc(value, type_), fn.at(result, i * op.dtype.itemsize)
-                )
+                fn.store(value if type_ == I64 else fn.b.trunc(value, type_), fn.at(result, i * op.dtype.itemsize))

@@ -77,17 +77,13 @@ class PadKernel:
                         offset = fn.add(offset, fn.mul(index, stride))
                 read = fn.at(source, fn.mul(offset, itemsize))
 
-                def copied(target: ir.Value = target, read: ir.Value = read) -> None:
+                def copied() -> None:
                     fill_run(fn, e.target, itemsize, value, target, left)
                     copy_run(fn, e.target, itemsize, read, fn.at(target, fn.mul(left, itemsize)), inner)
                     end = fn.at(target, fn.mul(fn.add(left, inner), itemsize))
                     fill_run(fn, e.target, itemsize, value, end, right)
 
-                fn.choose(
-                    within,
-                    copied,
-                    lambda target=target: fill_run(fn, e.target, itemsize, value, target, width),
-                )
+                fn.choose(within, copied, lambda: fill_run(fn, e.target, itemsize, value, target, width))
 
     def _mirrored(self, e: StepEmitter, node: Node, op: ops.Pad, shape: Shape, last: int) -> None:
         """A row is everything behind the last padded dimension."""
@@ -110,7 +106,7 @@ class PadKernel:
                     low = fn.sub(-repeat, index)
                     mirrored = fn.maximum(index, low)
                     high = fn.sub(fn.add(fn.mul(size, 2), repeat - 2), mirrored)
-                    # Paddings wider than the operand are an error of the graph; they must not read outside all the same.
+                    # A padding wider than the operand is an error of the graph, but must not read outside.
                     valid = fn.maximum(0, fn.minimum(fn.minimum(mirrored, high), fn.sub(size, 1)))
                     offset = fn.add(offset, fn.mul(valid, stride))
                 target = fn.at(result, fn.mul(fn.mul(row, inner), itemsize))

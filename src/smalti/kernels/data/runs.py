@@ -36,7 +36,14 @@ def fill_run(fn: Fn, target: Target, itemsize: int, value: ir.Value, result: ir.
 
 
 def strided_run(
-    fn: Fn, target: Target, itemsize: int, source: ir.Value, stride: int | Dim, step: Index, result: ir.Value, length: Index
+    fn: Fn,
+    target: Target,
+    itemsize: int,
+    source: ir.Value,
+    stride: int | Dim,
+    step: Index,
+    result: ir.Value,
+    length: Index,
 ) -> None:
     """Copy ``length`` elements that lie ``step`` elements apart (``stride`` is the same as a size) to a dense run."""
     if stride == 1:

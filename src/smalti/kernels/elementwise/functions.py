@@ -20,9 +20,7 @@ _TRANSCENDENTAL: dict[UnaryFn, Callable[[Fn, ir.Value], ir.Value]] = {
     UnaryFn.SIGMOID: mathfn.sigmoid,
 }
 _ROUNDING = {UnaryFn.FLOOR: "llvm.floor", UnaryFn.CEIL: "llvm.ceil", UnaryFn.ROUND: "llvm.nearbyint"}
-_INTEGER_UNARY = frozenset(
-    (UnaryFn.NEG, UnaryFn.ABS, UnaryFn.SQUARE, UnaryFn.RELU, UnaryFn.RELU6, *_ROUNDING)
-)
+_INTEGER_UNARY = frozenset((UnaryFn.NEG, UnaryFn.ABS, UnaryFn.SQUARE, UnaryFn.RELU, UnaryFn.RELU6, *_ROUNDING))
 _RELATIONS = {
     BinaryFn.EQUAL: "==",
     BinaryFn.NOT_EQUAL: "!=",

@@ -155,7 +155,10 @@ def fmod(fn: Fn, x: ir.Value, y: ir.Value) -> ir.Value:
     f, b, type = _format(x.type), fn.b, x.type
     ints = bits_type(type)
     wide = ir.IntType(64)
-    bits = [b.zext(b.bitcast(magnitude(fn, v), ints), wide) if ints != wide else b.bitcast(magnitude(fn, v), ints) for v in (x, y)]
+    bits = [
+        b.zext(b.bitcast(magnitude(fn, v), ints), wide) if ints != wide else b.bitcast(magnitude(fn, v), ints)
+        for v in (x, y)
+    ]
     hidden = 1 << f.mantissa
     exponents, mantissas = [], []
     for value in bits:

@@ -89,7 +89,9 @@ class ReduceKernel:
         with e.parallel(fn.mul(e.size(product(dims.kept[:-1])), blocks)) as item:
             row, first = fn.div(item, blocks), fn.mul(fn.mod(item, blocks), lanes)
             offset = dot(fn, decompose(fn, row, outer), outer_strides) if outer else 0
-            length: Index = inner if isinstance(blocks, int) and blocks == 1 else fn.minimum(lanes, fn.sub(inner, first))
+            length: Index = (
+                inner if isinstance(blocks, int) and blocks == 1 else fn.minimum(lanes, fn.sub(inner, first))
+            )
             base = fn.at(source, fn.mul(fn.add(offset, first), dtype.itemsize))
             target = fn.at(result, fn.mul(fn.add(fn.mul(row, inner), first), dtype.itemsize))
 

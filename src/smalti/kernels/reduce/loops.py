@@ -32,7 +32,7 @@ def identity(how: str, dtype: DType, lanes: int) -> ir.Constant:
         return number(type_, int(how == "prod"))
     if dtype.is_float:
         return number(type_, -np.inf if how == "max" else np.inf)
-    info = np.iinfo(dtype.numpy)
+    info = np.iinfo(dtype.value)
     return number(type_, int(info.min if how == "max" else info.max))
 
 
@@ -71,9 +71,7 @@ def nested(
         return term(offset)
 
     def inner(index: ir.Value) -> ir.Value:
-        return nested(
-            fn, how, dtype, lanes, sizes[1:], strides[1:], fn.add(offset, fn.mul(index, strides[0])), term
-        )
+        return nested(fn, how, dtype, lanes, sizes[1:], strides[1:], fn.add(offset, fn.mul(index, strides[0])), term)
 
     return blocked(fn, how, dtype, lanes, sizes[0], inner)
 

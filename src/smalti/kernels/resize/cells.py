@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -89,27 +89,31 @@ class CellWriter:
         position = fn.add(fn.mul(row, self.width), column)
         return fn.at(target, fn.mul(position, self.label_dtype.itemsize))
 
-    def _store(self, fn: Fn, target: ir.Value, row: Index, column: Index, labels: ir.Value, fits: ir.Value) -> None:
-        """Store a vector of labels, cut at the right edge of the image."""
-        address = self._address(fn, target, row, column)
-
-        def cut() -> None:
-            with fn.loop(0, fn.sub(self.width, column)) as lane:
-                label = fn.b.extract_element(labels, fn.b.trunc(lane, I32))
-                fn.store(label, fn.at(address, fn.mul(lane, self.label_dtype.itemsize)))
-
-        fn.choose(fits, lambda: fn.store(labels, address), cut)
+    def _cut(self, fn: Fn, column: Index, write: Callable[[ir.Value], None]) -> None:
+        """Run ``write(lane)`` for the lanes that are left of the image's right edge."""
+        with fn.loop(0, fn.sub(self.width, column)) as lane:
+            write(lane)
 
     def _fits(self, fn: Fn, column: Index) -> ir.Value:
         return fn.compare("<=", fn.add(column, self.lanes), self.width)
 
-    def _fill(self, fn: Fn, target: ir.Value, label: ir.Value, box: Box) -> None:
+    def _fill(self, fn: Fn, target: ir.Value, leader: ir.Value, box: Box) -> None:
         y_low, y_high, x_low, x_high = box
-        labels = fn.splat(cast_value(fn, label, DType.INT32, self.label_dtype), self.lanes)
-        with fn.loop(x_low, x_high, self.lanes) as column:
-            fits = self._fits(fn, column)
+        label = cast_value(fn, leader, DType.INT32, self.label_dtype)
+        labels = fn.splat(label, self.lanes)
+
+        def whole(column: ir.Value) -> None:
             with fn.loop(y_low, y_high) as row:
-                self._store(fn, target, row, column, labels, fits)
+                fn.store(labels, self._address(fn, target, row, column))
+
+        def cut(column: ir.Value) -> None:
+            with fn.loop(y_low, y_high) as row:
+                self._cut(
+                    fn, column, lambda lane: fn.store(label, self._address(fn, target, row, fn.add(column, lane)))
+                )
+
+        with fn.loop(x_low, x_high, self.lanes) as column:
+            fn.choose(self._fits(fn, column), lambda: whole(column), lambda: cut(column))
 
     def _blend(
         self, fn: Fn, target: ir.Value, addresses: Sequence[ir.Value], leader: ir.Value, limit: ir.Value, box: Box
@@ -117,16 +121,27 @@ class CellWriter:
         """Interpolate the classes that may lead somewhere in the cell."""
         y_low, y_high, x_low, x_high = box
         count = self._select(fn, addresses, leader, limit)
+
+        def store(first: ir.Value, column: Index, values: Sequence[ir.Value]) -> None:
+            for i, value in enumerate(values):
+                row = fn.add(first, i)
+                with fn.when(fn.compare("<", row, y_high)):
+                    fn.store(value, self._address(fn, target, row, column))
+
+        def cut(first: ir.Value, column: ir.Value, labels: Sequence[ir.Value]) -> None:
+            def lane_of_all(lane: ir.Value) -> None:
+                position = fn.b.trunc(lane, I32)
+                store(first, fn.add(column, lane), [fn.b.extract_element(v, position) for v in labels])
+
+            self._cut(fn, column, lane_of_all)
+
         with fn.loop(x_low, x_high, self.lanes) as column:
             fits = self._fits(fn, column)
             along = self.across.fraction(fn, column, self.lanes)
             with fn.loop(y_low, y_high, self.rows) as first:
-                labels = self._tile(fn, addresses, count, along, first)
-                for i, label in enumerate(labels):
-                    row = fn.add(first, i)
-                    label = cast_value(fn, label, DType.INT32, self.label_dtype)
-                    with fn.when(fn.compare("<", row, y_high)):
-                        self._store(fn, target, row, column, label, fits)
+                tile = self._tile(fn, addresses, count, along, first)
+                labels = [cast_value(fn, v, DType.INT32, self.label_dtype) for v in tile]
+                fn.choose(fits, lambda: store(first, column, labels), lambda: cut(first, column, labels))
 
     def _select(self, fn: Fn, addresses: Sequence[ir.Value], leader: ir.Value, limit: ir.Value) -> ir.Value:
         """List the classes that the upper left corner's leader does not surely beat; return how many there are."""
@@ -206,5 +221,3 @@ def _reduce(fn: Fn, how: str, values: Sequence[ir.Value]) -> ir.Value:
     for value in values[1:]:
         total = combine_values(fn, how, total, value)
     return total
-
-

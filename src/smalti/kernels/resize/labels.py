@@ -2,8 +2,8 @@
 
 Between two neighbouring rows and columns of the operand lies a *cell* of result pixels, all interpolated from the same
 four corners.  A class that leads at all four corners by more than the roundings can take away
-(:func:`smalti.kernels.resize.axis.gap_limit`) leads in the whole cell, which is then filled.  In other cells the classes
-that may lead somewhere are interpolated in registers.  Every label equals that of the plain composition.
+(:func:`smalti.kernels.resize.axis.gap_limit`) leads in the whole cell, which is then filled.  In other cells the
+classes that may lead somewhere are interpolated in registers.  Every label equals that of the plain composition.
 """
 
 from __future__ import annotations
@@ -96,5 +96,3 @@ def _first_stage(e: StepEmitter, node: Node, op: ops.ResizeArgMax) -> tuple[Axis
         return None
     stage, shape = op.stages[0], node.inputs[0].type.shape
     return Axis.make(e, stage, shape[1], stage.size[0]), Axis.make(e, stage, shape[2], stage.size[1])
-
-
