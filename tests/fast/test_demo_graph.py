@@ -15,6 +15,8 @@ from shared_data import shared_dir
 from smalti.demo.dataset import GRAPH_PATH, graph_bytes
 from smalti.demo.generator import CLASS_NAMES, CROP, demo_image
 from smalti.frontend.graphdef import parse_graph_def
+from smalti.frontend.importer import ImportOptions, import_graph
+from smalti.ir.reference import run
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "demo_labels.npz"
 REAL_ARCHIVE = "deeplabv3_mnv2_pascal_train_aug_2018_01_29.tar.gz"
@@ -128,3 +130,15 @@ def test_golden_confusion_matrix_gives_the_promised_accuracy() -> None:
 
 def test_golden_file_is_small() -> None:
     assert GOLDEN.stat().st_size <= 200_000
+
+
+@pytest.mark.parametrize("index", [6, 9])
+def test_numpy_meaning_of_the_graph_gives_tensorflows_answers(index: int) -> None:
+    image, _ = demo_image(index)
+    wanted = ImportOptions(outputs=("SemanticPredictions:0", "logits/semantic/BiasAdd:0"))
+    answers = list(run(import_graph(graph_bytes(), wanted).graph, {"ImageTensor:0": image[None]}).values())
+    labels, logits = sorted(answers, key=lambda answer: answer.ndim)
+    with np.load(GOLDEN) as golden:
+        assert np.array_equal(labels[0], golden[f"labels_{index}"])
+        expected = golden[f"logits_{index}"]
+    assert np.abs(logits - expected).max() <= 1e-4 * np.abs(expected).max()
