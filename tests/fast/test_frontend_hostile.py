@@ -72,6 +72,15 @@ def raw_node(**fields: Any) -> Build:
     return lambda b: b.graph.node.add(**fields)
 
 
+def constant_with_types(declared: int, stored: int) -> Build:
+    def build(b: GraphBuilder) -> None:
+        relu(b.raw_const("c", FLOAT, [1]))
+        dtype, value = b.graph.node[1].attr
+        dtype.value.type, value.value.tensor.dtype = declared, stored
+
+    return build
+
+
 POOL = {"ksize": [1, 2, 2, 1]}
 BOMBS: dict[str, Build] = {
     "splat of 2^40 floats": splat(FLOAT, [1 << 20, 1 << 20], float_val=[1.0]),
@@ -93,10 +102,8 @@ BOMBS: dict[str, Build] = {
         [b.raw_const(f"c{i}", FLOAT, [1 << 22]) for i in range(17)]
         and b.node("AddN", "y", [f"c{i}" for i in range(17)], N=17)
     ),
-    "dtype lies": lambda b: relu(b.raw_const("c", FLOAT, [1])) and setattr(b.graph.node[1].attr[0].value, "type", 3),
-    "invalid dtype": lambda b: (
-        relu(b.raw_const("c", FLOAT, [1])) and setattr(b.graph.node[1].attr[1].value.tensor, "dtype", 77)
-    ),
+    "dtype lies": constant_with_types(declared=3, stored=1),
+    "invalid dtype": constant_with_types(declared=1, stored=77),
     "placeholder of size 2^40": placeholder([1, 1 << 40, 1, 3]),
     "placeholder of size 0": placeholder([1, 0, 4, 3]),
     "placeholder of size -7": placeholder([1, -7, 4, 3]),
@@ -303,6 +310,14 @@ def test_one_error_lists_25_kinds_of_unsupported_nodes() -> None:
     text = str(caught.value)
     assert all(p.first_node in text for p in problems)
     assert len(json.loads(json.dumps([asdict(p) for p in problems]))) == 25
+
+
+def test_a_million_nodes_are_refused() -> None:
+    one = GraphBuilder().node("NoOp", "n").bytes()
+    begin = time.process_time()
+    with pytest.raises(GraphError, match="the limit is 250000"):
+        import_graph(one * 999_999)
+    assert time.process_time() - begin < 10
 
 
 def test_a_chain_of_100000_nodes() -> None:

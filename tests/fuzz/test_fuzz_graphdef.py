@@ -13,6 +13,8 @@ from graph_builder import GraphBuilder
 from smalti.errors import DataError, UsageError
 from smalti.frontend.graphdef import GraphDef
 from smalti.frontend.importer import ImportOptions, import_graph
+from smalti.ir.graph import Level
+from smalti.ir.verify import verify
 from tf_vectors import vectors
 
 SECONDS_EACH = 5.0
@@ -53,13 +55,13 @@ def seeds() -> list[bytes]:
     return [deeplab_like(), *(families[name] for name in sorted(families))]
 
 
-def flip(rng: random.Random, data: bytearray, _: list[bytes]) -> bytes:
+def flip(rng: random.Random, data: bytearray, pool: list[bytes]) -> bytes:
     for _ in range(rng.randint(1, 8)):
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     return bytes(data)
 
 
-def cut(rng: random.Random, data: bytearray, _: list[bytes]) -> bytes:
+def cut(rng: random.Random, data: bytearray, pool: list[bytes]) -> bytes:
     return bytes(data[: rng.randrange(len(data))])
 
 
@@ -70,13 +72,13 @@ def splice(rng: random.Random, data: bytearray, pool: list[bytes]) -> bytes:
     return bytes(data[:at]) + other[start:end] + bytes(data[at:])
 
 
-def blow_up(rng: random.Random, data: bytearray, _: list[bytes]) -> bytes:
+def blow_up(rng: random.Random, data: bytearray, pool: list[bytes]) -> bytes:
     at = rng.randrange(len(data))
     data[at : at + 1] = b"\xff" * rng.randint(1, 9) + b"\x01"
     return bytes(data)
 
 
-def restructure(rng: random.Random, data: bytearray, _: list[bytes]) -> bytes:
+def restructure(rng: random.Random, data: bytearray, pool: list[bytes]) -> bytes:
     """Replace one field of the parsed graph by a nasty value."""
     graph = GraphDef()
     graph.ParseFromString(bytes(data))
@@ -137,7 +139,7 @@ def attempt(data: bytes, label: str) -> str:
     """Import; return how it ended.  Anything but our own errors goes up with the label."""
     begin = time.process_time()
     try:
-        import_graph(data, OPTIONS)
+        verify(import_graph(data, OPTIONS).graph, Level.IMPORTED)
         outcome = "imported"
     except (DataError, UsageError) as error:
         outcome = type(error).__name__

@@ -48,7 +48,9 @@ def dequantize(ctx: NodeContext) -> Handled:
         shape = [array.shape[axis] if a == axis else 1 for a in range(array.ndim)]
         low, high = low.reshape(shape), high.reshape(shape)
     first, last = integer_range(source.type.dtype)
-    return ctx.constant(_real(array, mode, narrow, low, high, first, last), dtype=DType.FLOAT32)
+    with np.errstate(all="ignore"):
+        real = _real(array, mode, narrow, low, high, first, last)
+    return ctx.constant(real, dtype=DType.FLOAT32)
 
 
 def _range(ctx: NodeContext, i: int) -> FloatArray:

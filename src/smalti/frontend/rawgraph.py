@@ -11,6 +11,7 @@ from smalti.errors import GraphError
 from smalti.frontend.attrs import shorten
 from smalti.frontend.graphdef import parse_graph_def
 
+MAX_NODES = 250_000
 MAX_NAME_BYTES = 4096
 MAX_OUTPUT_INDEX = 65535
 MAX_INPUTS = 65536
@@ -57,6 +58,8 @@ def read_graph(data: bytes) -> RawGraph:
         GraphError: not a GraphDef; a bad or duplicate name; an edge from a node that does not exist.
     """
     messages = parse_graph_def(data).node
+    if len(messages) > MAX_NODES:
+        raise GraphError(f"the graph has {len(messages)} nodes; the limit is {MAX_NODES}")
     by_name: dict[str, int] = {}
     names: list[str] = []
     for index, message in enumerate(messages):

@@ -50,7 +50,9 @@ def from_array(array: NDArray[np.generic], dtype: DType) -> SymArray | None:
     if not dtype.is_float:
         return make(array.ravel().tolist(), array.shape)
     values: list[Scalar] = []
-    for number in array.astype(np.float64).ravel().tolist():
+    with np.errstate(invalid="ignore"):
+        numbers = array.astype(np.float64).ravel().tolist()
+    for number in numbers:
         if not math.isfinite(number) or (number == 0 and math.copysign(1, number) < 0):
             return None
         values.append(dims.rational(Fraction(number)))

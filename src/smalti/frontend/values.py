@@ -13,7 +13,7 @@ from smalti.errors import GraphError
 from smalti.frontend.symbolic import SymArray, constants, denominator_of
 from smalti.frontend.tensors import TfType
 from smalti.ir import ops
-from smalti.ir.dims import Dim, product
+from smalti.ir.dims import Dim
 from smalti.ir.graph import Node, TensorType
 from smalti.ir.infer import constant, make_node
 from smalti.numerics import DType
@@ -88,8 +88,3 @@ def _symbolic_node(sym: SymArray, dtype: DType, name: str) -> Node:
 def _frozen(array: NDArray[np.generic]) -> NDArray[np.generic]:
     array.flags.writeable = False
     return array
-
-
-def known_elements(value: Value) -> int | Dim:
-    """Return the number of elements."""
-    return product(value.type.shape)
