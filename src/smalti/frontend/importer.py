@@ -7,7 +7,7 @@ So all shape arithmetic is done here, and what is left is a graph of data operat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from smalti.errors import GraphError, UsageError
 from smalti.frontend.attrs import shorten
@@ -117,3 +117,8 @@ def _edge(raw: RawGraph, name: str) -> Edge:
     if found is None:
         raise UsageError(f"the graph has no node for the tensor {shorten(name)}")
     return found
+
+
+def with_static_input(options: ImportOptions, name: str, shape: tuple[int, ...]) -> ImportOptions:
+    """Return the options for a graph whose input has one fixed shape."""
+    return replace(options, input_shapes={**options.input_shapes, name: shape})

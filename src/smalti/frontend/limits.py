@@ -8,8 +8,8 @@ from smalti.ir.dims import Dim, Extreme, Symbol
 def limit_of_maximum(value: object) -> tuple[Symbol, int] | None:
     """Return ``(S, c)`` when a size holds ``max(c - S, 0)`` for an input size ``S`` that has no limit yet.
 
-    DeepLab's export pads an image by ``max(crop - size, 0)``, and what stands behind the padding works for the crop size
-    alone, so ``c`` is the largest size the graph takes.
+    DeepLab's export pads an image by ``max(crop - size, 0)``, and what stands behind the padding works for the crop
+    size alone, so ``c`` is the largest size the graph takes.
     """
     if not isinstance(value, Dim):
         return None
