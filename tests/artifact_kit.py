@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from smalti.artifact.format import PAGE, align_up
-from smalti.artifact.manifest import ArenaBuffer, DimInstr, DimOp, Manifest, Step, Symbol, TensorSpec
+from smalti.artifact.manifest import ArenaBuffer, DimInstr, DimOp, Manifest, Step, Symbol, TeamEntries, TensorSpec
 from smalti.artifact.writer import model_chunks, write_model
 from smalti.numerics import DType
 from smalti.target.host import resolve_target
@@ -36,7 +36,7 @@ class Parts:
         return b"".join(bytes(chunk) for chunk in model_chunks(self.manifest, self.constants, self.code))
 
 
-def reverse_manifest(target: Target | None = None, entry: int = 0) -> Manifest:
+def reverse_manifest(target: Target | None = None, entry: int = 0, team: TeamEntries | None = None) -> Manifest:
     """``y[0, i] = 2 * x[0, n - 1 - i] + bias`` in two steps, n from 1 to 100,000; any batch size."""
     target = target or resolve_target("generic")
     return Manifest(
@@ -55,6 +55,7 @@ def reverse_manifest(target: Target | None = None, entry: int = 0) -> Manifest:
         arena=(ArenaBuffer("temporary", 3, 0, 1),),
         steps=(Step("double", "test", "mul", (0, 1), 1, 3), Step("reverse", "test", "reverse", (0, 1), 4, 3)),
         entry=entry,
+        team=team,
         batch_size=None,
         shape_mutable=True,
         producer={"smalti": "test"},

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from artifact_kit import Parts, label_manifest, reverse_manifest
+from smalti.artifact.manifest import TeamEntries
 from smalti.llvm.backend import emit_object
 from smalti.llvm.link import Blob, link
+from smalti.llvm.team import DRIVE, SERVE, with_team
 from smalti.target.host import resolve_target
 from smalti.target.target import Target
 
@@ -175,11 +177,12 @@ def build(module: str, target: Target | None = None) -> Blob:
     return link(emit_object(module, target or resolve_target("generic")))
 
 
-def reverse_parts(bias: float = 0.5, target: Target | None = None, padding: int = 0) -> Parts:
+def reverse_parts(bias: float = 0.5, target: Target | None = None, padding: int = 0, native_team: bool = True) -> Parts:
     """A model of two steps with a barrier: ``y[0, i] = 2 * x[0, n - 1 - i] + bias``, n from 1 to 100,000."""
     target = target or resolve_target("generic")
-    blob = build(REVERSE_MODULE, target)
-    manifest = reverse_manifest(target, blob.entries["run"])
+    blob = build(with_team(REVERSE_MODULE) if native_team else REVERSE_MODULE, target)
+    team = TeamEntries(blob.entries[DRIVE], blob.entries[SERVE]) if native_team else None
+    manifest = reverse_manifest(target, blob.entries["run"], team)
     return Parts(manifest, np.float32(bias).tobytes() + bytes(60 + padding), blob.code)
 
 

@@ -11,6 +11,7 @@ from model_kit import LABEL_MODULE, REVERSE_MODULE, build
 from smalti.errors import CompilerError
 from smalti.llvm.backend import Options, emit_assembly, emit_object, emit_optimised_ir
 from smalti.llvm.link import link
+from smalti.llvm.team import with_team
 from smalti.runtime.memory import map_code
 from smalti.target.host import resolve_target
 from smalti.target.target import Target, known_names
@@ -77,7 +78,7 @@ def test_entries_are_the_global_functions() -> None:
 @pytest.mark.parametrize(
     "name", [*known_names(), "x86-64-v3+vnni", "x86-64-v4+bf16+vnni", "aarch64+bf16+dotprod+fp16+i8mm"]
 )
-@pytest.mark.parametrize("text", [_TABLES, REVERSE_MODULE, LABEL_MODULE])
+@pytest.mark.parametrize("text", [_TABLES, with_team(REVERSE_MODULE), LABEL_MODULE])
 def test_every_target_links(name: str, text: str) -> None:
     blob = build(text, Target.parse(name))
     assert blob.code and blob.entries

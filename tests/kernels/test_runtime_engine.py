@@ -20,9 +20,11 @@ import numpy as np
 import pytest
 
 import smalti
+from artifact_kit import Parts, reverse_manifest
 from model_kit import build, label_parts, reverse_parts
-from smalti.artifact.manifest import Manifest
+from smalti.artifact.manifest import TeamEntries
 from smalti.errors import CompilerError, InputError, ResourceError, UsageError
+from smalti.llvm.team import DRIVE, SERVE, with_team
 from smalti.runtime import memory as memory_module
 from smalti.runtime import threads as threads_module
 from smalti.runtime.memory import map_anonymous, map_code
@@ -31,9 +33,9 @@ _TESTS = Path(__file__).resolve().parents[1]
 _ENV = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_TESTS), str(_TESTS.parent / "src")])}
 
 
-@pytest.fixture(scope="module")
-def reverse_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return reverse_parts().write(tmp_path_factory.mktemp("m") / "reverse.smalti")
+@pytest.fixture(scope="module", params=[True, False], ids=["native team", "python team"])
+def reverse_file(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    return reverse_parts(native_team=request.param).write(tmp_path_factory.mktemp("m") / "reverse.smalti")
 
 
 @pytest.fixture(scope="module")
@@ -405,14 +407,16 @@ def test_thread_refused_by_the_system(reverse_file: Path, monkeypatch: pytest.Mo
     assert (engine.run({"x": _input(10)})["y:0"] == _want(_input(10))).all()
 
 
-def test_failing_code(tmp_path: Path) -> None:
-    parts = reverse_parts()
-    blob = build(
+@pytest.mark.parametrize("native_team", [True, False])
+def test_failing_code(tmp_path: Path, native_team: bool) -> None:
+    """The last thread reports a failure: with one thread that is the caller, otherwise a helper."""
+    text = (
         "define i32 @run(ptr %c, i64 %t, i64 %n) nounwind { "
         "%l = sub i64 %n, 1 %x = icmp eq i64 %t, %l %r = select i1 %x, i32 1, i32 0 ret i32 %r }"
     )
-    fields = {name: getattr(parts.manifest, name) for name in Manifest.__dataclass_fields__}
-    broken = type(parts)(Manifest(**{**fields, "entry": blob.entries["run"]}), parts.constants, blob.code)
+    blob = build(with_team(text) if native_team else text)
+    team = TeamEntries(blob.entries[DRIVE], blob.entries[SERVE]) if native_team else None
+    broken = Parts(reverse_manifest(None, blob.entries["run"], team), bytes(64), blob.code)
     engine = smalti.load(broken.write(tmp_path / "m.smalti"), threads=1)
     for threads in (1, 2, 3):
         engine.set_threads(threads)

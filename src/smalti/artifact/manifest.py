@@ -99,11 +99,20 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class TeamEntries:
+    """Offsets, in the code section, of the functions that run the model with helper threads and that serve as one."""
+
+    drive: int
+    serve: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """Everything about a model but its constants and its code.
 
     ``batch_size`` is the leading dimension of inputs and outputs as users see them (None: any; the code itself handles
-    one image).  ``entry`` is the offset of the entry function in the code section.  ``producer``, ``graph``,
+    one image).  ``entry`` is the offset of the entry function in the code section; without ``team`` the threads are
+    woken and joined in Python, which is slower where other Python threads compute.  ``producer``, ``graph``,
     ``preprocess`` and ``report`` are free-form JSON objects.
     """
 
@@ -114,6 +123,7 @@ class Manifest:
     dims: tuple[DimInstr, ...]
     steps: tuple[Step, ...]
     entry: int
+    team: TeamEntries | None = None
     symbols: tuple[Symbol, ...] = ()
     arena: tuple[ArenaBuffer, ...] = ()
     precision: str = "force_float32"
@@ -124,6 +134,11 @@ class Manifest:
     graph: JsonObject = field(default_factory=dict)
     preprocess: JsonObject = field(default_factory=dict)
     report: JsonObject = field(default_factory=dict)
+
+    @property
+    def code_offsets(self) -> tuple[int, ...]:
+        """Every offset in the code section."""
+        return (self.entry,) if self.team is None else (self.entry, self.team.drive, self.team.serve)
 
     @property
     def counter_count(self) -> int:
@@ -157,6 +172,7 @@ class Manifest:
             "labels": None if self.labels is None else list(self.labels),
             "report": self.report,
             "entry": self.entry,
+            "team": None if self.team is None else {"drive": self.team.drive, "serve": self.team.serve},
         }
         try:
             text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
@@ -198,6 +214,7 @@ def parse_manifest(data: bytes) -> Manifest:
         dims=dims,
         steps=steps,
         entry=take("entry", _natural),
+        team=take("team", _optional(_team)),
         symbols=symbols,
         arena=take("arena", _list_of(_buffer)),
         precision=take("precision", _text),
@@ -400,6 +417,13 @@ def _buffer(value: Any, where: str) -> ArenaBuffer:
     )
     take.finish()
     return buffer
+
+
+def _team(value: Any, where: str) -> TeamEntries:
+    take = _taker(value, where)
+    team = TeamEntries(take("drive", _natural), take("serve", _natural))
+    take.finish()
+    return team
 
 
 def _step(value: Any, where: str) -> Step:

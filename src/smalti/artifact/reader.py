@@ -141,8 +141,8 @@ def _check_open(descriptor: int, name: str, sha256: str | None) -> ModelFile:
     code = contents[SectionKind.CODE]
     if header.section(SectionKind.CODE).name != manifest.target:
         raise DamagedModelError("the file is damaged: its code is for another target than its manifest says")
-    if not manifest.entry < len(code):
-        raise DamagedModelError("the file is damaged: the entry point lies outside the code")
+    if not all(offset < len(code) for offset in manifest.code_offsets):
+        raise DamagedModelError("the file is damaged: an entry point lies outside the code")
     return ModelFile(name, descriptor, header, manifest, code, header.section(SectionKind.CONSTANTS))
 
 

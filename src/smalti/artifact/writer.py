@@ -51,8 +51,8 @@ def model_chunks(manifest: Manifest, constants: Buffer, code: Buffer) -> Iterato
     Raises:
         CompilerError: the manifest breaks a rule, or a section is too large.
     """
-    if not manifest.entry < len(code):
-        raise CompilerError(f"the entry point {manifest.entry} is outside the code ({len(code)} bytes)")
+    if not all(offset < len(code) for offset in manifest.code_offsets):
+        raise CompilerError(f"an entry point of {manifest.code_offsets} is outside the code ({len(code)} bytes)")
     text = manifest.to_json()
     contents: tuple[Buffer, ...] = (text, constants, code)
     sections, file_bytes = lay_out(

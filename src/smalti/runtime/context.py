@@ -15,21 +15,26 @@ from smalti.artifact.manifest import Manifest
 from smalti.errors import UsageError
 from smalti.runtime.memory import Region, map_anonymous
 from smalti.runtime.plan import ShapePlan
-from smalti.runtime.threads import Entry, Team
+from smalti.runtime.team import NativeTeam, function_address
+from smalti.runtime.threads import Entry, Team, floating_point_functions
 
 _WORDS = 8
 _LINE = 64
-_sched_yield = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
+_sched_yield = function_address(ctypes.CDLL(None).sched_yield)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
-    """What every context of a model is made from.  Holding it keeps code and constants mapped."""
+    """What every context of a model is made from.  Holding it keeps code and constants mapped.
+
+    ``team`` holds the addresses of the functions that drive and serve a team of threads, where the code has them.
+    """
 
     manifest: Manifest
     constants: Region
     code: Region
     entry: Entry
+    team: tuple[int, int] | None
     huge_pages: bool
 
 
@@ -41,7 +46,7 @@ class Context:
         steps = len(manifest.steps)
         tensors = len(manifest.inputs) + len(manifest.outputs)
         self._recipe = recipe
-        self._team = Team(recipe.entry)
+        self._team = _make_team(recipe)
         self._arena: Region | None = None
         layout = (_WORDS * 8, tensors * 8, manifest.counter_count * 4, (2 * steps + 2) * 8)
         starts = np.cumsum([0, *(-(-size // _LINE) * _LINE for size in layout)]).tolist()
@@ -171,6 +176,12 @@ class ContextPool:
         for permit in permits:
             self._permits.put(permit)
         return self._abandoned == 0
+
+
+def _make_team(recipe: Recipe) -> Team | NativeTeam:
+    if recipe.team is None:
+        return Team(recipe.entry)
+    return NativeTeam(*recipe.team, recipe.code, floating_point_functions())
 
 
 def _aligned_zeros(size: int) -> NDArray[np.uint8]:

@@ -82,7 +82,10 @@ class Engine:
         self._threads_reason = reason
         self._limit = limit
         entry = entry_at(code.address + manifest.entry)
-        self._recipe = Recipe(manifest, constants, code, entry, bool(knobs.HUGE_PAGES.get()))
+        team = None
+        if manifest.team is not None:
+            team = (code.address + manifest.team.drive, code.address + manifest.team.serve)
+        self._recipe = Recipe(manifest, constants, code, entry, team, bool(knobs.HUGE_PAGES.get()))
         self._closed = False
         self._states: dict[int, _State] = {}
         self._state()

@@ -23,7 +23,8 @@ _ENTRY_TYPE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, 
 _call: Callable[[Callable[[], Any]], Any] = methodcaller("__call__")
 
 
-def _floating_point_functions() -> tuple[Callable[..., int], Callable[..., int]]:
+def floating_point_functions() -> tuple[Any, Any]:
+    """Return the C library's fegetenv and fesetenv."""
     library = ctypes.CDLL(None)
     if not hasattr(library, "fegetenv"):
         library = ctypes.CDLL(ctypes.util.find_library("m") or "libm.so.6")
@@ -32,7 +33,7 @@ def _floating_point_functions() -> tuple[Callable[..., int], Callable[..., int]]
     return save, restore
 
 
-_fegetenv, _fesetenv = _floating_point_functions()
+_fegetenv, _fesetenv = floating_point_functions()
 _DEFAULT_ENVIRONMENT = ctypes.c_void_p(-1).value  # FE_DFL_ENV of glibc and musl: round to nearest, subnormals kept
 
 

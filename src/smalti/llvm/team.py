@@ -1,0 +1,118 @@
+"""Functions of every model's code that wake, run and join helper threads without returning to the interpreter.
+
+``drive(team)`` runs the model: it wakes the helpers, takes part as thread 0 and waits for them.
+``serve(team, thread)`` is a helper: it sleeps on its semaphore, runs its share, and sleeps again until it is told to stop.  Both set the
+default floating-point environment; ``drive`` gives the caller's back.  docs/offline-model-file.md has the layout.
+"""
+
+from __future__ import annotations
+
+DRIVE = "drive"
+SERVE = "serve"
+
+_TEXT = """
+define internal i64 @team.word(ptr %team, i64 %word) nounwind alwaysinline {
+  %at = getelementptr i64, ptr %team, i64 %word
+  %value = load i64, ptr %at, align 8
+  ret i64 %value
+}
+
+define internal ptr @team.pointer(ptr %team, i64 %word) nounwind alwaysinline {
+  %at = getelementptr ptr, ptr %team, i64 %word
+  %value = load ptr, ptr %at, align 8
+  ret ptr %value
+}
+
+define internal ptr @team.semaphore(ptr %team, i64 %thread) nounwind alwaysinline {
+  %all = call ptr @team.pointer(ptr %team, i64 4)
+  %offset = shl i64 %thread, 6
+  %one = getelementptr i8, ptr %all, i64 %offset
+  ret ptr %one
+}
+
+define i32 @drive(ptr %team) nounwind {
+entry:
+  %environment = alloca [256 x i8], align 64
+  %get = call ptr @team.pointer(ptr %team, i64 6)
+  %set = call ptr @team.pointer(ptr %team, i64 7)
+  %post = call ptr @team.pointer(ptr %team, i64 3)
+  %yield = call ptr @team.pointer(ptr %team, i64 5)
+  %ctx = call ptr @team.pointer(ptr %team, i64 0)
+  %threads = call i64 @team.word(ptr %team, i64 1)
+  %finished = getelementptr i64, ptr %team, i64 16
+  %failed = getelementptr i64, ptr %team, i64 24
+  store atomic i64 0, ptr %finished monotonic, align 8
+  store atomic i64 0, ptr %failed monotonic, align 8
+  %g = call i32 %get(ptr %environment)
+  %d = call i32 %set(ptr inttoptr (i64 -1 to ptr))
+  br label %waking
+waking:
+  %thread = phi i64 [ 1, %entry ], [ %following, %wake ]
+  %sleeping = icmp slt i64 %thread, %threads
+  br i1 %sleeping, label %wake, label %work
+wake:
+  %semaphore = call ptr @team.semaphore(ptr %team, i64 %thread)
+  %p = call i32 %post(ptr %semaphore)
+  %following = add i64 %thread, 1
+  br label %waking
+work:
+  %status = call i32 @run(ptr %ctx, i64 0, i64 %threads) noinline
+  %helpers = sub i64 %threads, 1
+  br label %join
+join:
+  %spins = phi i64 [ 0, %work ], [ %more, %wait ], [ %spins, %rest ]
+  %count = load atomic i64, ptr %finished acquire, align 8
+  %complete = icmp eq i64 %count, %helpers
+  br i1 %complete, label %done, label %check
+check:
+  %tired = icmp ugt i64 %spins, 2000
+  br i1 %tired, label %rest, label %wait
+wait:
+  %more = add i64 %spins, 1
+  br label %join
+rest:
+  %y = call i32 %yield()
+  br label %join
+done:
+  %r = call i32 %set(ptr %environment)
+  %others = load atomic i64, ptr %failed monotonic, align 8
+  %others32 = trunc i64 %others to i32
+  %result = or i32 %status, %others32
+  ret i32 %result
+}
+
+define i32 @serve(ptr %team, i64 %thread) nounwind {
+entry:
+  %set = call ptr @team.pointer(ptr %team, i64 7)
+  %wait = call ptr @team.pointer(ptr %team, i64 2)
+  %semaphore = call ptr @team.semaphore(ptr %team, i64 %thread)
+  %finished = getelementptr i64, ptr %team, i64 16
+  %failed = getelementptr i64, ptr %team, i64 24
+  %stop_at = getelementptr i64, ptr %team, i64 8
+  %d = call i32 %set(ptr inttoptr (i64 -1 to ptr))
+  br label %sleep
+sleep:
+  %interrupted = call i32 %wait(ptr %semaphore)
+  %again = icmp ne i32 %interrupted, 0
+  br i1 %again, label %sleep, label %awake
+awake:
+  %stop = load atomic i64, ptr %stop_at acquire, align 8
+  %ends = icmp ne i64 %stop, 0
+  br i1 %ends, label %end, label %work
+work:
+  %ctx = call ptr @team.pointer(ptr %team, i64 0)
+  %threads = call i64 @team.word(ptr %team, i64 1)
+  %status = call i32 @run(ptr %ctx, i64 %thread, i64 %threads) noinline
+  %status64 = zext i32 %status to i64
+  %f = atomicrmw or ptr %failed, i64 %status64 monotonic
+  %c = atomicrmw add ptr %finished, i64 1 release
+  br label %sleep
+end:
+  ret i32 0
+}
+"""
+
+
+def with_team(module_text: str) -> str:
+    """Return the text of a module that defines ``@run``, with ``@drive`` and ``@serve`` added."""
+    return module_text + _TEXT
