@@ -1,8 +1,9 @@
 """Functions of every model's code that wake, run and join helper threads without returning to the interpreter.
 
 ``drive(team)`` runs the model: it wakes the helpers, takes part as thread 0 and waits for them.
-``serve(team, thread)`` is a helper: it sleeps on its semaphore, runs its share, and sleeps again until it is told to stop.  Both set the
-default floating-point environment; ``drive`` gives the caller's back.  docs/offline-model-file.md has the layout.
+``serve(team, thread)`` is a helper: it sleeps on its semaphore, runs its share, and sleeps again until told to stop.
+Both set the default floating-point environment; ``drive`` gives the caller's back.  docs/offline-model-file.md has the
+layout of ``team``.
 """
 
 from __future__ import annotations
