@@ -191,11 +191,12 @@ def _members(tar: BinaryIO, name: str, limits: Limits) -> list[_Member]:
         path = names.add(info)
         if info.offset_data < end or info.size < 0:
             raise ArchiveError(f"{shown(name)} is damaged at {_quoted(info)}")
+        if info.isdir():
+            end = info.offset_data
+            continue
         end = info.offset_data + -(-info.size // _BLOCK) * _BLOCK
         if info.offset_data + info.size > length:
             raise ArchiveError(f"{shown(name)} is cut inside {_quoted(info)}")
-        if info.isdir():
-            continue
         total += info.size
         if total > limits.unpacked_bytes:
             raise ArchiveError(f"{shown(name)} unpacks to more than the {limits.unpacked_bytes} bytes allowed")

@@ -56,6 +56,7 @@ def download(
     *,
     max_bytes: int,
     sha256: str | None = None,
+    vouched: str = "the caller",
     policy: Policy | None = None,
     progress: Progress = silent,
 ) -> Download:
@@ -70,6 +71,7 @@ def download(
         target: final path; its folder exists.
         max_bytes: longest file accepted.
         sha256: expected digest in hex; a file with another one is deleted.
+        vouched: who states that digest, for the message.
         policy: patience; default ``Policy()``.
         progress: told about bytes of ``target.name``.
 
@@ -85,11 +87,16 @@ def download(
         os.fsync(file.fileno())
     if sha256 is not None and found != sha256:
         job.discard()
-        raise FetchError(f"{shown(address)} has the SHA-256 {found}, but {sha256} was expected; the file was deleted")
+        raise wrong_checksum(address, found, sha256, vouched, "; the download was deleted")
     with disk_errors(target):
         os.replace(job.part, target)
         job.sidecar.unlink(missing_ok=True)
     return Download(target, found, length, resumed)
+
+
+def wrong_checksum(source: str, found: str, expected: str, vouched: str, done: str = "") -> FetchError:
+    """Return the error of a file that is not the one expected."""
+    return FetchError(f"{shown(source)} has the SHA-256 {found}, but {vouched} states {expected}{done}")
 
 
 def download_small(address: str, *, max_bytes: int, policy: Policy | None = None) -> bytes | None:

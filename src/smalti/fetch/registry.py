@@ -79,6 +79,13 @@ class Embedded:
     resource: str
 
 
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A data set that this package draws into ``folder``."""
+
+    folder: str
+
+
 class ResizeDefault(str, Enum):
     """How a picture is brought to a model's input size when the caller does not say."""
 
@@ -128,14 +135,14 @@ class DatasetEntry:
 
     Attributes:
         name: what ``--dataset`` calls it.
-        source: the archive; None for the generated demo set.
+        source: where it comes from.
         images, masks, val_list, train_list: paths below the exported root.
         labels: class names; the index is the label.
         void_label: mask value that is left out of every figure.
     """
 
     name: str
-    source: Archive | None
+    source: Archive | Generated
     labels: tuple[str, ...]
     images: str = "JPEGImages"
     masks: str = "SegmentationClass"
@@ -178,7 +185,7 @@ DATASETS: Final = (
         ),
         VOC_LABELS,
     ),
-    DatasetEntry(DEMO, None, DEMO_LABELS),
+    DatasetEntry(DEMO, Generated("demo_voc"), DEMO_LABELS),
 )
 
 
