@@ -26,6 +26,7 @@ from smalti.plan.planner import plan_graph
 from smalti.plan.schedule import Plan
 from smalti.runtime.memory import Region, map_code
 from smalti.target.target import Target
+from tolerance import Tol, assert_close
 
 ALIGN = 64
 
@@ -198,3 +199,24 @@ def weights(value: NDArray[Any]) -> Node:
     frozen = value.copy()
     frozen.setflags(write=False)
     return constant(frozen)
+
+
+def check(
+    op: Op,
+    operands: Sequence[NDArray[Any] | Node],
+    target: Target,
+    kernels: Sequence[Kernel],
+    tolerance: Tol = Tol.EXACT,
+    shapes: Sequence[Any] | None = None,
+) -> NDArray[Any]:
+    """Compare one operation with the reference, with buffers against either guard page; return the result.
+
+    Two runs, of one thread and of three, must give the same bits.
+    """
+    compiled = compile_graph(single(op, operands, shapes), target, kernels)
+    values = {f"x{i}": v for i, v in enumerate(operands) if not isinstance(v, Node)}
+    alone = run_compiled(compiled, values, 1, Side.LEFT)[0]
+    together = run_compiled(compiled, values, 3, Side.RIGHT)[0]
+    assert_close(alone, expected(op, operands, shapes), tolerance)
+    assert alone.tobytes() == together.tobytes(), "the result depends on the number of threads"
+    return alone
