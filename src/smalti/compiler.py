@@ -13,7 +13,7 @@ from smalti.artifact.manifest import Manifest
 from smalti.codegen.assemble import build_manifest, constants_section
 from smalti.codegen.module import build_module
 from smalti.errors import UsageError
-from smalti.frontend.importer import Imported, ImportOptions, import_graph, with_static_input
+from smalti.frontend.importer import Imported, ImportOptions, import_graph
 from smalti.frontend.report import ImportReport
 from smalti.ir.dims import symbols_of
 from smalti.ir.graph import Graph, Node
@@ -122,7 +122,7 @@ def import_shaped(data: bytes, options: CompileOptions) -> Imported:
         if not options.shape_mutable and _has_open_size(node):
             size = options.input_size or limit or DEFAULT_INPUT_SIZE
             shape = tuple(s if isinstance(s, int) else size for s in node.type.shape)
-            choice = with_static_input(choice, node.name, shape)
+            choice = replace(choice, input_shapes={**choice.input_shapes, node.name: shape})
     return import_graph(data, choice) if choice.input_shapes else imported
 
 

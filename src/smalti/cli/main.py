@@ -11,14 +11,16 @@ from typing import Annotated, Any
 import typer
 
 from smalti import __version__
-from smalti.cli import build, evaluate, infer, inspect, knobs
+from smalti.cli import build, evaluate, export, infer, inspect, knobs
+from smalti.cli import run as run_module
 from smalti.cli.exit_codes import ExitCode, exit_code
 from smalti.cli.ui import help_text, note, print_json
 from smalti.errors import SmaltiError, UnsupportedGraphError
 
 HELP = help_text(
     "Compile TensorFlow segmentation networks for this computer's CPU, and label pictures with them.",
-    "A frozen graph becomes one offline model file (build), which labels pictures (infer) and is measured (eval). "
+    "A frozen graph, fetched (export) or your own, becomes one offline model file (build), which labels pictures "
+    "(infer) and is measured (eval); run does all of it. "
     "`smalti COMMAND --help` explains each command with examples.",
 )
 
@@ -33,10 +35,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("export", help=export.HELP)(export.export_command)
 app.command("build", help=build.HELP)(build.build_command)
 app.command("infer", help=infer.HELP)(infer.infer_command)
 app.command("eval", help=evaluate.HELP)(evaluate.eval_command)
 app.command("inspect", help=inspect.HELP)(inspect.inspect_command)
+app.command("run", help=run_module.HELP)(run_module.run_command)
 app.command("knobs", help=knobs.HELP)(knobs.knobs_command)
 
 

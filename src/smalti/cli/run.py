@@ -1,0 +1,75 @@
+"""``smalti run``: the whole road with one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smalti.apps.report import accuracy_table
+from smalti.apps.run import RunOptions, run, run_table
+from smalti.cli.build import TargetOption
+from smalti.cli.ui import JsonOption, ThreadsOption, draw, fetch_bar, help_text, note, print_json, progress_bar, say
+from smalti.errors import UsageError
+from smalti.fetch.registry import DEMO
+from smalti.target.host import resolve_target
+
+HELP = help_text(
+    "Fetch a known model and its data, build it, label the val pictures, and print mIoU and milliseconds.",
+    "Without --model it runs the demo that comes with the package, without a download. What was fetched before is used "
+    "again. Label maps and overlay pictures are written to --output-dir.",
+    examples=(
+        "smalti run",
+        "smalti run --model deeplabv3_mnv2_pascal_train_aug",
+        "smalti run --model deeplabv3_mnv2_pascal_train_aug --mirror /mnt/archives --shape-mutable true,false",
+    ),
+)
+
+
+def run_command(
+    model: Annotated[str, typer.Option("--model", help="Name of a known model, as in `smalti export`.")] = DEMO,
+    mirror: Annotated[
+        str | None, typer.Option("--mirror", help="Folder or address with the archives.", show_default=False)
+    ] = None,
+    sha256: Annotated[
+        list[str] | None, typer.Option("--sha256", help="Digest of an archive: HEX or NAME=HEX.", show_default=False)
+    ] = None,
+    shape_mutable: Annotated[
+        str, typer.Option("--shape-mutable", help="true, false, or both with a comma: a row of the table for each.")
+    ] = "true",
+    image_num: Annotated[int | None, typer.Option("--image-num", min=1, help="Only the first N pictures.")] = None,
+    output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder for data, model and pictures.")] = Path(
+        "output"
+    ),
+    target: TargetOption = "native",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    options = RunOptions(
+        target=resolve_target(target),
+        output_dir=output_dir,
+        model=model,
+        mirror=mirror,
+        sha256=tuple(sha256 or ()),
+        shape_modes=_modes(shape_mutable),
+        threads=threads,
+        image_num=image_num,
+    )
+    with fetch_bar() as fetching, progress_bar("infer") as moving:
+        result = run(options, fetch_progress=fetching, image_progress=moving)
+    if as_json:
+        print_json(result.to_json())
+        return
+    note(f"threads: {result.threads_reason}")
+    draw(accuracy_table(result.rows[-1].accuracy.accuracy))
+    draw(run_table(result))
+    say(f"label maps and overlay pictures: {result.output_dir}")
+
+
+def _modes(text: str) -> tuple[bool, ...]:
+    known = {"true": True, "false": False}
+    words = [word.strip().lower() for word in text.split(",")]
+    if not words or any(word not in known for word in words) or len(set(words)) != len(words):
+        raise UsageError(f"--shape-mutable takes true, false or true,false; not {text!r}")
+    return tuple(known[word] for word in words)
