@@ -19,7 +19,8 @@ _FUSED = "relu(conv(x)) = conv(x) with relu"
 
 def fuse(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
     """Fuse RELU and RELU6 into convolutions."""
-    graph, stats = rewrite(graph, RULES)
+    graph, _ = rewrite(graph, SPELLINGS)
+    graph, stats = rewrite(graph, FUSIONS)
     fused = stats.hits.get(_FUSED, 0)
     return graph, ((f"{count(fused, 'activation', 'activations')} fused into a convolution",) if fused else ())
 
@@ -68,9 +69,10 @@ def _fuse(node: Node, context: Context) -> Node | None:
     return make_node(replace(conv.op, activation=activation), conv.inputs, node.name)
 
 
-RULES: tuple[Rule, ...] = (
+SPELLINGS: tuple[Rule, ...] = (
     Rule("max(x, 0) = relu(x)", (ops.Binary,), _relu),
     Rule("min(relu(x), 6) = relu6(x)", (ops.Binary,), _relu6),
     Rule("relu(min(x, 6)) = relu6(x)", (ops.Unary,), _relu_of_minimum),
-    Rule(_FUSED, (ops.Unary,), _fuse),
 )
+
+FUSIONS: tuple[Rule, ...] = (Rule(_FUSED, (ops.Unary,), _fuse),)

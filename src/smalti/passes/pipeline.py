@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Protocol
 
-from smalti.errors import CompilerError, SmaltiError, UsageError
+from smalti.errors import CompilerError, GraphError, SmaltiError, UsageError
 from smalti.ir.graph import Graph, Level
 from smalti.ir.verify import verify
 from smalti.passes import (
@@ -131,6 +131,7 @@ def run_pipeline(
 
     Raises:
         UsageError: no pass has that name.
+        GraphError: the graph is too large and deep to be rewritten in reasonable time.
         CompilerError: a pass failed or broke a rule of its level.
     """
     names = [p.name for p in PIPELINE]
@@ -157,6 +158,8 @@ def _run(step: Pass, graph: Graph, check: bool) -> tuple[Graph, PassReport]:
         seconds = perf_counter() - start
         if check:
             verify(graph)
+    except GraphError as error:
+        raise GraphError(f"pass {step.name}: {error}") from error
     except SmaltiError as error:
         raise CompilerError(f"pass {step.name}: {error}") from error
     after = histogram(graph)

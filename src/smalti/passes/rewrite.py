@@ -1,8 +1,7 @@
 """The rewriter: equations between nodes, applied until none holds any more.
 
-A :class:`Rule` says that a node equals another one.  Because every rule keeps the value and the type of the node it
-replaces, all equations that hold in one sweep over the graph may be applied together; sweeps are repeated until a whole
-sweep changes nothing.
+A :class:`Rule` says that a node equals another one.  A sweep visits the nodes in execution order and rebuilds the graph
+as it goes, so a rule sees operands that are rewritten already; sweeps are repeated until a whole one changes nothing.
 """
 
 from __future__ import annotations
@@ -10,26 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from smalti.errors import CompilerError, SmaltiError
+from smalti.errors import CompilerError, GraphError, SmaltiError
 from smalti.ir.graph import Graph, Node
 from smalti.ir.ops import Op
 
 REWRITES_PER_NODE = 40
+MAX_VISITS = 10_000_000
+"""Nodes looked at before a graph counts as too complicated (about half a minute)."""
 
 
 class Context:
-    """What a rule may ask about the graph that its node stands in."""
+    """What a rule may ask about the graph that its node stands in.
 
-    __slots__ = ("_outputs", "_position", "_users")
+    The answers are those of the graph before the sweep, for the nodes that have taken the places of its nodes.  Where
+    the sweep has changed who reads a node, :meth:`single_use` says no; the next sweep knows better.
+    """
+
+    __slots__ = ("_changed", "_origin", "_outputs", "_position", "_users")
 
     def __init__(self, graph: Graph) -> None:
         self._users = graph.users()
-        self._outputs = frozenset(graph.outputs)
+        self._outputs = set(graph.outputs)
         self._position = {node: i for i, node in enumerate(self._users)}
+        self._origin: dict[Node, Node | None] = {}
+        self._changed: set[Node] = set()
 
     def users(self, node: Node) -> tuple[Node, ...]:
         """Return the nodes that read ``node``, once per use; a graph output is not among them."""
-        return self._users.get(node, ())
+        origin = self._origin.get(node, node)
+        return () if origin is None else self._users.get(origin, ())
 
     def is_output(self, node: Node) -> bool:
         """Whether ``node`` is a result of the graph."""
@@ -37,11 +45,37 @@ class Context:
 
     def single_use(self, node: Node) -> bool:
         """Whether ``node`` is read exactly once and is not itself a result."""
-        return len(self.users(node)) == 1 and not self.is_output(node)
+        return len(self.users(node)) == 1 and node not in self._changed and not self.is_output(node)
 
     def position(self, node: Node) -> int:
-        """Return the place of ``node`` in the execution order."""
-        return self._position[node]
+        """Return the place of an operand of the node at hand in the execution order."""
+        origin = self._origin.get(node, node)
+        if origin is None or origin not in self._position:
+            raise CompilerError(f"the place of {node} is not known")
+        return self._position[origin]
+
+    def _enter(self, node: Node, origin: Node) -> None:
+        """Note that ``node`` has taken the place of ``origin`` of the graph before the sweep."""
+        self._origin.setdefault(node, origin)
+        if origin in self._outputs:
+            self._outputs.add(node)
+
+    def _replace(self, old: Node, new: Node) -> None:
+        """Note that ``new`` takes the place of ``old``, which a rule was applied to."""
+        if old in self._outputs:
+            self._outputs.add(new)
+        if new in self._origin:
+            self._changed.add(new)
+            return
+        self._origin[new] = self._origin[old]
+        stack = [new]
+        while stack:
+            for operand in stack.pop().inputs:
+                if operand in self._origin:
+                    self._changed.add(operand)
+                else:
+                    self._origin[operand] = None
+                    stack.append(operand)
 
 
 Function = Callable[[Node, Context], Node | None]
@@ -85,42 +119,71 @@ def rewrite(
         limit: number of rewrites after which the rules count as endless (default: 40 for each node of the graph).
 
     Raises:
-        CompilerError: a rule changes a type, fails, reads its own result, or the rules do not come to an end.
+        CompilerError: a rule changes a type, fails, or the rules do not come to an end.
+        GraphError: the graph is so large and deep that its rewriting would take too long.
     """
     by_root: dict[type[Op], list[Rule]] = {}
     for rule in rules:
         for root in rule.roots:
             by_root.setdefault(root, []).append(rule)
-    hits: dict[str, int] = {}
-    sweeps = 0
-    budget = limit if limit is not None else REWRITES_PER_NODE * (len(graph.nodes()) + 16)
+    budget = REWRITES_PER_NODE * (len(graph.nodes()) + 16) if limit is None else limit
+    run = _Run(by_root, budget, stop_after)
     while True:
-        sweeps += 1
-        left = None if stop_after is None else stop_after - sum(hits.values())
-        replaced = _sweep(graph, by_root, hits, left)
-        if not replaced:
-            return graph, RewriteStats(hits, sweeps)
-        graph = _substitute(graph, replaced)
-        if sum(hits.values()) > budget:
-            counts = ", ".join(f"{name!r} x{count}" for name, count in sorted(hits.items()))
-            raise CompilerError(f"rewriting does not end after {sum(hits.values())} rewrites: {counts}")
+        before = run.total
+        graph = run.sweep(graph)
+        if run.total == before or run.total == stop_after:
+            return graph, RewriteStats(run.hits, run.sweeps)
 
 
-def _sweep(
-    graph: Graph, by_root: Mapping[type[Op], Sequence[Rule]], hits: dict[str, int], left: int | None
-) -> dict[Node, Node]:
-    context = Context(graph)
-    replaced: dict[Node, Node] = {}
-    for node in graph.nodes():
-        if left is not None and len(replaced) >= left:
-            break
-        for rule in by_root.get(type(node.op), ()):
+class _Run:
+    """The counters of one call of :func:`rewrite`."""
+
+    __slots__ = ("_budget", "_by_root", "_stop_after", "_visits", "hits", "sweeps", "total")
+
+    def __init__(self, by_root: Mapping[type[Op], Sequence[Rule]], budget: int, stop_after: int | None) -> None:
+        self._by_root = by_root
+        self._budget = budget
+        self._stop_after = stop_after
+        self._visits = 0
+        self.hits: dict[str, int] = {}
+        self.sweeps = 0
+        self.total = 0
+
+    def sweep(self, graph: Graph) -> Graph:
+        """Return the graph after one visit to each node; the same graph if no rule fired."""
+        self.sweeps += 1
+        context, before = Context(graph), self.total
+        order = graph.nodes()
+        self._visits += len(order)
+        if self._visits > MAX_VISITS:
+            raise GraphError(f"optimising a graph of {len(order)} nodes takes too long ({self._counts()})")
+        new: dict[Node, Node] = {}
+        for node in order:
+            current = with_inputs(node, tuple(new[operand] for operand in node.inputs))
+            context._enter(current, node)
+            while (result := self._fire(current, context)) is not None:
+                context._replace(current, result)
+                current = result
+            new[node] = current
+        if self.total == before:
+            return graph
+        return replace(graph, inputs=tuple(new[n] for n in graph.inputs), outputs=tuple(new[n] for n in graph.outputs))
+
+    def _fire(self, node: Node, context: Context) -> Node | None:
+        if self.total == self._stop_after:
+            return None
+        for rule in self._by_root.get(type(node.op), ()):
             result = _apply(rule, node, context)
             if result is not None:
-                replaced[node] = result
-                hits[rule.name] = hits.get(rule.name, 0) + 1
-                break
-    return replaced
+                self.hits[rule.name] = self.hits.get(rule.name, 0) + 1
+                self.total += 1
+                if self.total > self._budget:
+                    raise CompilerError(f"rewriting does not end after {self.total} rewrites: {self._counts()}")
+                return result
+        return None
+
+    def _counts(self) -> str:
+        return ", ".join(f"{name!r} x{count}" for name, count in sorted(self.hits.items()))
 
 
 def _apply(rule: Rule, node: Node, context: Context) -> Node | None:
@@ -135,29 +198,6 @@ def _apply(rule: Rule, node: Node, context: Context) -> Node | None:
     if result.type != node.type:
         raise CompilerError(f"rule {rule.name!r} replaced {node} by {result}, which has another type")
     return result
-
-
-def _substitute(graph: Graph, replaced: Mapping[Node, Node]) -> Graph:
-    new: dict[Node, Node] = {}
-    for root in (*graph.inputs, *graph.outputs):
-        open_nodes: set[Node] = set()
-        stack = [root]
-        while stack:
-            node = stack[-1]
-            if node in new:
-                stack.pop()
-                continue
-            needs = (replaced[node],) if node in replaced else node.inputs
-            missing = [n for n in needs if n not in new]
-            if missing:
-                if node in open_nodes:
-                    raise CompilerError(f"a rewrite made {node} depend on itself")
-                open_nodes.add(node)
-                stack.extend(reversed(missing))
-                continue
-            stack.pop()
-            new[node] = new[needs[0]] if node in replaced else with_inputs(node, tuple(new[n] for n in needs))
-    return replace(graph, inputs=tuple(new[n] for n in graph.inputs), outputs=tuple(new[n] for n in graph.outputs))
 
 
 def with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
