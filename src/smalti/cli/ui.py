@@ -15,13 +15,26 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table as RichTable
 
 from smalti.apps.report import Table
 from smalti.apps.stream import Progress as ProgressCallback
+from smalti.fetch.progress import Progress as FetchCallback
+from smalti.fetch.progress import Stage
+
+LONGEST_WHOLE_NAME = 40
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 ThreadsOption = Annotated[
@@ -51,9 +64,11 @@ def draw(table: Table) -> None:
     drawn = RichTable(
         title=escape(table.title), title_justify="left", box=box.SIMPLE_HEAD, show_footer=bool(table.footer)
     )
+    whole_names = max((len(row[0]) for row in table.rows), default=0) <= LONGEST_WHOLE_NAME
     for index, column in enumerate(table.columns):
         foot = escape(table.footer[index]) if table.footer else ""
-        drawn.add_column(escape(column), foot, justify="left" if index in table.left else "right", overflow="fold")
+        justify: JustifyMethod = "left" if index in table.left else "right"
+        drawn.add_column(escape(column), foot, justify=justify, overflow="fold", no_wrap=whole_names and index == 0)
     for row in table.rows:
         drawn.add_row(*(escape(cell) for cell in row))
     Console(highlight=False).print(drawn)
@@ -84,5 +99,22 @@ def progress_bar(what: str) -> Iterator[ProgressCallback]:
 
         def move(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
+
+        yield move
+
+
+@contextmanager
+def fetch_bar() -> Iterator[FetchCallback]:
+    """Give a function that moves one bar of bytes for each stage of a fetch; silent where there is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[tuple[Stage, str], TaskID] = {}
+
+        def move(stage: Stage, name: str, done: int, total: int | None) -> None:
+            key = stage, name
+            if key not in tasks:
+                tasks[key] = bars.add_task(escape(f"{stage.value} {name}"), total=total)
+            bars.update(tasks[key], completed=done, total=total)
 
         yield move
