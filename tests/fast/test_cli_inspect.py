@@ -46,6 +46,15 @@ def test_workspace_is_known_before_running(tmp_path: Path) -> None:
         inspect(path, "100001")
 
 
+def test_workspace_grows_with_threads_where_buffers_are_per_thread(tmp_path: Path) -> None:
+    manifest = reverse_manifest()
+    buffer = replace(manifest.arena[0], per_thread=True)
+    path = Parts(replace(manifest, arena=(buffer,)), bytes(64), bytes(64)).write(tmp_path / "m")
+    assert [inspect(path, "16", threads).workspace_bytes for threads in (1, 2, 5)] == [64, 128, 320]
+    with pytest.raises(UsageError, match="threads must be"):
+        inspect(path, "16", 0)
+
+
 @pytest.mark.parametrize("name", ["aarch64", "x86-64-v4+bf16"])
 def test_a_model_of_another_machine_can_be_inspected(name: str, tmp_path: Path) -> None:
     target = Target.parse(name)

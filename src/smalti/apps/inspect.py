@@ -14,8 +14,10 @@ from smalti.artifact.format import SectionKind
 from smalti.artifact.manifest import Manifest, Symbol, TensorSpec
 from smalti.artifact.reader import check_target, open_model
 from smalti.errors import TargetError, UsageError
+from smalti.knobs import MAX_THREADS
 from smalti.runtime.dims import Shape, describe_shape, evaluate
 from smalti.runtime.plan import ShapePlanner
+from smalti.target.host import usable_cpus
 
 DEFAULT_SIZE = 513
 
@@ -59,8 +61,8 @@ class Layer:
 class Inspection:
     """What a file says about itself, and what a run at ``sizes`` costs.
 
-    ``workspace_bytes`` is what each request in flight needs at these sizes. ``obstacle`` says why this machine cannot
-    run the code, or is None.
+    ``workspace_bytes`` is what each request in flight needs at these sizes with ``threads`` threads. ``obstacle`` says
+    why this machine cannot run the code, or is None.
     """
 
     path: Path
@@ -72,6 +74,7 @@ class Inspection:
     inputs: tuple[TensorFacts, ...]
     outputs: tuple[TensorFacts, ...]
     layers: tuple[Layer, ...]
+    threads: int
     workspace_bytes: int
 
     @property
@@ -100,21 +103,23 @@ class Inspection:
             "inputs": [tensor.to_json() for tensor in self.inputs],
             "outputs": [tensor.to_json() for tensor in self.outputs],
             "macs": self.macs,
+            "threads": self.threads,
             "workspace_bytes": self.workspace_bytes,
             "layers": [layer.to_json() for layer in self.layers],
             "report": m.report,
         }
 
 
-def inspect(path: str | os.PathLike[str], size: str | None = None) -> Inspection:
+def inspect(path: str | os.PathLike[str], size: str | None = None, threads: int | None = None) -> Inspection:
     """Return what an offline model file is; nothing of it is executed, and its CPU need not be this one.
 
     ``size`` is the input size at which layers and memory are given, ``HEIGHTxWIDTH`` or one number for both; by default
-    the largest that the model allows, else its input size, else 513.
+    the largest that the model allows, else its input size, else 513. ``threads`` is for the workspace, by default the
+    CPUs this process may use.
 
     Raises:
         ModelFileError: the file cannot be used (as :func:`smalti.load`).
-        UsageError: ``size`` is no size, or the model has one fixed size.
+        UsageError: ``size`` is no size, the model has one fixed size, or ``threads`` is out of range.
         InputError: the model does not allow this size.
     """
     wanted = None if size is None else parse_size(size)
@@ -124,7 +129,10 @@ def inspect(path: str | os.PathLike[str], size: str | None = None) -> Inspection
         sections = {kind.name.lower(): file.header.section(kind).size for kind in SectionKind}
     values = _symbol_values(manifest, wanted)
     dims = evaluate(manifest.dims, values)
-    plan = ShapePlanner(manifest).plan(tuple(tuple(dims[i] for i in t.shape) for t in manifest.inputs))
+    count = min(usable_cpus().count, MAX_THREADS) if threads is None else threads
+    if not 1 <= count <= MAX_THREADS:
+        raise UsageError(f"threads must be a whole number from 1 to {MAX_THREADS}, not {count}")
+    plan = ShapePlanner(manifest).plan(tuple(tuple(dims[i] for i in t.shape) for t in manifest.inputs), count)
     inputs, outputs = (_facts(manifest, tensors, dims) for tensors in (manifest.inputs, manifest.outputs))
     layers = tuple(
         Layer(s.name, s.op, s.kernel, tuple(dims[i] for i in s.shape), dims[s.macs], dims[s.bytes])
@@ -141,6 +149,7 @@ def inspect(path: str | os.PathLike[str], size: str | None = None) -> Inspection
         inputs,
         outputs,
         layers,
+        count,
         plan.workspace_bytes,
     )
 
@@ -204,7 +213,7 @@ def facts_table(seen: Inspection) -> Table:
         *(("output", f"{t.name} {t.dtype} {t.shape}") for t in seen.outputs),
         ("size shown", size or "fixed"),
         ("work", f"{seen.macs / 1e9:.3f} G multiply-adds in {len(seen.layers)} steps"),
-        ("workspace", _bytes(seen.workspace_bytes)),
+        ("workspace", f"{_bytes(seen.workspace_bytes)} for a request of {seen.threads} threads"),
     ]
     return Table("offline model", ("", "what it is"), tuple(rows), left=(0, 1))
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from smalti.apps.inspect import facts_table, inspect, layers_table
-from smalti.cli.ui import JsonOption, draw, help_text, print_json
+from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, print_json
 
 HELP = help_text(
     "Tell what an offline model file is: inputs, target, sizes, steps, work and memory.",
@@ -29,9 +29,10 @@ def inspect_command(
         typer.Option("--size", help="Size to show, 513 or HEIGHTxWIDTH; default: the largest.", show_default=False),
     ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Also list every step with its shape and work.")] = False,
+    threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    seen = inspect(model, size)
+    seen = inspect(model, size, threads)
     if as_json:
         print_json(seen.to_json())
         return
