@@ -40,14 +40,14 @@ class GuardedArray:
         whole[:] = POISON
         self.address = base + start
         self.array: NDArray[Any] = np.frombuffer(self._map, kind, count, start).reshape(shape)
-        self._slack_view = (whole, start - PAGE, size)
+        self.slack = (whole, start - PAGE, size)
         for page in (0, pages + 1):
             if _LIBC.mprotect(base + page * PAGE, PAGE, _PROT_NONE):
                 raise OSError(ctypes.get_errno(), "mprotect failed")
 
     def slack_is_intact(self) -> bool:
         """Return whether the readable bytes beside the array still hold the garbage they were filled with."""
-        whole, start, size = self._slack_view
+        whole, start, size = self.slack
         return bool((whole[:start] == POISON).all() and (whole[start + size :] == POISON).all())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from smalti.target.target import Target
 
 @dataclass(frozen=True, slots=True)
 class ArgMaxKernel:
-    """ArgMax over any axis, several results at once; NaN is smaller than every number."""
+    """ArgMax over any axis, several results at once; NaN counts as minus infinity."""
 
     name: str = "argmax"
 
@@ -91,20 +92,23 @@ def first_largest(fn: Fn, dtype: DType, count: Index, lanes: int, load: Callable
     def step(position: ir.Value, values: list[ir.Value]) -> list[ir.Value]:
         best, label = values
         value = load(position)
-        better = is_better(fn, dtype, value, best)
+        better = _is_larger(fn, dtype, value, best)
         here = fn.splat(fn.b.trunc(position, I32), lanes)
         return [fn.b.select(better, value, best), fn.b.select(better, here, label)]
 
-    return fn.loop_carry(1, count, 1, [load(0), number(indices, 0)], step)[1]
+    return fn.loop_carry(1, count, 1, [_without_nan(fn, load(0)), number(indices, 0)], step)[1]
 
 
-def is_better(fn: Fn, dtype: DType, value: ir.Value, best: ir.Value) -> ir.Value:
-    """Return whether a later value replaces the best so far."""
-    b = fn.b
+def _is_larger(fn: Fn, dtype: DType, value: ir.Value, best: ir.Value) -> ir.Value:
     if is_float_type(value.type):
-        from_nan = b.and_(b.fcmp_unordered("uno", best, best), b.fcmp_ordered("ord", value, value))
-        return b.or_(b.fcmp_ordered(">", value, best), from_nan)
-    return (b.icmp_signed if is_signed(dtype) else b.icmp_unsigned)(">", value, best)
+        return fn.b.fcmp_ordered(">", value, best)
+    return (fn.b.icmp_signed if is_signed(dtype) else fn.b.icmp_unsigned)(">", value, best)
+
+
+def _without_nan(fn: Fn, value: ir.Value) -> ir.Value:
+    if not is_float_type(value.type):
+        return value
+    return fn.b.select(fn.b.fcmp_unordered("uno", value, value), number(value.type, -math.inf), value)
 
 
 KERNELS = (ArgMaxKernel(),)
