@@ -1,0 +1,92 @@
+"""The generic convolutions: every geometry, run-time weights, vectors of any number of channels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kernels.harness import check, edge_sizes, weights
+from smalti.ir.dims import symbol
+from smalti.ir.ops import Activation, Conv2d, DepthwiseConv2d
+from smalti.kernels.convgeneric import KERNELS
+from smalti.target.host import arch, missing_features
+from smalti.target.target import Target, levels_of
+from tolerance import Tol
+
+TARGETS = [t for t in levels_of(arch()) if not missing_features(t.features)]
+BEST = TARGETS[-1]
+H, W = symbol("H", 1, 100), symbol("W", 1, 100)
+
+
+def floats(*shape: int, seed: int = 0, dtype: Any = np.float32) -> NDArray[Any]:
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("channels", edge_sizes(16))
+def test_conv_channels(channels: int, target: Target) -> None:
+    op = Conv2d(pads=(1, 1, 1, 1), bias=True, activation=Activation.RELU6)
+    operands = [floats(1, 6, 7, 5), weights(floats(3, 3, 5, channels, seed=1)), weights(floats(channels, seed=2))]
+    check(op, operands, target, KERNELS, Tol.FLOAT(45, 6.0))
+
+
+@pytest.mark.parametrize("stride", ((1, 1), (2, 2), (1, 3)), ids=str)
+@pytest.mark.parametrize("dilation", ((1, 1), (2, 1), (6, 18)), ids=str)
+@pytest.mark.parametrize("pads", ((0, 0, 0, 0), (0, 1, 1, 0), (6, 6, 18, 18), (20, 13, 1, 40)), ids=str)
+def test_geometry(stride: tuple[int, int], dilation: tuple[int, int], pads: tuple[int, int, int, int]) -> None:
+    x = floats(2, 13, 38, 3)
+    check(Conv2d(stride, dilation, pads), [x, weights(floats(3, 3, 3, 7))], BEST, KERNELS, Tol.FLOAT(27))
+    op = DepthwiseConv2d(stride, dilation, pads)
+    check(op, [x, weights(floats(3, 3, 3, 1))], BEST, KERNELS, Tol.FLOAT(9))
+
+
+@pytest.mark.parametrize("kernel", ((1, 1), (2, 5), (5, 1)), ids=str)
+def test_kernel_sizes(kernel: tuple[int, int]) -> None:
+    x = floats(1, 9, 10, 6)
+    check(Conv2d(), [x, weights(floats(*kernel, 6, 4))], BEST, KERNELS, Tol.FLOAT(60))
+    check(DepthwiseConv2d(), [x, weights(floats(*kernel, 6, 1))], BEST, KERNELS, Tol.FLOAT(10))
+
+
+def test_run_time_weights_bias_and_residual() -> None:
+    op = Conv2d((2, 2), pads=(0, 1, 1, 0), bias=True, residual=True, activation=Activation.RELU)
+    operands = [floats(2, 9, 9, 5), floats(3, 3, 5, 7, seed=1), floats(7, seed=2), floats(2, 4, 4, 7, seed=3)]
+    check(op, operands, BEST, KERNELS, Tol.FLOAT(45))
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+def test_images_with_an_offset(target: Target) -> None:
+    image = np.random.default_rng(4).integers(0, 256, (1, 9, 9, 3)).astype(np.uint8)
+    op = Conv2d((2, 2), pads=(1, 1, 1, 1), input_offset=127.5)
+    check(op, [image, weights(floats(3, 3, 3, 8))], target, KERNELS, Tol.FLOAT(27))
+    check(op, [image.astype(np.float32), weights(floats(3, 3, 3, 1))], target, KERNELS, Tol.FLOAT(27))
+
+
+def test_float64() -> None:
+    operands = [floats(1, 9, 9, 3, dtype=np.float64), floats(3, 3, 3, 9, seed=1, dtype=np.float64)]
+    check(Conv2d(dilation=(2, 2), pads=(2, 2, 2, 2)), operands, BEST, KERNELS, Tol.FLOAT(27))
+    check(DepthwiseConv2d(), [operands[0], operands[1][..., :2]], BEST, KERNELS, Tol.FLOAT(9))
+
+
+@pytest.mark.parametrize("multiplier", (1, 2, 5, 19))
+def test_depthwise_multipliers(multiplier: int) -> None:
+    op = DepthwiseConv2d((2, 1), (1, 2), (1, 0, 2, 2), bias=True, activation=Activation.RELU)
+    operands = [floats(1, 9, 12, 21), weights(floats(3, 3, 21, multiplier)), weights(floats(21 * multiplier))]
+    check(op, operands, BEST, KERNELS, Tol.FLOAT(9))
+
+
+def test_symbolic_sizes_and_pads() -> None:
+    shapes = [(1, H, W, 3), None]
+    op = Conv2d((2, 2), pads=(H % 2, 1, 1, W % 3))
+    check(op, [floats(1, 13, 11, 3), weights(floats(3, 3, 3, 8))], BEST, KERNELS, Tol.FLOAT(27), shapes)
+    atrous = DepthwiseConv2d(dilation=(12, 12), pads=(12, 12, 12, 12))
+    check(atrous, [floats(1, 13, 11, 3), weights(floats(3, 3, 3, 1))], BEST, KERNELS, Tol.FLOAT(9), shapes)
+
+
+def test_relu6_keeps_nan() -> None:
+    x = floats(1, 4, 4, 3)
+    x[0, 1, 1] = np.nan
+    op = Conv2d(activation=Activation.RELU6)
+    check(op, [x, weights(floats(1, 1, 3, 8))], BEST, KERNELS, Tol.FLOAT(3))
