@@ -210,3 +210,35 @@ def test_the_documentation_lists_every_pass() -> None:
     text = (Path(__file__).resolve().parents[2] / "docs" / "pipeline.md").read_text(encoding="utf-8")
     rows = [f"| {i} | `{p.name}` | {p.why} |" for i, p in enumerate(PIPELINE, start=1)]
     assert "\n".join(rows) in text
+
+
+CHAIN = 500
+
+
+def long_chain(kind: str) -> Graph:
+    m = Maker()
+    h, w = symbol("H"), symbol("W")
+    x = m.const(1.0) if kind == "constants" else m.input(1, h, w, 3)
+    if kind == "transpose":
+        x = m.op(ops.Transpose((0, 3, 1, 2)), x)
+    if kind == "blocks":
+        x = m.op(ops.SpaceToBatch((2, 2), (0, h % 2, 0, w % 2)), x)
+    if kind in ("scales", "blocks"):
+        x = m.conv(x, 3)
+    for i in range(CHAIN):
+        if kind == "scales":
+            x = m.binary(BinaryFn.MUL, x, m.const(1.001))
+        elif kind == "reshapes":
+            x = m.op(ops.Reshape((1, h, w, 3) if i % 2 else (h * w, 3)), x)
+        else:
+            x = m.unary(UnaryFn.TANH, x)
+    if kind == "blocks":
+        x = m.op(ops.BatchToSpace((2, 2), (0, h % 2, 0, w % 2)), x)
+    return graph_of(x)
+
+
+@pytest.mark.parametrize("kind", ["constants", "transpose", "blocks", "scales", "reshapes"])
+def test_long_chains_take_time_in_proportion(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smalti.passes.rewrite.MAX_VISITS", 16 * CHAIN)
+    graph = long_chain(kind)
+    assert len(run_pipeline(graph).graph.nodes()) <= CHAIN + 4

@@ -63,43 +63,39 @@ def _pair(node: Node, context: Context) -> Node | None:
     return result if result.type == node.type else None
 
 
-def _unary(node: Node, context: Context) -> Node | None:
-    (x,) = node.inputs
-    if not isinstance(x.op, (ops.Unary, ops.Cast)) or not context.single_use(x):
+def _image_operand(node: Node, context: Context) -> Node | None:
+    """Return the operand of an operation that treats every pixel alike, if nothing else reads its result."""
+    op = node.op
+    if not context.single_use(node):
         return None
-    inside = make_node(node.op, x.inputs, f"{x.name}/unblocked")
-    return make_node(x.op, (inside,), node.name)
+    if isinstance(op, (ops.Unary, ops.Cast)):
+        return node.inputs[0]
+    if isinstance(op, ops.Binary):
+        parts = split_constant(node)
+        if parts is None or parts[0].type.shape != node.type.shape:
+            return None
+        return parts[0] if per_channel(parts[1], node.type.shape[3]) is not None else None
+    if isinstance(op, ops.BatchNorm):
+        return node.inputs[0] if op.layout is Layout.NHWC else None
+    if not isinstance(op, ops.Conv2d) or op.layout is not Layout.NHWC or op.residual:
+        return None
+    plain = op.stride == (1, 1) and no_pads(op.pads) and node.inputs[1].type.shape[:2] == (1, 1)
+    return node.inputs[0] if plain and not isinstance(node.inputs[0].op, ops.SpaceToBatch) else None
 
 
-def _binary(node: Node, context: Context) -> Node | None:
-    (x,) = node.inputs
-    parts = split_constant(x) if isinstance(x.op, ops.Binary) and context.single_use(x) else None
-    if parts is None:
+def _pixelwise(node: Node, context: Context) -> Node | None:
+    chain: list[tuple[Node, Node]] = []
+    x = node.inputs[0]
+    while (operand := _image_operand(x, context)) is not None:
+        chain.append((x, operand))
+        x = operand
+    if not chain:
         return None
-    operand, factor, left = parts
-    if operand.type.shape != x.type.shape or per_channel(factor, x.type.shape[3]) is None:
-        return None
-    inside = make_node(node.op, (operand,), f"{x.name}/unblocked")
-    return make_node(x.op, (factor, inside) if left else (inside, factor), node.name)
-
-
-def _batch_norm(node: Node, context: Context) -> Node | None:
-    (x,) = node.inputs
-    if not isinstance(x.op, ops.BatchNorm) or x.op.layout is not Layout.NHWC or not context.single_use(x):
-        return None
-    inside = make_node(node.op, x.inputs[:1], f"{x.name}/unblocked")
-    return make_node(x.op, (inside, *x.inputs[1:]), node.name)
-
-
-def _pointwise(node: Node, context: Context) -> Node | None:
-    (conv,) = node.inputs
-    if not isinstance(conv.op, ops.Conv2d) or conv.op.layout is not Layout.NHWC or conv.op.residual:
-        return None
-    plain = conv.op.stride == (1, 1) and no_pads(conv.op.pads) and conv.inputs[1].type.shape[:2] == (1, 1)
-    if not plain or not context.single_use(conv) or isinstance(conv.inputs[0].op, ops.SpaceToBatch):
-        return None
-    inside = make_node(node.op, conv.inputs[:1], f"{conv.inputs[0].name}/unblocked")
-    return make_node(conv.op, (inside, *conv.inputs[1:]), node.name)
+    result = make_node(node.op, (x,), f"{x.name}/unblocked")
+    for moved, operand in reversed(chain):
+        name = node.name if moved is chain[0][0] else f"{moved.name}/unblocked"
+        result = make_node(moved.op, tuple(result if n is operand else n for n in moved.inputs), name)
+    return result
 
 
 def _undone(node: Node, context: Context) -> Node | None:
@@ -163,10 +159,7 @@ RULES: tuple[Rule, ...] = (
     Rule(_PAIR, (ops.BatchToSpace,), _pair),
     Rule("batch_to_space(space_to_batch(x)) = x", (ops.BatchToSpace,), _undone),
     Rule("space_to_batch(batch_to_space(x)) = x", (ops.SpaceToBatch,), _redone),
-    Rule("batch_to_space(conv1x1(x)) = conv1x1(batch_to_space(x))", (ops.BatchToSpace,), _pointwise),
+    Rule("batch_to_space(pixelwise(x)) = pixelwise(batch_to_space(x))", (ops.BatchToSpace,), _pixelwise),
     Rule("unary(space_to_batch(x)) = space_to_batch(unary(x)) if f(0) = 0", (ops.Unary, ops.Cast), _early_unary),
     Rule("space_to_batch(x) * c = space_to_batch(x * c)", (ops.Binary,), _early_scale),
-    Rule("batch_to_space(unary(x)) = unary(batch_to_space(x))", (ops.BatchToSpace,), _unary),
-    Rule("batch_to_space(x op per channel) = batch_to_space(x) op per channel", (ops.BatchToSpace,), _binary),
-    Rule("batch_to_space(batch_norm(x)) = batch_norm(batch_to_space(x))", (ops.BatchToSpace,), _batch_norm),
 )

@@ -14,8 +14,8 @@ from smalti.ir.graph import Graph, Node
 from smalti.ir.ops import Op
 
 REWRITES_PER_NODE = 40
-MAX_VISITS = 10_000_000
-"""Nodes looked at before a graph counts as too complicated (about half a minute)."""
+MAX_VISITS = 4_000_000
+"""Nodes looked at before a graph counts as too complicated (some ten seconds)."""
 
 
 class Context:
