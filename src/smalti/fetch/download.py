@@ -246,11 +246,17 @@ class _Job:
             if done + len(block) > self.max_bytes:
                 self.discard()
                 raise self._too_long(None)
-            with disk_errors(self.part, len(block) if total is None else total - done):
-                write_all(file, block)
+            self._write(file, block, total)
             done += len(block)
             self.progress(Stage.DOWNLOAD, self.name, done, total)
         return done
+
+    def _write(self, file: BinaryIO, block: bytes, total: int | None) -> None:
+        try:
+            write_all(file, block)
+        except OSError as error:
+            with disk_errors(self.part, len(block) if total is None else total - file.tell()):
+                raise error
 
     def _too_long(self, length: int | None) -> FetchError:
         size = "" if length is None else f" with {length} bytes"
