@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from smalti import __version__
-from smalti.artifact.manifest import Manifest
+from smalti.artifact.manifest import Manifest, TeamEntries
 from smalti.codegen.assemble import build_manifest, constants_section
 from smalti.codegen.module import build_module
 from smalti.errors import UsageError
@@ -18,9 +18,10 @@ from smalti.frontend.report import ImportReport
 from smalti.ir.dims import symbols_of
 from smalti.ir.graph import Graph, Node
 from smalti.kernels.kernel import Kernel
-from smalti.kernels.registry import KERNELS
+from smalti.kernels.registry import FUSED, KERNELS
 from smalti.llvm.backend import emit_object, llvm_version
 from smalti.llvm.link import link
+from smalti.llvm.team import DRIVE, SERVE, with_team
 from smalti.passes.pipeline import Instrument, run_pipeline
 from smalti.plan.planner import plan_graph
 from smalti.plan.schedule import Plan
@@ -96,10 +97,11 @@ def compile_graph(
     imported = import_shaped(data, options)
     optimised = run_pipeline(imported.graph, instrument=instrument)
     report = replace(imported.report, recognised=(*imported.report.recognised, *optimised.notes))
-    plan = plan_graph(optimised.graph, options.target, kernels)
+    plan = plan_graph(optimised.graph, options.target, kernels, fused=FUSED)
     module = build_module(plan)
-    blob = link(emit_object(module.text, options.target))
+    blob = link(emit_object(with_team(module.text), options.target))
     about = _describe(data, imported.graph, options, report)
+    about["team"] = TeamEntries(blob.entries[DRIVE], blob.entries[SERVE])
     manifest = build_manifest(plan, module, blob.entries[module.entry], about)
     return CompiledModel(manifest, constants_section(plan, module), blob.code, report, plan)
 

@@ -9,10 +9,12 @@ import numpy as np
 
 from smalti.artifact.manifest import ArenaBuffer, DimInstr, DimOp, Manifest, Step, Symbol, TensorSpec
 from smalti.codegen.module import ModuleText
+from smalti.ir.dims import Dim
 from smalti.ir.graph import Node
 from smalti.plan.cost import bytes_moved, multiply_adds
 from smalti.plan.dimtable import DimTable
 from smalti.plan.schedule import Plan
+from smalti.plan.schedule import Step as PlannedStep
 
 
 def constants_section(plan: Plan, module: ModuleText) -> bytes:
@@ -42,8 +44,8 @@ def build_manifest(plan: Plan, module: ModuleText, entry: int, about: Mapping[st
             step.kernel.name,
             type(step.node.op).__name__,
             tuple(dims.index(s) for s in step.node.type.shape),
-            dims.index(multiply_adds(step.node)),
-            dims.index(bytes_moved(step.node)),
+            dims.index(_work(step)),
+            dims.index(bytes_moved(step.nodes)),
         )
         for step in plan.steps
     )
@@ -60,6 +62,13 @@ def build_manifest(plan: Plan, module: ModuleText, entry: int, about: Mapping[st
         dims=tuple(_instruction(i) for i in dims.program),
         **about,
     )
+
+
+def _work(step: PlannedStep) -> int | Dim:
+    total: int | Dim = 0
+    for node in step.nodes:
+        total = multiply_adds(node) + total
+    return total
 
 
 def _tensor(node: Node, name: str, dims: DimTable) -> TensorSpec:

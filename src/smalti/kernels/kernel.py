@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,22 +16,29 @@ from smalti.ir.graph import Node
 from smalti.llvm.builder import Fn
 from smalti.target.target import Target
 
+Path = tuple[int, ...]
+Readers = Mapping[Node, int]
+"""How often each node is read (a graph output counts as read once more)."""
+
 
 @dataclass(frozen=True, slots=True)
 class KernelPlan:
     """What the planner decided for one node: a value that can be printed, stored and forced by a test.
 
     Attributes:
-        operands: positions in ``node.inputs`` that are read from memory when the step runs (others are packed away).
+        operands: which operands are read from memory when the step runs (others are packed away): a position in
+            ``node.inputs``, or a path of positions through absorbed nodes.
         constants: packed arrays, 64-byte aligned in the constants section.
         scratch: bytes of workspace for each thread, one entry per scratch buffer.
         tile: the kernel's own parameters (a frozen dataclass, a tuple or None).
+        absorbs: paths to the nodes that this step computes on the way and that get no memory of their own.
     """
 
-    operands: tuple[int, ...]
+    operands: tuple[int | Path, ...]
     constants: tuple[NDArray[np.generic], ...] = field(default=(), repr=False)
     scratch: tuple[int | Dim, ...] = ()
     tile: Any = None
+    absorbs: tuple[Path, ...] = ()
 
 
 class StepEmitter(Protocol):
@@ -91,3 +98,31 @@ class Kernel(Protocol):
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step."""
         ...
+
+
+class FusedKernel(Protocol):
+    """One way to compute a node together with the nodes before it."""
+
+    @property
+    def name(self) -> str:
+        """Name shown in profiles."""
+        ...
+
+    def matches(self, node: Node, target: Target, readers: Readers) -> bool:
+        """Whether this kernel can compute the node and what it absorbs, and is worth it."""
+        ...
+
+    def plan(self, node: Node, target: Target) -> KernelPlan:
+        """Choose tiles and pack constants."""
+        ...
+
+    def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
+        """Write the step."""
+        ...
+
+
+def follow(node: Node, path: int | Path) -> Node:
+    """Return the operand at a position, or behind a path of positions."""
+    for position in (path,) if isinstance(path, int) else path:
+        node = node.inputs[position]
+    return node

@@ -15,7 +15,7 @@ from smalti.kernels import (
     resize,
     softmax,
 )
-from smalti.kernels.kernel import Kernel
+from smalti.kernels.kernel import FusedKernel, Kernel
 
 KERNELS: tuple[Kernel, ...] = (
     *conv.KERNELS,
@@ -30,3 +30,5 @@ KERNELS: tuple[Kernel, ...] = (
     *data.KERNELS,
     *copy.KERNELS,
 )
+
+FUSED: tuple[FusedKernel, ...] = conv.FUSED

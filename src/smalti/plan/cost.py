@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from smalti.ir import ops
 from smalti.ir.dims import Dim, product
 from smalti.ir.graph import Node
@@ -19,9 +21,12 @@ def multiply_adds(node: Node) -> int | Dim:
     return 0
 
 
-def bytes_moved(node: Node) -> int | Dim:
-    """Return the bytes a run must read and write at least: all operands once, the result once."""
-    total: int | Dim = node.type.nbytes
-    for operand in node.inputs:
-        total = operand.type.nbytes + total
+def bytes_moved(nodes: Sequence[Node]) -> int | Dim:
+    """Return the bytes that a step of these nodes must read and write at least: each operand once, the result once."""
+    inside = set(nodes[:-1])
+    total: int | Dim = nodes[-1].type.nbytes
+    for node in nodes:
+        for operand in node.inputs:
+            if operand not in inside:
+                total = operand.type.nbytes + total
     return total

@@ -13,7 +13,7 @@ from smalti.ir import ops
 from smalti.ir.dims import Dim, ceil_div
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
-from smalti.kernels.kernel import Kernel, KernelPlan
+from smalti.kernels.kernel import FusedKernel, Kernel, KernelPlan, follow
 from smalti.plan.schedule import ArenaBuffer, BufferRef, Place, Plan, Step
 from smalti.target.target import Target
 
@@ -25,6 +25,7 @@ def plan_graph(
     target: Target,
     kernels: Sequence[Kernel],
     forced: Mapping[str, KernelPlan] | None = None,
+    fused: Sequence[FusedKernel] = (),
 ) -> Plan:
     """Plan a canonical graph.
 
@@ -33,21 +34,28 @@ def plan_graph(
         target: the machine to plan for.
         kernels: kernels in order of preference.
         forced: kernel plans by node name that replace the kernels' own choice.
+        fused: kernels that compute a node with the ones before it, tried first.
 
     Raises:
         CompilerError: a node has no kernel.
     """
-    return _Planner(graph, target, kernels, forced or {}).plan()
+    return _Planner(graph, target, kernels, forced or {}, fused).plan()
 
 
 class _Planner:
     def __init__(
-        self, graph: Graph, target: Target, kernels: Sequence[Kernel], forced: Mapping[str, KernelPlan]
+        self,
+        graph: Graph,
+        target: Target,
+        kernels: Sequence[Kernel],
+        forced: Mapping[str, KernelPlan],
+        fused: Sequence[FusedKernel],
     ) -> None:
         self.graph = _materialise_outputs(graph)
         self.target = target
         self.kernels = kernels
         self.forced = forced
+        self.fused = fused
         self.steps: list[Step] = []
         self.arena: list[ArenaBuffer] = []
         self.constants: list[NDArray[np.generic]] = []
@@ -56,22 +64,45 @@ class _Planner:
     def plan(self) -> Plan:
         outputs = {node: i for i, node in enumerate(self.graph.outputs)}
         inputs = {node: i for i, node in enumerate(self.graph.inputs)}
+        choices, absorbed = self._fuse()
         for node in self.graph.nodes():
+            if node in absorbed:
+                continue
             if node in inputs:
                 self.places[node] = BufferRef(Place.INPUT, inputs[node])
             elif isinstance(node.op, ops.Reshape) and node not in outputs:
                 self.places[node] = self._place(node.inputs[0])
             elif not isinstance(node.op, ops.Constant):
-                self._step(node, outputs.get(node))
+                kernel, choice = choices.get(node) or self._choose(node)
+                self._step(node, kernel, choice, outputs.get(node))
         return Plan(self.graph, self.target, tuple(self.steps), tuple(self.arena), tuple(self.constants))
 
-    def _step(self, node: Node, output: int | None) -> None:
+    def _fuse(self) -> tuple[dict[Node, tuple[FusedKernel, KernelPlan]], set[Node]]:
+        """Return the steps that absorb other nodes, and those nodes."""
+        readers = {node: len(users) for node, users in self.graph.users().items()}
+        for node in self.graph.outputs:
+            readers[node] += 1
+        choices: dict[Node, tuple[FusedKernel, KernelPlan]] = {}
+        absorbed: set[Node] = set()
+        for node in reversed(self.graph.nodes()):
+            if node in absorbed or node.name in self.forced:
+                continue
+            kernel = next((k for k in self.fused if k.matches(node, self.target, readers)), None)
+            if kernel is not None:
+                choice = kernel.plan(node, self.target)
+                choices[node] = (kernel, choice)
+                absorbed |= {follow(node, path) for path in choice.absorbs}
+        return choices, absorbed
+
+    def _choose(self, node: Node) -> tuple[Kernel, KernelPlan]:
         kernel = next((k for k in self.kernels if k.accepts(node, self.target)), None)
         if kernel is None:
             raise CompilerError(f"no kernel for {node!r} on {self.target}")
-        choice = self.forced.get(node.name) or kernel.plan(node, self.target)
+        return kernel, self.forced.get(node.name) or kernel.plan(node, self.target)
+
+    def _step(self, node: Node, kernel: Kernel | FusedKernel, choice: KernelPlan, output: int | None) -> None:
         number = len(self.steps)
-        operands = tuple(self._place(node.inputs[i]) for i in choice.operands)
+        operands = tuple(self._place(follow(node, path)) for path in choice.operands)
         for ref in operands:
             if ref.place is Place.ARENA:
                 self.arena[ref.index] = replace(self.arena[ref.index], last=number)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from smalti.ir.dims import Dim
 from smalti.ir.graph import Graph, Node
-from smalti.kernels.kernel import Kernel, KernelPlan
+from smalti.kernels.kernel import FusedKernel, Kernel, KernelPlan, follow
 from smalti.target.target import Target
 
 
@@ -53,12 +53,17 @@ class Step:
     """One kernel call: where its operands, result, packed constants and scratch are."""
 
     node: Node
-    kernel: Kernel
+    kernel: Kernel | FusedKernel
     plan: KernelPlan
     operands: tuple[BufferRef, ...]
     result: BufferRef
     constants: tuple[int, ...]
     scratch: tuple[int, ...]
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes this step computes: those it absorbs, then its own."""
+        return (*(follow(self.node, path) for path in self.plan.absorbs), self.node)
 
     def __str__(self) -> str:
         reads = ", ".join(str(o) for o in self.operands)
