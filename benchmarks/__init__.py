@@ -1,0 +1,1 @@
+"""Measurements: Smalti beside other engines, and its kernels against what the machine can do."""
