@@ -15,6 +15,7 @@
     |   |-- DamagedModelError the file is cut or its checksum does not match
     |   |-- ModelVersionError the file was written by a newer Smalti
     |   `-- TargetError       this CPU lacks a feature that the file's code needs
+    |-- OutputError           a result cannot be written (disk full, no permission)
     |-- InputError            an array given to an engine has the wrong shape or dtype
     |-- ResourceError         memory, threads or an executable mapping were refused by the system
     `-- CompilerError         a bug in Smalti: a pass, plan or kernel broke its own rules
@@ -96,6 +97,10 @@ class TargetError(ModelFileError):
 
 class InputError(SmaltiError):
     """An array given to an engine has the wrong shape or dtype."""
+
+
+class OutputError(SmaltiError):
+    """A result cannot be written."""
 
 
 class ResourceError(SmaltiError):

@@ -26,7 +26,7 @@ from smalti.errors import (
     ModelFileError,
     ModelVersionError,
     NotAModelError,
-    ResourceError,
+    OutputError,
     TargetError,
     UsageError,
 )
@@ -281,10 +281,10 @@ def test_no_temporary_file_is_left(tmp_path: Path, parts: Parts, monkeypatch: py
 
         with monkeypatch.context() as patch:
             patch.setattr(writer.os, name, fail)
-            with pytest.raises(ResourceError, match="No space left"):
+            with pytest.raises(OutputError, match="No space left"):
                 write_model(path, parts.manifest, bytes(5000), parts.code)
         assert os.listdir(tmp_path) == ["m.smalti"] and path.read_bytes() == before
-    with pytest.raises(ResourceError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot write"):
         parts.write(tmp_path / "no" / "folder")
 
 
@@ -293,11 +293,11 @@ def test_disk_limit(tmp_path: Path) -> None:
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
         "from artifact_kit import plain_parts\n"
-        "from smalti.errors import ResourceError\n"
+        "from smalti.errors import OutputError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))\n"
         "try:\n    plain_parts().write(Path(sys.argv[1]))\n"
-        "except ResourceError as error:\n    sys.exit(40)\n"
+        "except OutputError as error:\n    sys.exit(40)\n"
     )
     tests = Path(__file__).resolve().parents[1]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent / "src")])}

@@ -165,6 +165,7 @@ def test_a_missing_model_file_is_one_line(tmp_path: Path, capsys: pytest.Capture
     ("error", "code", "text"),
     [
         (errors.FetchError("no network"), ExitCode.FETCH, "no network"),
+        (errors.OutputError("disk full"), ExitCode.FETCH, "disk full"),
         (errors.ResourceError("no threads"), ExitCode.RESOURCE, "no threads"),
         (errors.TargetError("needs avx512f"), ExitCode.MODEL_FILE, "needs avx512f"),
         (errors.CompilerError("a pass broke"), ExitCode.BUG, "a pass broke"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from passes_kit import Maker, graph_of, number, same_numbers, tensorflow_axis
-from smalti.errors import CompilerError, ResourceError, UsageError
+from smalti.errors import CompilerError, OutputError, UsageError
 from smalti.ir import ops
 from smalti.ir.dims import Dim, maximum, symbol
 from smalti.ir.graph import Graph, Level, Node
@@ -186,7 +186,7 @@ def test_the_dump_folder_holds_a_file_for_each_pass(tmp_path: Path) -> None:
 
 def test_a_dump_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResourceError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot write"):
         run_pipeline(deeplab(True), instrument=DumpDir(tmp_path / "file" / "dump"))
 
 

@@ -25,7 +25,7 @@ from smalti.apps.infer import InferOptions, OutputSize, infer
 from smalti.apps.outputs import OutputFolder
 from smalti.apps.report import accuracy_table, failures_table, infer_summary, stages_table
 from smalti.apps.stream import OnError, Stage, choose_preprocess
-from smalti.errors import DataError, FetchError, ImageError, InputError, ResourceError, UsageError
+from smalti.errors import DataError, ImageError, InputError, OutputError, ResourceError, UsageError
 from smalti.vision.headers import ImageFormat
 from smalti.vision.images import encode_mask, encode_picture, read_image, read_mask
 from smalti.vision.preprocess import Resize
@@ -277,7 +277,7 @@ def test_a_refusing_disk_ends_the_run(code: int, tmp_path: Path, monkeypatch: py
         real(source, target)
 
     monkeypatch.setattr(outputs.os, "replace", refuse)
-    with pytest.raises(FetchError, match=r"cannot write .*b\.png: " + os.strerror(code)):
+    with pytest.raises(OutputError, match=r"cannot write .*b\.png: " + os.strerror(code)):
         infer(FakeEngine(), tmp_path / "in", tmp_path / "out")
     assert files(tmp_path / "out") == ["a.png"]
     monkeypatch.undo()

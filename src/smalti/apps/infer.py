@@ -103,7 +103,7 @@ def infer(
     A file is written whole or not at all, and one job at a time writes to a folder. A picture that cannot be decoded is
     listed in the result, or raised with ``OnError.STOP``.
 
-    Raises UsageError (folders, lists, options), ImageError (only with STOP), FetchError (the disk refuses),
+    Raises UsageError (folders, lists, options), ImageError (only with STOP), OutputError (the disk refuses),
     ResourceError (no memory; another job writes there). ``output_dir`` may be None when nothing is saved.
     """
     how = options or InferOptions()

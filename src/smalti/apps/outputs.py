@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from smalti.errors import FetchError, ResourceError, UsageError
+from smalti.errors import OutputError, ResourceError, UsageError
 from smalti.vision.voc import printable
 
 _TEMPORARY_SUFFIX: Final = ".smalti-tmp"
@@ -22,7 +22,7 @@ class OutputFolder:
 
     As a context manager it makes the folder, locks it (the lock ends with the process, even a killed one) and removes
     temporary files that a killed job left. Entering raises ResourceError when another job holds the lock, UsageError
-    when the path is no folder, FetchError when the disk refuses.
+    when the path is no folder, OutputError when the disk refuses.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,7 +55,7 @@ class OutputFolder:
     def write(self, name: str, data: bytes) -> Path:
         """Write one file under its final name, or nothing; ``name`` is relative and may lie in a sub-folder.
 
-        Raises UsageError for a name that the file system refuses and FetchError when the disk does.
+        Raises UsageError for a name that the file system refuses and OutputError when the disk does.
         """
         path = self.path / name
         folder = path.parent
@@ -84,7 +84,7 @@ class OutputFolder:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write one file whole or not at all. Raises UsageError or FetchError as :meth:`OutputFolder.write` does."""
+    """Write one file whole or not at all. Raises UsageError or OutputError as :meth:`OutputFolder.write` does."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_whole(path, data)
@@ -104,9 +104,9 @@ def _write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def _write_error(path: Path, error: OSError) -> FetchError | UsageError:
+def _write_error(path: Path, error: OSError) -> OutputError | UsageError:
     reason = os.strerror(error.errno) if error.errno else "output error"
     text = f"cannot write {printable(str(path))}: {reason}"
     if error.errno in (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR):
         return UsageError(text)
-    return FetchError(text)
+    return OutputError(text)

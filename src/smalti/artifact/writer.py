@@ -11,7 +11,7 @@ from pathlib import Path
 
 from smalti.artifact.format import Header, SectionKind, lay_out, pack_header
 from smalti.artifact.manifest import Manifest
-from smalti.errors import CompilerError, ResourceError
+from smalti.errors import CompilerError, OutputError
 
 Buffer = bytes | bytearray | memoryview
 
@@ -25,7 +25,7 @@ def write_model(path: str | os.PathLike[str], manifest: Manifest, constants: Buf
 
     Raises:
         CompilerError: the manifest breaks a rule, or a section is too large.
-        ResourceError: the folder is missing or not writable, or the disk is full.
+        OutputError: the folder is missing or not writable, or the disk is full.
     """
     chunks = list(model_chunks(manifest, constants, code))
     digest = hashlib.sha256()
@@ -38,7 +38,7 @@ def write_model(path: str | os.PathLike[str], manifest: Manifest, constants: Buf
         os.replace(temporary, target)
         _sync_folder(target.parent)
     except OSError as error:
-        raise ResourceError(f"cannot write {target}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

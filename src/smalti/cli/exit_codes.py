@@ -11,6 +11,7 @@ from smalti.errors import (
     FetchError,
     InputError,
     ModelFileError,
+    OutputError,
     ResourceError,
     SmaltiError,
     UsageError,
@@ -53,6 +54,7 @@ _CODES: Final[tuple[tuple[type[SmaltiError], ExitCode], ...]] = (
     (InputError, ExitCode.BAD_DATA),
     (ModelFileError, ExitCode.MODEL_FILE),
     (FetchError, ExitCode.FETCH),
+    (OutputError, ExitCode.FETCH),
     (ResourceError, ExitCode.RESOURCE),
     (CompilerError, ExitCode.BUG),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from smalti.errors import ResourceError
+from smalti.errors import OutputError
 from smalti.ir.graph import Graph
 from smalti.ir.text import to_text
 from smalti.passes.pipeline import PassReport, histogram
@@ -20,7 +20,7 @@ class DumpDir:
         """Write one file.
 
         Raises:
-            ResourceError: the folder cannot be written.
+            OutputError: the folder cannot be written.
         """
         name = graph.level.value if report is None else report.name
         path = self._folder / f"{number:02d}_{name}.txt"
@@ -28,7 +28,7 @@ class DumpDir:
             self._folder.mkdir(parents=True, exist_ok=True)
             path.write_text("\n".join([*header(graph, report), "", to_text(graph)]), encoding="utf-8")
         except OSError as error:
-            raise ResourceError(f"cannot write {path}: {error.strerror}") from error
+            raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def header(graph: Graph, report: PassReport | None) -> list[str]:
