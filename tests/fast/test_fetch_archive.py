@@ -251,7 +251,7 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_space_is_checked_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage: Callable[[Path], object] = lambda path: type("Usage", (), {"free": 21})()  # noqa: E731
-    monkeypatch.setattr("smalti.fetch.disk.shutil.disk_usage", usage)
+    monkeypatch.setattr("shutil.disk_usage", usage)
     with pytest.raises(FetchError, match=f"{len(GRAPH) + 1 - 21} more bytes are needed"):
         run(tar_bytes(*HONEST), tmp_path)
     assert os.listdir(tmp_path / "into") == []

@@ -220,7 +220,10 @@ def test_dripping_connection_is_dropped(server: Server, tmp_path: Path) -> None:
 
 
 def test_silent_server(server: Server, tmp_path: Path) -> None:
-    address = server.set("/file.bin", lambda exchange: exchange.stop.wait(20) and None)
+    def silent(exchange: Exchange) -> None:
+        exchange.stop.wait(20)
+
+    address = server.set("/file.bin", silent)
     with pytest.raises(FetchError, match="no answer.*gave up after 3 tries"):
         fetch(address, tmp_path, policy=FAST)
 
@@ -336,11 +339,14 @@ def test_full_disk_keeps_the_part(server: Server, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(download_module, "write_all", full)
     address = server.set("/file.bin", cut(DATA, 30_000), good(DATA))
-    with pytest.raises(FetchError, match=r"disk is full.*: 72400 more bytes are needed to write .*file\.bin\.part"):
+    with pytest.raises(FetchError) as caught:
         fetch(address, tmp_path)
     monkeypatch.undo()
+    kept = (tmp_path / "file.bin.part").stat().st_size
+    assert 30_000 <= kept <= 40_000
+    assert f": {len(DATA) - kept} more bytes are needed to write {tmp_path}/file.bin.part" in str(caught.value)
     assert "file.bin" not in names(tmp_path)
-    assert fetch(address, tmp_path).resumed_from == 30_000
+    assert fetch(address, tmp_path).resumed_from == kept
 
 
 def test_file_size_limit_of_the_system(server: Server, tmp_path: Path) -> None:
@@ -365,7 +371,7 @@ def test_file_size_limit_of_the_system(server: Server, tmp_path: Path) -> None:
 
 
 def test_space_is_checked_before_the_download(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
     with pytest.raises(FetchError, match=f"{len(DATA) - 1000} more bytes are needed"):
         fetch(server.set("/file.bin", good(DATA)), tmp_path)
     assert names(tmp_path) == []

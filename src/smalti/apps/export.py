@@ -248,6 +248,8 @@ class _Delivery:
     def run(self) -> ExportedItem:
         found = None if self.options.force else _cached(self.name, self.root, self.source, self.stated)
         if found is not None:
+            # An export that was killed just before its end may have left the archive.
+            self._forget_download()
             return found
         check_replaceable(self.root)
         expected, trust = self._expected()
@@ -326,12 +328,13 @@ class _Delivery:
         path = folder / self.archive.name
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and expected is not None:
+            kept = path.is_file()
+        if kept and expected is not None:
             with disk_errors(path), open(path, "rb") as file:
                 sha256, _ = file_sha256(file, self.archive.name, self.options.progress, path)
             if sha256 == expected:
                 return path
-        elif path.is_file() and not self.options.force:
+        elif kept and not self.options.force:
             return path
         download(
             self.source,

@@ -88,7 +88,8 @@ def unpack(
             _inflate(archive, tar, scratch, name, size, limits)
             return _unpack_tar(tar, name, folder, into, limits, progress)
     finally:
-        scratch.unlink(missing_ok=True)
+        with disk_errors(scratch):
+            scratch.unlink(missing_ok=True)
 
 
 def _inflate(archive: BinaryIO, tar: BinaryIO, path: Path, name: str, size: int, limits: Limits) -> None:

@@ -107,9 +107,9 @@ def locked_folder(folder: Path, progress: Progress, patience: float) -> Iterator
         ResourceError: another export still holds the lock.
         FetchError: the disk refuses.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{shown(folder)} is not a folder")
     with disk_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{shown(folder)} is not a folder")
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

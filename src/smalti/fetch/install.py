@@ -16,9 +16,9 @@ def check_replaceable(root: Path) -> None:
     """Raise UsageError unless ``root`` is absent, empty, or a folder of an earlier export with nothing else in it."""
     if not os.path.lexists(root):
         return
-    if root.is_symlink() or not root.is_dir():
-        raise UsageError(f"{shown(root)} is in the way: it is no folder")
     with disk_errors(root):
+        if root.is_symlink() or not root.is_dir():
+            raise UsageError(f"{shown(root)} is in the way: it is no folder")
         if not any(root.iterdir()):
             return
     stamp = read_stamp(root)

@@ -37,7 +37,7 @@ def parse_mirror(text: str) -> Mirror:
             raise UsageError("the address of a mirror ends before any '?' or '#'")
         return Mirror(None, text.rstrip("/"))
     folder = Path(text).absolute()
-    if not text or not folder.is_dir():
+    if not text or not os.path.isdir(folder):
         raise UsageError(f"there is no mirror folder {shown(text)!r}")
     return Mirror(folder, None)
 

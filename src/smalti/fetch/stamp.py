@@ -131,8 +131,9 @@ def read_checksums(folder: Path) -> dict[str, str]:
     Raises FetchError when the file is damaged: going on would silently trust anew.
     """
     path = folder / CHECKSUMS_NAME
-    if not path.exists():
-        return {}
+    with disk_errors(path):
+        if not path.exists():
+            return {}
     found = _load(path)
     if not isinstance(found, dict) or not all(is_sha256(value) for value in found.values()):
         raise FetchError(f"{shown(path)} is damaged; remove it to forget the checksums recorded there")
