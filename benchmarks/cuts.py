@@ -34,6 +34,7 @@ class Cuts:
         input: the image, uint8 ``[1, H, W, 3]``.
         output: the labels, int32.
         labels: integer labels before the last reshapes and resize by nearest neighbour.
+        behind_labels: the tensor that the graph computes from ``labels``.
         logits: the tensor that the bilinear resizes before ArgMax start from.
         stages: these resizes, in order.
         any_size: whether the graph has no limit for the image size.
@@ -42,6 +43,7 @@ class Cuts:
     input: str
     output: str
     labels: str | None
+    behind_labels: str | None
     logits: str | None
     stages: tuple[Stage, ...]
     any_size: bool
@@ -61,14 +63,18 @@ def find_cuts(path: Path) -> Cuts:
     nodes = {node.name.decode(): node for node in parse_graph_def(data).node}
     output = imported.output_names[0]
     node = nodes[_node_name(output)]
+    behind = None
     while node.op.decode() in _SHAPE_ONLY:
+        behind = f"{node.name.decode()}:0"
         node = nodes[_node_name(node.input[0].decode())]
     labels = f"{node.name.decode()}:0" if node.op.decode() in ("Slice", "StridedSlice", "ArgMax") else None
     while node.op.decode() in ("Slice", "StridedSlice", *_SHAPE_ONLY):
         node = nodes[_node_name(node.input[0].decode())]
     logits, stages = _resizes(nodes, node) if node.op.decode() == "ArgMax" else (None, ())
+    if labels is None or behind is None:
+        labels = behind = None
     any_size = not imported.symbols() or any(s.high is None for s in imported.symbols())
-    return Cuts(imported.inputs[0].name, output, labels, logits, stages, any_size)
+    return Cuts(imported.inputs[0].name, output, labels, behind, logits, stages, any_size)
 
 
 def _resizes(nodes: dict[str, Any], arg_max: Any) -> tuple[str | None, tuple[Stage, ...]]:

@@ -108,32 +108,41 @@ def verdict(contenders: Sequence[Contender]) -> dict[str, Any]:
 
 
 def show(report: dict[str, Any], console: Console) -> None:
-    """Print the report as a table."""
+    """Print the report: a table of figures, the route of each engine, the verdict."""
     machine, job = report["machine"], report["job"]
     sizes = ", ".join(f"{h} x {w}" for h, w in job["sizes"])
-    title = f"{job['model']}, {job['quant_mode']}, {job['threads']} threads, {job['images']} images ({sizes})"
-    table = Table(title=title, title_style="bold", caption=_caption(report), caption_justify="left")
-    for column in ("engine", "version", "route"):
-        table.add_column(column, overflow="fold")
-    for column in ("median ms", "p90 ms", "vs Smalti", "agree %", "RSS MB", "load ms", "first ms"):
-        table.add_column(column, justify="right")
+    console.print(
+        f"[bold]{job['model']}[/bold], {job['quant_mode']}, {job['threads']} threads, {job['rounds']} rounds of "
+        f"{job['per_round']}, {job['images']} images: {sizes}\n"
+        f"{machine['cpu']}, CPUs {machine['cpus_used']}, {machine['system']}",
+        highlight=False,
+    )
+    table = Table()
+    table.add_column("engine", no_wrap=True)
+    for column in ("median ms", "p90 ms", "/ Smalti", "agree %", "RSS MB", "load ms", "first ms"):
+        table.add_column(column, justify="right", no_wrap=True)
     done = sorted((r for r in report["results"] if "failed" not in r), key=lambda r: float(r["median_ms"]))
     ours = next((r["median_ms"] for r in done if r["engine"].startswith("smalti")), None)
     for r in done:
-        ratio = f"{r['median_ms'] / ours:.2f} x" if ours else "-"
+        ratio = f"{r['median_ms'] / ours:.2f}" if ours else "-"
         agree = "-" if r["agree"] is None else f"{100 * r['agree']:.3f}"
         numbers = (f"{r['median_ms']:.1f}", f"{r['p90_ms']:.1f}", ratio, agree)
         rest = (f"{r['rss_mb']:.0f}", f"{r['load_ms']:.0f}", f"{r['first_ms']:.0f}")
         style = "bold" if r["engine"].startswith("smalti") else None
-        table.add_row(TITLES[r["engine"]], r["version"], r["route"], *numbers, *rest, style=style)
+        table.add_row(TITLES[r["engine"]], *numbers, *rest, style=style)
+    console.print(table)
+    for r in done:
+        console.print(f"  {TITLES[r['engine']]} {r['version']}: {r['route']}", highlight=False)
+        for route, outcome in r["tried"].items():
+            if len(r["tried"]) > 1:
+                console.print(f"      {route}: {outcome}", highlight=False, style="dim")
     for r in report["results"]:
         if "failed" in r:
-            table.add_row(TITLES[r["engine"]], "-", f"not possible: {r['failed']}", *["-"] * 7, style="dim")
-    console.print(f"{machine['cpu']}, CPUs {machine['cpus_used']}, {machine['system']}", highlight=False)
-    console.print(table)
+            console.print(f"  {TITLES[r['engine']]}: [red]not possible[/red]: {r['failed']}", highlight=False)
+    console.print(_verdict_text(report), highlight=False)
 
 
-def _caption(report: dict[str, Any]) -> str:
+def _verdict_text(report: dict[str, Any]) -> str:
     lines = []
     if report["speedup"] is not None:
         low, high = report["speedup_ci95"]

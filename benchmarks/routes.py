@@ -11,12 +11,11 @@ from pathlib import Path
 
 from benchmarks.cuts import Cuts
 from benchmarks.engines.spec import EngineSpec, ResizeStage, Size, Upsampling
-from benchmarks.workers import EngineFailure, convert
+from benchmarks.workers import EngineFailure, Ends, convert
 from smalti.apps.build import build
 from smalti.compiler import CompileOptions, QuantMode
 from smalti.target.host import resolve_target
 
-ANY = None
 CONVERSION_SECONDS = 900.0
 
 
@@ -57,6 +56,7 @@ class Route:
 class _Cut:
     words: str
     tensor: str
+    before: str | None = None
     upsampling: tuple[Upsampling, ...] = ()
 
 
@@ -71,7 +71,7 @@ SUFFIXES: Mapping[str, str] = {"litert": "tflite", "openvino": "xml", "onnxrunti
 TITLES: Mapping[str, str] = {
     "smalti": "Smalti",
     "smalti-mutable": "Smalti (mutable)",
-    "litert": "LiteRT (XNNPACK)",
+    "litert": "LiteRT",
     "openvino": "OpenVINO",
     "onnxruntime": "ONNX Runtime",
     "tensorflow": "TensorFlow",
@@ -116,9 +116,10 @@ def routes(engine: str, job: Job) -> list[Route]:
         ]
     cuts = [_Cut("whole graph", job.cuts.output)]
     if job.cuts.labels is not None:
-        cuts.append(_Cut("cut behind ArgMax, int64 to int32 in numpy", job.cuts.labels))
+        cuts.append(_Cut("cut behind ArgMax, int64 to int32 in numpy", job.cuts.labels, job.cuts.behind_labels))
     if job.cuts.logits is not None and job.upsampling:
-        cuts.append(_Cut("cut at the logits, resize and ArgMax in BLAS and OpenCV", job.cuts.logits, job.upsampling))
+        words = "cut at the logits, resize and ArgMax in BLAS and OpenCV"
+        cuts.append(_Cut(words, job.cuts.logits, job.cuts.stages[0].tensor, job.upsampling))
     modes = ["all-sizes"]
     if job.input_size is None and engine == "openvino":
         modes.append("per-size")
@@ -135,16 +136,17 @@ def _route(job: Job, engine: str, cut: _Cut, mode: str) -> Route:
 def _converted(job: Job, engine: str, cut: _Cut, mode: str) -> EngineSpec:
     suffix = SUFFIXES[engine]
     stem = cut.tensor.replace("/", "_").replace(":", "-")
+    ends = Ends(job.cuts.input, cut.tensor, cut.before)
     folder = job.cache / job.sha256[:16] / f"{engine}-{installed(CONVERTERS[engine])}"
     if mode == "file-per-size":
         for height, width in job.sizes:
             file = folder / f"{stem}-{height}x{width}.{suffix}"
-            convert(job.graph, file, job.cuts.input, cut.tensor, (height, width), CONVERSION_SECONDS)
+            convert(job.graph, file, ends, (height, width), CONVERSION_SECONDS)
         pattern = str(folder / f"{stem}-{{height}}x{{width}}.{suffix}")
         return _spec(job, engine, pattern, mode, cut.tensor, cut.upsampling)
     size = (job.input_size, job.input_size) if job.input_size is not None else None
     file = folder / f"{stem}-{'any' if size is None else f'{size[0]}x{size[1]}'}.{suffix}"
-    convert(job.graph, file, job.cuts.input, cut.tensor, size, CONVERSION_SECONDS)
+    convert(job.graph, file, ends, size, CONVERSION_SECONDS)
     if engine == "openvino" and job.input_size is not None:
         mode = "per-size"
     return _spec(job, engine, str(file), mode, cut.tensor, cut.upsampling)

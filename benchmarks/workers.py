@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +22,18 @@ from benchmarks.engines.spec import EngineSpec
 from benchmarks.images import Picture
 
 _PAGE = 4096
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# OpenBLAS finishes labels behind some engines; its threads spin after a call and would slow the engine's next one.
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 _LOG_TAIL = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Tensors between which a graph is converted; ``before`` is the one that is computed from ``output``, if cut."""
+
+    input: str
+    output: str
+    before: str | None
 
 
 class EngineFailure(Exception):
@@ -68,8 +79,7 @@ class EngineProcess:
         ours, theirs = Pipe()
         self._channel: Connection = ours
         handles = (theirs.fileno(), shared.images, shared.labels)
-        environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(spec.threads))}
-        environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        environment = {**os.environ, **_ENVIRONMENT, "OMP_NUM_THREADS": str(spec.threads)}
         command = [sys.executable, "-m", "benchmarks.engines.worker", *map(str, handles), ",".join(map(str, cpus))]
         self._process = subprocess.Popen(
             command, pass_fds=handles, stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL, env=environment
@@ -145,7 +155,7 @@ class EngineProcess:
         return one_line(self._log.read()[-_LOG_TAIL:].decode(errors="replace"))
 
 
-def convert(graph: Path, result: Path, source: str, output: str, size: tuple[int, int] | None, timeout: float) -> None:
+def convert(graph: Path, result: Path, ends: Ends, size: tuple[int, int] | None, timeout: float) -> None:
     """Convert a graph in a process of its own; a result that is already there is kept.
 
     Raises:
@@ -157,10 +167,10 @@ def convert(graph: Path, result: Path, source: str, output: str, size: tuple[int
     with tempfile.TemporaryDirectory(dir=result.parent) as folder:
         made = Path(folder) / result.name
         command = [sys.executable, "-m", "benchmarks.engines.convert", str(graph), str(made)]
-        command += ["--input", source, "--output", output]
+        command += ["--input", ends.input, "--output", ends.output, "--before", ends.before or ""]
         if size is not None:
             command += ["--size", f"{size[0]}x{size[1]}"]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment = {**os.environ, **_ENVIRONMENT}
         try:
             done = subprocess.run(
                 command, capture_output=True, timeout=timeout, env=environment, stdin=subprocess.DEVNULL, check=False
@@ -185,8 +195,11 @@ def one_line(text: str, limit: int = 300) -> str:
 def _reason(log: str) -> str:
     """Return the line of a converter's log that tells why."""
     lines = [line for line in log.splitlines() if line.strip()]
-    telling = [line for line in lines if "Error" in line or "error:" in line]
-    return one_line(telling[-1] if telling else " ".join(lines[-3:]))
+    compiler = [line for line in lines if ": error: " in line]
+    if compiler:
+        return one_line(compiler[0].partition(": error: ")[2])
+    raised = [line for line in lines if "Error" in line or "Exception" in line]
+    return one_line(raised[-1] if raised else " ".join(lines[-3:]))
 
 
 def _shared_file(name: str, size: int) -> int:
