@@ -17,6 +17,8 @@ from smalti.numerics import DType
 from smalti.target.host import resolve_target
 from smalti.target.target import Target
 
+_NO_TEAM = TeamEntries(0, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -36,7 +38,7 @@ class Parts:
         return b"".join(bytes(chunk) for chunk in model_chunks(self.manifest, self.constants, self.code))
 
 
-def reverse_manifest(target: Target | None = None, entry: int = 0, team: TeamEntries | None = None) -> Manifest:
+def reverse_manifest(target: Target | None = None, entry: int = 0, team: TeamEntries = _NO_TEAM) -> Manifest:
     """``y[0, i] = 2 * x[0, n - 1 - i] + bias`` in two steps, n from 1 to 100,000; any batch size."""
     target = target or resolve_target("generic")
     return Manifest(
@@ -62,7 +64,9 @@ def reverse_manifest(target: Target | None = None, entry: int = 0, team: TeamEnt
     )
 
 
-def label_manifest(batch_size: int | None = 1, target: Target | None = None, entry: int = 0) -> Manifest:
+def label_manifest(
+    batch_size: int | None = 1, target: Target | None = None, entry: int = 0, team: TeamEntries = _NO_TEAM
+) -> Manifest:
     """Images up to 600 x 600: the label of a pixel is the sum of its three bytes."""
     target = target or resolve_target("generic")
     return Manifest(
@@ -80,6 +84,7 @@ def label_manifest(batch_size: int | None = 1, target: Target | None = None, ent
         ),
         steps=(Step("sum", "test", "sum", (0, 1, 2), 4, 4),),
         entry=entry,
+        team=team,
         batch_size=batch_size,
         shape_mutable=True,
     )

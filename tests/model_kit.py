@@ -177,17 +177,21 @@ def build(module: str, target: Target | None = None) -> Blob:
     return link(emit_object(module, target or resolve_target("generic")))
 
 
-def reverse_parts(bias: float = 0.5, target: Target | None = None, padding: int = 0, native_team: bool = True) -> Parts:
+def build_with_team(module: str, target: Target | None = None) -> tuple[bytes, int, TeamEntries]:
+    """Return the code of a module with the functions of a team added, and where it is entered."""
+    blob = build(with_team(module), target)
+    return blob.code, blob.entries["run"], TeamEntries(blob.entries[DRIVE], blob.entries[SERVE])
+
+
+def reverse_parts(bias: float = 0.5, target: Target | None = None, padding: int = 0) -> Parts:
     """A model of two steps with a barrier: ``y[0, i] = 2 * x[0, n - 1 - i] + bias``, n from 1 to 100,000."""
     target = target or resolve_target("generic")
-    blob = build(with_team(REVERSE_MODULE) if native_team else REVERSE_MODULE, target)
-    team = TeamEntries(blob.entries[DRIVE], blob.entries[SERVE]) if native_team else None
-    manifest = reverse_manifest(target, blob.entries["run"], team)
-    return Parts(manifest, np.float32(bias).tobytes() + bytes(60 + padding), blob.code)
+    code, entry, team = build_with_team(REVERSE_MODULE, target)
+    return Parts(reverse_manifest(target, entry, team), np.float32(bias).tobytes() + bytes(60 + padding), code)
 
 
 def label_parts(batch_size: int | None = 1, target: Target | None = None) -> Parts:
     """A model of images up to 600 x 600: the label of a pixel is the sum of its three bytes."""
     target = target or resolve_target("generic")
-    blob = build(LABEL_MODULE, target)
-    return Parts(label_manifest(batch_size, target, blob.entries["run"]), b"", blob.code)
+    code, entry, team = build_with_team(LABEL_MODULE, target)
+    return Parts(label_manifest(batch_size, target, entry, team), b"", code)

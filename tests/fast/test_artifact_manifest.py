@@ -102,6 +102,7 @@ def test_every_key_is_needed(key: str) -> None:
         (("entry",), 64, "entry point lies outside"),
         (("team",), {"drive": 0, "serve": 64}, "entry point lies outside"),
         (("team",), {"drive": 0}, "lacks team.serve"),
+        (("team",), None, "needs an object at team"),
         (("features",), ["b", "a"], "out of order"),
         (("features",), ["a", "a"], "alike"),
         (("format",), "smalti-model-2", "unknown format name"),

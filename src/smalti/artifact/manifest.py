@@ -111,9 +111,8 @@ class Manifest:
     """Everything about a model but its constants and its code.
 
     ``batch_size`` is the leading dimension of inputs and outputs as users see them (None: any; the code itself handles
-    one image).  ``entry`` is the offset of the entry function in the code section; without ``team`` the threads are
-    woken and joined in Python, which is slower where other Python threads compute.  ``producer``, ``graph``,
-    ``preprocess`` and ``report`` are free-form JSON objects.
+    one image).  ``entry`` is the offset of the entry function in the code section, ``team`` of those that run it with
+    helper threads.  ``producer``, ``graph``, ``preprocess`` and ``report`` are free-form JSON objects.
     """
 
     target: str
@@ -123,7 +122,7 @@ class Manifest:
     dims: tuple[DimInstr, ...]
     steps: tuple[Step, ...]
     entry: int
-    team: TeamEntries | None = None
+    team: TeamEntries
     symbols: tuple[Symbol, ...] = ()
     arena: tuple[ArenaBuffer, ...] = ()
     precision: str = "force_float32"
@@ -138,7 +137,7 @@ class Manifest:
     @property
     def code_offsets(self) -> tuple[int, ...]:
         """Every offset in the code section."""
-        return (self.entry,) if self.team is None else (self.entry, self.team.drive, self.team.serve)
+        return (self.entry, self.team.drive, self.team.serve)
 
     @property
     def counter_count(self) -> int:
@@ -172,7 +171,7 @@ class Manifest:
             "labels": None if self.labels is None else list(self.labels),
             "report": self.report,
             "entry": self.entry,
-            "team": None if self.team is None else {"drive": self.team.drive, "serve": self.team.serve},
+            "team": {"drive": self.team.drive, "serve": self.team.serve},
         }
         try:
             text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
@@ -214,7 +213,7 @@ def parse_manifest(data: bytes) -> Manifest:
         dims=dims,
         steps=steps,
         entry=take("entry", _natural),
-        team=take("team", _optional(_team)),
+        team=take("team", _team),
         symbols=symbols,
         arena=take("arena", _list_of(_buffer)),
         precision=take("precision", _text),

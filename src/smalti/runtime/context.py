@@ -15,8 +15,7 @@ from smalti.artifact.manifest import Manifest
 from smalti.errors import UsageError
 from smalti.runtime.memory import Region, map_anonymous
 from smalti.runtime.plan import ShapePlan
-from smalti.runtime.team import NativeTeam, function_address
-from smalti.runtime.threads import Entry, Team, floating_point_functions
+from smalti.runtime.team import Team, function_address
 
 _WORDS = 8
 _LINE = 64
@@ -25,16 +24,11 @@ _sched_yield = function_address(ctypes.CDLL(None).sched_yield)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
-    """What every context of a model is made from.  Holding it keeps code and constants mapped.
-
-    ``team`` holds the addresses of the functions that drive and serve a team of threads, where the code has them.
-    """
+    """What every context of a model is made from.  Holding it keeps code and constants mapped."""
 
     manifest: Manifest
     constants: Region
     code: Region
-    entry: Entry
-    team: tuple[int, int] | None
     huge_pages: bool
 
 
@@ -46,7 +40,7 @@ class Context:
         steps = len(manifest.steps)
         tensors = len(manifest.inputs) + len(manifest.outputs)
         self._recipe = recipe
-        self._team = _make_team(recipe)
+        self._team = Team(manifest.team, recipe.code)
         self._arena: Region | None = None
         layout = (_WORDS * 8, tensors * 8, manifest.counter_count * 4, (2 * steps + 2) * 8)
         starts = np.cumsum([0, *(-(-size // _LINE) * _LINE for size in layout)]).tolist()
@@ -80,13 +74,8 @@ class Context:
         ctx[7] = self._profile.ctypes.data if profile else 0
         self._io[:] = addresses
         self._counters.fill(0)
-        self._team.run(self._address, plan.threads, self)
+        self._team.run(self._address, plan.threads)
         return self._profile.copy() if profile else None
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether threads may still be running in it although its request ended."""
-        return self._team.is_busy
 
     def close(self) -> None:
         """End the threads and give the memory back."""
@@ -136,7 +125,6 @@ class ContextPool:
         for _ in range(limit):
             self._permits.put(Permit(home))
         self._free: list[Context] = []
-        self._abandoned = 0
         self._closed = closed
 
     def take(self) -> Lease:
@@ -157,17 +145,11 @@ class ContextPool:
 
     def give(self, lease: Lease) -> None:
         """Return a context after use."""
-        if lease.context.is_busy:
-            self._abandoned += 1  # its threads still run and keep it alive
-        else:
-            self._free.append(lease.context)
+        self._free.append(lease.context)
         self._permits.put(lease.permit)
 
-    def close(self) -> bool:
-        """Wait until running requests are done, then free every context; later requests are refused.
-
-        Returns whether nothing of the model is in use any more.
-        """
+    def close(self) -> None:
+        """Wait until running requests are done, then free every context; later requests are refused."""
         permits = [self._permits.get() for _ in range(self._limit)]
         self._closed = True
         for context in self._free:
@@ -175,13 +157,6 @@ class ContextPool:
         self._free.clear()
         for permit in permits:
             self._permits.put(permit)
-        return self._abandoned == 0
-
-
-def _make_team(recipe: Recipe) -> Team | NativeTeam:
-    if recipe.team is None:
-        return Team(recipe.entry)
-    return NativeTeam(*recipe.team, recipe.code, floating_point_functions())
 
 
 def _aligned_zeros(size: int) -> NDArray[np.uint8]:

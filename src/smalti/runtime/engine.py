@@ -22,7 +22,6 @@ from smalti.runtime.memory import Region, map_anonymous, map_code, map_file, pro
 from smalti.runtime.plan import ShapePlan, ShapePlanner
 from smalti.runtime.profile import Profile, make_profile
 from smalti.runtime.request import Request, bind_arrays, bind_shapes
-from smalti.runtime.threads import entry_at
 from smalti.target.host import usable_cpus
 
 Array = NDArray[Any]
@@ -81,11 +80,7 @@ class Engine:
         self._threads = threads
         self._threads_reason = reason
         self._limit = limit
-        entry = entry_at(code.address + manifest.entry)
-        team = None
-        if manifest.team is not None:
-            team = (code.address + manifest.team.drive, code.address + manifest.team.serve)
-        self._recipe = Recipe(manifest, constants, code, entry, team, bool(knobs.HUGE_PAGES.get()))
+        self._recipe = Recipe(manifest, constants, code, bool(knobs.HUGE_PAGES.get()))
         self._closed = False
         self._states: dict[int, _State] = {}
         self._state()
@@ -221,11 +216,10 @@ class Engine:
         """Wait for running requests, then give threads, workspaces, code and constants back.  Idempotent."""
         if self._closed:
             return
-        quiet = self._state().pool.close()
+        self._state().pool.close()
         self._closed = True
-        if quiet:
-            self._recipe.code.close()
-            self._recipe.constants.close()
+        self._recipe.code.close()
+        self._recipe.constants.close()
 
     def __enter__(self) -> Engine:
         return self

@@ -6,14 +6,16 @@ wait for other Python threads to release the interpreter.
 
 from __future__ import annotations
 
+import _thread
 import ctypes
-import threading
+import ctypes.util
 import weakref
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from smalti.artifact.manifest import TeamEntries
 from smalti.errors import CompilerError, ResourceError
 from smalti.knobs import MAX_THREADS
 from smalti.runtime.memory import Region
@@ -28,6 +30,7 @@ _libc = ctypes.CDLL(None)
 _sem_init, _sem_post = _libc.sem_init, _libc.sem_post
 _sem_init.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint]
 _sem_post.argtypes = [ctypes.c_void_p]
+_start = _thread.start_new_thread
 
 
 def function_address(function: object) -> int:
@@ -35,33 +38,50 @@ def function_address(function: object) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
 
 
-class NativeTeam:
+def _floating_point_functions() -> tuple[object, object]:
+    """Return the C library's fegetenv and fesetenv."""
+    library = _libc if hasattr(_libc, "fegetenv") else ctypes.CDLL(ctypes.util.find_library("m") or "libm.so.6")
+    return library.fegetenv, library.fesetenv
+
+
+_FUNCTIONS = {
+    word: function_address(function)
+    for word, function in zip(
+        (_WAIT, _POST, _YIELD, _GET, _SET),
+        (_libc.sem_wait, _sem_post, _libc.sched_yield, *_floating_point_functions()),
+        strict=True,
+    )
+}
+
+
+class Team:
     """The helper threads of one running request.  Not for concurrent use; grows on demand, never shrinks.
 
-    ``drive`` and ``serve`` are addresses inside ``code``; ``environment`` are fegetenv and fesetenv.  Must not be used
-    in a child process after a fork: make a new one there.
+    ``entries`` lie in ``code``, which stays mapped as long as a helper may run.  Must not be used in a child process
+    after a fork: make a new one there.
     """
 
-    is_busy = False
-
-    def __init__(self, drive: int, serve: int, code: Region, environment: tuple[object, object]) -> None:
+    def __init__(self, entries: TeamEntries, code: Region) -> None:
         raw = np.zeros(_WORDS * 8 + _LINE * (MAX_THREADS + 2), dtype=np.uint8)
         skew = -int(raw.ctypes.data) % _LINE
         self._words: NDArray[np.uint64] = raw[skew : skew + _WORDS * 8].view(np.uint64)
         self._address = int(raw.ctypes.data) + skew
         self._semaphores = self._address + _WORDS * 8
-        functions = (_libc.sem_wait, _libc.sem_post, None, _libc.sched_yield, *environment)
-        for word, function in enumerate(functions, _WAIT):
-            self._words[word] = self._semaphores if function is None else function_address(function)
-        self._drive = _DRIVE(drive)
-        self._serve = _SERVE(serve)
+        self._words[_SEMAPHORES] = self._semaphores
+        for word, address in _FUNCTIONS.items():
+            self._words[word] = address
+        self._drive = _DRIVE(code.address + entries.drive)
+        self._serve = _SERVE(code.address + entries.serve)
         self._code = code
-        self._threads: list[threading.Thread] = []
-        self._stop = weakref.finalize(self, _stop, self._words, self._semaphores, self._threads)
+        self._helpers: list[int] = []
+        self._ended: list[_thread.LockType] = []
+        self._stop = weakref.finalize(self, _stop, self._words, self._semaphores, self._helpers)
         self._stop.atexit = False
 
-    def run(self, context: int, count: int, keep: object) -> None:
+    def run(self, context: int, count: int) -> None:
         """Run the model with ``count`` threads and return when all have finished.
+
+        An exception raised by a signal handler meanwhile (Ctrl-C) is passed on only after every thread is done.
 
         Raises:
             ResourceError: the system refuses a thread; nothing was run.
@@ -77,32 +97,36 @@ class NativeTeam:
     def close(self) -> None:
         """Let the helper threads end and wait until they have: the code may be unmapped afterwards."""
         self._stop()
-        for thread in self._threads:
-            thread.join()
-        self._threads.clear()
+        for lock in self._ended[: len(self._helpers)]:
+            with lock:
+                continue
 
     def _grow(self, count: int) -> None:
-        while len(self._threads) < count:
-            number = len(self._threads) + 1
+        while len(self._helpers) < count:
+            number = len(self._helpers) + 1
+            if len(self._ended) < number:
+                lock = _thread.allocate_lock()
+                lock.acquire()
+                self._ended.append(lock)
             _sem_init(self._semaphores + _LINE * number, 0, 0)
-            thread = threading.Thread(
-                target=_help,
-                args=(self._serve, self._address, number, (self._words, self._code)),
-                name=f"smalti-{number}",
-                daemon=True,
-            )
+            keep = (self._words, self._code)
+            arguments = (self._serve, self._address, number, self._ended[number - 1], keep)
             try:
-                thread.start()
+                # Starts and notes a thread in one go: Python raises a signal handler's exception between bytecodes, and
+                # a thread that runs but is not in the list would be started a second time with the same semaphore.
+                self._helpers.extend(map(_start, (_help,), (arguments,)))
             except RuntimeError as error:
                 raise ResourceError(f"cannot start {count + 1} threads ({number} run): ask for fewer") from error
-            self._threads.append(thread)
 
 
-def _help(serve: Callable[[int, int], int], team: int, number: int, keep: object) -> None:
+def _help(
+    serve: Callable[[int, int], int], team: int, number: int, ended: _thread.LockType, keep: tuple[object, object]
+) -> None:
     serve(team, number)  # until told to stop; `keep` holds the team's memory and the code it executes
+    ended.release()
 
 
-def _stop(words: NDArray[np.uint64], semaphores: int, threads: list[threading.Thread]) -> None:
+def _stop(words: NDArray[np.uint64], semaphores: int, helpers: list[int]) -> None:
     words[_STOP] = 1
-    for number in range(1, len(threads) + 1):
+    for number in range(1, len(helpers) + 1):
         _sem_post(semaphores + _LINE * number)
