@@ -57,7 +57,7 @@ def choose_tile(target: Target, channels: int, depth: int) -> GemmTile:
         panels.append(make_panel(target, take))
         left -= take
     chunk = 48
-    budget = max(target.caches.l2 // 4, 1 << 16)
+    budget = max(target.caches.l2 // 2, 1 << 16)
     while chunk < 192 and 2 * chunk * depth * 4 <= budget:
         chunk *= 2
     # Narrow panels write short pieces of many rows; few rows at a time keep those and the pixels in the first cache.
