@@ -18,14 +18,13 @@ import pytest
 from numpy.typing import NDArray
 
 from smalti import errors
-from smalti.cli import evaluate, infer, main
+from smalti.cli import evaluate, infer
+from smalti.cli.commands import COMMANDS
 from smalti.cli.exit_codes import ExitCode, exit_code
 from smalti.cli.main import run
 from smalti.errors import InputError, SmaltiError, UnsupportedGraphError, UnsupportedNode
 from smalti.vision.headers import ImageFormat
 from smalti.vision.images import encode_mask, encode_picture, read_mask
-
-COMMANDS = sorted(command.name or "" for command in main.app.registered_commands)
 
 
 @dataclass

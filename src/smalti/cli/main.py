@@ -11,8 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from smalti import __version__
-from smalti.cli import build, evaluate, export, infer, inspect, knobs
-from smalti.cli import run as run_module
+from smalti.cli.commands import CommandGroup
 from smalti.cli.exit_codes import ExitCode, exit_code
 from smalti.cli.ui import help_text, note, print_json
 from smalti.errors import SmaltiError, UnsupportedGraphError
@@ -28,6 +27,7 @@ EPILOG = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in E
 
 app = typer.Typer(
     name="smalti",
+    cls=CommandGroup,
     help=HELP,
     epilog=EPILOG,
     no_args_is_help=True,
@@ -35,13 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("export", help=export.HELP)(export.export_command)
-app.command("build", help=build.HELP)(build.build_command)
-app.command("infer", help=infer.HELP)(infer.infer_command)
-app.command("eval", help=evaluate.HELP)(evaluate.eval_command)
-app.command("inspect", help=inspect.HELP)(inspect.inspect_command)
-app.command("run", help=run_module.HELP)(run_module.run_command)
-app.command("knobs", help=knobs.HELP)(knobs.knobs_command)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,61 @@
+"""Starting is cheap: what a command does not use is not imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+import smalti.apps
+from smalti.cli.commands import COMMANDS
+
+COMPILER = {"llvmlite", "google.protobuf", "smalti.compiler", "smalti.frontend", "smalti.ir", "smalti.llvm"}
+NETWORK = {"urllib3", "smalti.fetch.transport"}
+
+
+def _modules_after(code: str) -> set[str]:
+    """Return the names of all modules in a new process that has run some code."""
+    report = "\nimport json, sys\nsys.stderr.write(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, check=True, timeout=60)
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("command", ["infer", "eval", "inspect", "knobs"])
+def test_a_command_that_compiles_nothing_does_not_import_the_compiler(command: str) -> None:
+    loaded = _modules_after(f"from smalti.cli.main import run\nrun([{command!r}, '--help'])")
+    assert COMMANDS[command].module in loaded
+    assert not loaded & (COMPILER | NETWORK)
+
+
+def test_export_does_not_import_the_compiler() -> None:
+    loaded = _modules_after("from smalti.cli.main import run\nrun(['export', '--list'])")
+    assert "urllib3" in loaded and not loaded & COMPILER
+
+
+def test_build_imports_the_compiler() -> None:
+    assert _modules_after("from smalti.cli.main import run\nrun(['build', '--help'])") >= COMPILER
+
+
+def test_the_package_alone_imports_numpy_only() -> None:
+    loaded = _modules_after("import smalti")
+    assert "numpy" in loaded and not loaded & (COMPILER | NETWORK | {"cv2", "PIL", "typer", "rich"})
+
+
+@pytest.mark.parametrize("name", smalti.apps.__all__)
+def test_late_names_are_those_of_their_modules(name: str) -> None:
+    value = getattr(smalti.apps, name)
+    assert value is getattr(import_module(value.__module__), name)
+
+
+@pytest.mark.parametrize("first", ["import smalti.apps.infer", "from smalti.apps import infer", "import smalti.apps"])
+def test_a_function_is_not_hidden_by_its_module(first: str) -> None:
+    code = f"{first}\nimport smalti.apps.infer\nfrom smalti.apps import infer\nassert infer.__name__ == 'infer'\n"
+    assert "smalti.apps.infer" in _modules_after(code + "assert callable(infer) and smalti.apps.infer is infer")
+
+
+def test_every_command_is_loaded_by_its_name() -> None:
+    loaded = _modules_after("from smalti.cli.main import run\nrun(['--help'])")
+    assert {place.module for place in COMMANDS.values()} <= loaded
