@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +21,7 @@ from benchmarks.cuts import find_cuts
 from benchmarks.duel import RIGHT_LABELS, Contender, Reference, Setting, enter, race, with_reference
 from benchmarks.images import load_pictures
 from benchmarks.machine import choose_cpus, describe
+from benchmarks.output import neighbours_text, positive, wide_console
 from benchmarks.routes import DEFAULT_ENGINES, ENGINES, TITLES, Job, digest
 from benchmarks.stats import median, percentile, ratio_of_medians
 from benchmarks.workers import EngineFailure, SharedImages
@@ -32,7 +34,7 @@ NATIVE = "native"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, write the JSON.  0: done; 1: nothing to compare; 2: wrong arguments."""
     chosen = _parser().parse_args(arguments)
-    console = Console()
+    console = wide_console(100)
     log = Console(stderr=True)
     try:
         report = measure(chosen, log)
@@ -117,7 +119,7 @@ def show(report: dict[str, Any], console: Console) -> None:
         f"{machine['cpu']}, CPUs {machine['cpus_used']}, {machine['system']}",
         highlight=False,
     )
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("engine", no_wrap=True)
     for column in ("median ms", "p90 ms", "/ Smalti", "agree %", "RSS MB", "load ms", "first ms"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -150,10 +152,7 @@ def _verdict_text(report: dict[str, Any]) -> str:
             f"Smalti is {report['speedup']:.2f} times as fast as the best peer, {TITLES[report['best_peer']]} "
             f"(95 % interval {low:.2f} to {high:.2f})"
         )
-    busy = report["machine"]["neighbours_cpus"]
-    if busy is not None:
-        crowded = ": crowded, do not quote these figures" if busy > 0.1 * len(report["machine"]["cpus_used"]) else ""
-        lines.append(f"other processes used {busy:.2f} CPUs meanwhile{crowded}")
+    lines.append(neighbours_text(report["machine"]))
     return "\n".join(lines)
 
 
@@ -217,12 +216,6 @@ def _engines(text: str) -> list[str]:
     return names
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.peers", description="Smalti beside other engines, whole job, interleaved."
@@ -233,12 +226,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--tf-model", type=Path, required=True, help="frozen GraphDef (.pb)")
     add("--image-dir", type=Path, required=True, help="folder of pictures, or a VOC root")
     add("--file-list", type=Path, help="one picture a line")
-    add("--images", type=_positive, default=8, help="how many pictures take turns (default 8)")
+    add("--images", type=positive, default=8, help="how many pictures take turns (default 8)")
     add("--quant-mode", choices=modes, default=modes[0], help="Smalti's precision; peers run in float32")
-    add("--threads", type=_positive, default=len(os.sched_getaffinity(0)), help="threads of every engine")
+    add("--threads", type=positive, default=len(os.sched_getaffinity(0)), help="threads of every engine")
     add("--cpus", help="CPUs that every engine is bound to, e.g. 0,2-3 (default: as many as threads)")
-    add("--rounds", type=_positive, default=20, help="rounds (default 20)")
-    add("--per-round", type=_positive, default=4, help="timed pictures per engine and round (default 4)")
+    add("--rounds", type=positive, default=20, help="rounds (default 20)")
+    add("--per-round", type=positive, default=4, help="timed pictures per engine and round (default 4)")
     add("--input-size", default="513", help="side of the square that pictures are stretched to, or 'native'")
     add("--engines", type=_engines, default=list(DEFAULT_ENGINES), help=f"of {', '.join(ENGINES)}, with commas")
     add("--target", default="native", help="Smalti's target, e.g. x86-64-v3")

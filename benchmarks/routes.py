@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.cuts import Cuts
 from benchmarks.engines.spec import EngineSpec, ResizeStage, Size, Upsampling
-from benchmarks.workers import EngineFailure, Ends, convert
+from benchmarks.workers import Ends, EngineFailure, convert
 from smalti.apps.build import build
 from smalti.compiler import CompileOptions, QuantMode
 from smalti.target.host import resolve_target

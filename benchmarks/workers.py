@@ -75,7 +75,7 @@ class EngineProcess:
     def __init__(self, spec: EngineSpec, shared: SharedImages, cpus: Sequence[int]) -> None:
         self.spec = spec
         self._shared = shared
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._log = tempfile.TemporaryFile()
         ours, theirs = Pipe()
         self._channel: Connection = ours
         handles = (theirs.fileno(), shared.images, shared.labels)

@@ -31,7 +31,7 @@ class Finisher:
 
 
 def upsample_argmax(logits: Matrix, rows: Matrix, columns: Matrix) -> NDArray[np.int32]:
-    """Return the arg-max over channels of ``rows @ logits[:, :, c] @ columns.T``, the first one where some are equal."""
+    """Return the arg-max over channels of ``rows @ logits[:, :, c] @ columns.T``, the first of equals."""
     height, width, channels = logits.shape
     tall = (rows @ logits.reshape(height, width * channels)).reshape(rows.shape[0], width, channels)
     planes = np.ascontiguousarray(tall.transpose(2, 0, 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import smalti
 from benchmarks.engines.spec import EngineSpec
 
@@ -20,5 +19,3 @@ def version() -> str:
 def detail(engine: smalti.Engine) -> str:
     """Return what the engine says about itself."""
     return f"{engine.manifest.target}, {engine.threads} threads"
-
-
