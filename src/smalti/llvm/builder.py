@@ -16,6 +16,7 @@ from smalti.numerics import DType
 
 I1 = ir.IntType(1)
 I8 = ir.IntType(8)
+I16 = ir.IntType(16)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 F32 = ir.FloatType()
@@ -28,11 +29,11 @@ _SCALARS = {
     DType.FLOAT32: F32,
     DType.FLOAT64: F64,
     DType.FLOAT16: F16,
-    DType.BFLOAT16: ir.IntType(16),
+    DType.BFLOAT16: I16,
     DType.UINT8: I8,
     DType.INT8: I8,
-    DType.UINT16: ir.IntType(16),
-    DType.INT16: ir.IntType(16),
+    DType.UINT16: I16,
+    DType.INT16: I16,
     DType.INT32: I32,
     DType.INT64: I64,
     DType.BOOL: I8,
