@@ -95,6 +95,7 @@ def test_every_key_is_needed(key: str) -> None:
         (("arena", 0, "size"), 5, "size that does not exist"),
         (("steps",), [], "no inputs, no outputs or no steps"),
         (("steps", 0, "macs"), -1, "negative"),
+        (("steps", 0, "inner"), [5], "size that does not exist"),
         (("symbols", 0, "max"), 0, "positive"),
         (("symbols", 0, "multiple"), 0, "positive"),
         (("batch_size",), 0, "positive"),

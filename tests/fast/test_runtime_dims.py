@@ -90,13 +90,34 @@ def test_constants_and_derived_sizes_are_checked() -> None:
     assert planner.plan(((1, 5, 6, 3),)).output_shapes == ((1, 5, 6),)
 
 
+def test_messages_say_the_limit_and_what_to_do() -> None:
+    m = label_manifest()
+    with pytest.raises(InputError, match=r"dimension 2 \(W\) must be at most 600, got 601: .*--resize fit"):
+        ShapePlanner(m).plan(((1, 600, 601, 3),))
+    fixed = replace(m, symbols=(), dims=(m.dims[0], *(DimInstr(DimOp.CONST, 33),) * 2, *m.dims[3:]))
+    with pytest.raises(InputError, match=r"must have shape \[1, 33, 33, 3\], got \[1, 40, 33, 3\]: .*--resize stretch"):
+        ShapePlanner(fixed).plan(((1, 40, 33, 3),))
+    with pytest.raises(InputError, match=r"got \[1, 33, 33, 4\]$"):
+        ShapePlanner(fixed).plan(((1, 33, 33, 4),))
+
+
 def test_negative_and_enormous_sizes() -> None:
     m = reverse_manifest()
     shrinking = replace(m, dims=(*m.dims, DimInstr(DimOp.CONST, 100), DimInstr(DimOp.SUB, 1, 5)))
     as_output = replace(shrinking, outputs=(TensorSpec("y:0", DType.FLOAT32, (0, 6)),))
     with pytest.raises(InputError, match="too small"):
         ShapePlanner(as_output).plan(((1, 5),))
-    assert ShapePlanner(as_output).plan(((1, 100),)).output_shapes == ((1, 0),)
+    with pytest.raises(InputError, match=r"too small: output 'y:0' would have shape \[1, 0\]"):
+        ShapePlanner(as_output).plan(((1, 100),))
+    assert ShapePlanner(as_output).plan(((1, 101),)).output_shapes == ((1, 1),)
+    as_step = replace(shrinking, steps=(replace(m.steps[0], shape=(6, 6)), m.steps[1]))
+    with pytest.raises(InputError, match=r"too small for this model: 'double' would have shape \[-95, -95\]"):
+        ShapePlanner(as_step).plan(((1, 5),))
+    assert ShapePlanner(as_step).plan(((1, 101),)).output_shapes == ((1, 101),)
+    inside = replace(shrinking, steps=(m.steps[0], replace(m.steps[1], inner=(1, 6))))
+    with pytest.raises(InputError, match=r"'reverse' would have sizes inside \[100, 0\]"):
+        ShapePlanner(inside).plan(((1, 100),))
+    assert ShapePlanner(inside).plan(((1, 101),)).output_shapes == ((1, 101),)
     as_buffer = replace(shrinking, arena=(replace(m.arena[0], size=6),))
     with pytest.raises(InputError, match="too small"):
         ShapePlanner(as_buffer).plan(((1, 5),))

@@ -88,7 +88,10 @@ class ArenaBuffer:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the code between two barriers.  ``shape``, ``macs`` and ``bytes`` are dims indices."""
+    """One step of the code between two barriers.  All its numbers are dims indices.
+
+    ``inner`` are the sizes inside a fused step that its ``shape`` does not show; like those, they must be at least 1.
+    """
 
     name: str
     kernel: str
@@ -96,6 +99,7 @@ class Step:
     shape: tuple[int, ...]
     macs: int
     bytes: int
+    inner: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +246,7 @@ def _check(m: Manifest) -> None:
     for where, indices in (
         *((f"inputs[{i}]", t.shape) for i, t in enumerate(m.inputs)),
         *((f"outputs[{i}]", t.shape) for i, t in enumerate(m.outputs)),
-        *((f"steps[{i}]", (*s.shape, s.macs, s.bytes)) for i, s in enumerate(m.steps)),
+        *((f"steps[{i}]", (*s.shape, s.macs, s.bytes, *s.inner)) for i, s in enumerate(m.steps)),
         *((f"arena[{i}]", (b.size,)) for i, b in enumerate(m.arena)),
     ):
         if any(index >= count for index in indices):
@@ -434,6 +438,7 @@ def _step(value: Any, where: str) -> Step:
         take("shape", _shape),
         take("macs", _natural),
         take("bytes", _natural),
+        take("inner", _list_of(_natural)),
     )
     take.finish()
     return step
@@ -461,4 +466,5 @@ def _step_json(step: Step) -> JsonObject:
         "shape": list(step.shape),
         "macs": step.macs,
         "bytes": step.bytes,
+        "inner": list(step.inner),
     }

@@ -9,6 +9,7 @@ import numpy as np
 
 from smalti.artifact.manifest import ArenaBuffer, DimInstr, DimOp, Manifest, Step, Symbol, TensorSpec
 from smalti.codegen.module import ModuleText
+from smalti.ir import ops
 from smalti.ir.dims import Dim
 from smalti.ir.graph import Node
 from smalti.plan.cost import bytes_moved, multiply_adds
@@ -46,6 +47,7 @@ def build_manifest(plan: Plan, module: ModuleText, entry: int, about: Mapping[st
             tuple(dims.index(s) for s in step.node.type.shape),
             dims.index(_work(step)),
             dims.index(bytes_moved(step.nodes)),
+            tuple(sorted({dims.index(size) for size in _inner_sizes(step)})),
         )
         for step in plan.steps
     )
@@ -62,6 +64,15 @@ def build_manifest(plan: Plan, module: ModuleText, entry: int, about: Mapping[st
         dims=tuple(_instruction(i) for i in dims.program),
         **about,
     )
+
+
+def _inner_sizes(step: PlannedStep) -> list[Dim]:
+    """Return the sizes known only at run time of what a step computes on the way to its result."""
+    sizes = [size for node in step.nodes[:-1] for size in node.type.shape]
+    for node in step.nodes:
+        if isinstance(node.op, ops.ResizeArgMax):
+            sizes += [size for stage in node.op.stages for size in stage.size]
+    return [size for size in sizes if not isinstance(size, int)]
 
 
 def _work(step: PlannedStep) -> int | Dim:

@@ -10,6 +10,7 @@ from smalti.errors import InputError
 _LIMIT = 2**63
 
 Shape = tuple[int, ...]
+_SCALE = "scale the image down to that (`smalti infer --resize fit` does)"
 
 
 def evaluate(program: Sequence[DimInstr], symbols: Sequence[int]) -> list[int]:
@@ -85,7 +86,7 @@ def _check_limits(symbol: Symbol, size: int, name: str, axis: int) -> None:
     if size < symbol.minimum:
         raise InputError(f"{where} must be at least {symbol.minimum}, got {size}")
     if symbol.maximum is not None and size > symbol.maximum:
-        raise InputError(f"{where} must be at most {symbol.maximum}, got {size}")
+        raise InputError(f"{where} must be at most {symbol.maximum}, got {size}: {_SCALE}")
     if size % symbol.multiple:
         raise InputError(f"{where} must be a multiple of {symbol.multiple}, got {size}")
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.artifact.manifest import Manifest, TensorSpec
+from smalti.artifact.manifest import Manifest, Step, TensorSpec
 from smalti.errors import InputError
 from smalti.runtime.arena import ArenaPlanner, Placement
 from smalti.runtime.dims import Shape, bind_symbols, describe_shape, evaluate
 
 CACHED_PLANS = 16
 _MAX_BYTES = 1 << 46
+_SCALE = "scale the image to that (`smalti infer --resize stretch` does)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +71,10 @@ class ShapePlanner:
             if wanted != shape:
                 raise InputError(
                     f"input {tensor.name!r} must have shape {describe_shape(m, tensor)}, got {list(shape)}"
+                    + (f": {_SCALE}" if _differs_in_size(wanted, shape) else "")
                 )
+        for step in m.steps:
+            _check_step(step, dims)
         outputs = tuple(_output_shape(tensor, dims) for tensor in m.outputs)
         placement = self._place(dims, threads)
         return ShapePlan(_frozen(dims), _frozen(list(placement.offsets)), placement.total, threads, shapes, outputs)
@@ -84,11 +88,24 @@ class ShapePlanner:
         return self._arena.place(sizes)
 
 
+def _differs_in_size(wanted: Shape, shape: Shape) -> bool:
+    """Whether an image batch differs from what is wanted in height and width alone."""
+    return len(wanted) == 4 and wanted[0] == shape[0] and wanted[3] == shape[3]
+
+
+def _check_step(step: Step, dims: list[int]) -> None:
+    """Refuse sizes below 1 between the layers, which no buffer need show: two negative sizes make a positive one."""
+    for what, indices in (("shape", step.shape), ("sizes inside", step.inner)):
+        sizes = [dims[i] for i in indices]
+        if any(size < 1 for size in sizes):
+            raise InputError(f"these input sizes are too small for this model: {step.name!r} would have {what} {sizes}")
+
+
 def _output_shape(tensor: TensorSpec, dims: list[int]) -> Shape:
     shape = tuple(dims[i] for i in tensor.shape)
     count = tensor.dtype.itemsize
     for size in shape:
-        if size < 0:
+        if size < 1:
             raise InputError(f"these input sizes are too small: output {tensor.name!r} would have shape {list(shape)}")
         count *= size
     if count > _MAX_BYTES:
