@@ -25,7 +25,8 @@ LAYERS = (
     ("plan",),
     ("codegen",),
     ("compiler",),
-    ("vision", "fetch", "demo"),
+    ("vision",),
+    ("fetch", "demo"),
     ("apps",),
     ("cli",),
 )

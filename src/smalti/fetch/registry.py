@@ -7,36 +7,13 @@ from enum import Enum
 from typing import Final
 
 from smalti.errors import UsageError
+from smalti.vision.palette import VOC_LABELS, VOID_LABEL
 
 _MIB: Final = 2**20
 _MODEL_SERVER: Final = "http://download.tensorflow.org/models/"
 _VOC_SERVER: Final = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/"
 
-VOC_LABELS: Final = (
-    "background",
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-)
 DEMO_LABELS: Final = ("background", "disk", "square", "triangle", "ring", "star", "cross", "striped", "checkered")
-VOID_LABEL: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
