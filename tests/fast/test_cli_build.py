@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from smalti.apps.build import BuildResult
+from graph_builder import GraphBuilder
+from smalti.apps.build import BuildProgress, BuildResult, read_labels
+from smalti.apps.build import build as build_model
+from smalti.artifact.reader import open_model
 from smalti.cli import build
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
 from smalti.compiler import CompileOptions
-from smalti.errors import UnsupportedGraphError, UnsupportedNode
+from smalti.errors import UnsupportedGraphError, UnsupportedNode, UsageError
 from smalti.frontend.report import ImportReport, left_out
+from smalti.passes.pipeline import PIPELINE
 from smalti.target.host import resolve_target
 
 REPORT = ImportReport((("Conv2D", 3),), 9, 7, (), (), (), (), ("argmax",), left_out([]), left_out([]), ())
@@ -24,7 +30,14 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, CompileOptions, P
     """What build() was asked for, most recent last; no compiler runs."""
     calls: list[tuple[Path, CompileOptions, Path | None]] = []
 
-    def fake(tf_model: Path, output: Path, options: CompileOptions, *, dump_dir: Path | None = None) -> BuildResult:
+    def fake(
+        tf_model: Path,
+        output: Path,
+        options: CompileOptions,
+        *,
+        dump_dir: Path | None = None,
+        progress: BuildProgress | None = None,
+    ) -> BuildResult:
         calls.append((output, options, dump_dir))
         return BuildResult(output, "0" * 64, 3, 1, 2, 0.5, options.target.name, 4, REPORT)
 
@@ -38,7 +51,8 @@ def test_defaults(built: list[tuple[Path, CompileOptions, Path | None]], capsys:
     )
     assert built == [(Path("m"), CompileOptions(target=resolve_target("native"), name="small"), None)]
     shown = capsys.readouterr()
-    assert "recognised: argmax" in shown.out + shown.err and "0" * 64 in shown.out
+    assert "argmax" in shown.out and "0" * 64 in shown.out and not shown.err
+    assert all(len(line.rstrip()) <= 80 for line in shown.out.splitlines())
 
 
 def test_options(built: list[tuple[Path, CompileOptions, Path | None]], capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,3 +130,57 @@ def test_a_missing_or_foreign_graph(tmp_path: Path) -> None:
     for path, code in ((tmp_path / "none.pb", ExitCode.USAGE), (tmp_path / "g.pb", ExitCode.BAD_DATA)):
         assert run(["build", "--tf-model", str(path), "--output-model-path", str(tmp_path / "m")]) == code
         assert not (tmp_path / "m").exists()
+
+
+def test_labels_are_read_from_a_file(tmp_path: Path, built: list[tuple[Path, CompileOptions, Path | None]]) -> None:
+    (tmp_path / "names.txt").write_text("sky\n\n  tall tree \r\nünter\n", encoding="utf-8")
+    arguments = ["build", "--tf-model", "g.pb", "--output-model-path", "m", "--labels", str(tmp_path / "names.txt")]
+    assert run(arguments) == ExitCode.OK
+    assert built[0][1].labels == ("sky", "tall tree", "ünter")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "no class name"),
+        (b"\n \n", "no class name"),
+        (b"a\nb\na\n", "'a' stands there twice"),
+        (b"a\nb\x1b[1m\n", "name 2 must be UTF-8 text"),
+        (b"\xff\xfe\n", "name 1 must be UTF-8 text"),
+        (b"a" * 201, "at most 200"),
+    ],
+)
+def test_wrong_labels(tmp_path: Path, text: bytes, message: str) -> None:
+    path = tmp_path / "names.txt"
+    path.write_bytes(text)
+    with pytest.raises(UsageError, match=message):
+        read_labels(path)
+    with pytest.raises(UsageError, match="there is no file list"):
+        read_labels(tmp_path / "none")
+
+
+def test_labels_must_be_as_many_as_the_classes(tmp_path: Path) -> None:
+    graph = (
+        GraphBuilder()
+        .placeholder("x", np.float32, [1, 4, 4, 3])
+        .const("axis", np.array(3, np.int32))
+        .node("ArgMax", "classes", ["x", "axis"])
+        .node("Identity", "labels", ["classes"])
+    )
+    (tmp_path / "g.pb").write_bytes(graph.bytes())
+    options = CompileOptions(target=resolve_target("native"), labels=("one", "two"))
+    said: list[str] = []
+    with pytest.raises(UsageError, match="the graph has 3 classes, but there are 2 labels"):
+        build_model(tmp_path / "g.pb", tmp_path / "m", options, progress=said.append)
+    assert said == ["importing the graph"] and not (tmp_path / "m").exists()
+    result = build_model(
+        tmp_path / "g.pb", tmp_path / "m", replace(options, labels=("one", "two", "three")), progress=said.append
+    )
+    assert open_labels(result.path) == ("one", "two", "three")
+    assert "generating code" in said[-2] and said[-1] == "writing the model file"
+    assert len(said) == len(PIPELINE) + 4
+
+
+def open_labels(path: Path) -> tuple[str, ...] | None:
+    with open_model(path) as file:
+        return file.manifest.labels

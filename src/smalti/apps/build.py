@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from smalti.apps.outputs import write_file
+from smalti.apps.report import Table
 from smalti.artifact.writer import write_model
 from smalti.compiler import CompiledModel, CompileOptions, compile_graph, import_shaped
 from smalti.errors import GraphError, UsageError
 from smalti.frontend.graphdef import MAX_GRAPH_BYTES
-from smalti.frontend.report import ImportReport
+from smalti.frontend.report import ImportReport, LeftOut
+from smalti.ir import ops
+from smalti.ir.graph import Graph, Node
 from smalti.passes.dump import DumpDir
-from smalti.passes.pipeline import run_pipeline
+from smalti.passes.pipeline import PIPELINE, Instrument, PassReport, run_pipeline
+from smalti.vision.voc import printable, read_list
+
+BuildProgress = Callable[[str], None]
+LONGEST_LABEL = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,12 @@ class BuildResult:
 
 
 def build(
-    tf_model: Path, output_model_path: Path, options: CompileOptions, *, dump_dir: Path | None = None
+    tf_model: Path,
+    output_model_path: Path,
+    options: CompileOptions,
+    *,
+    dump_dir: Path | None = None,
+    progress: BuildProgress | None = None,
 ) -> BuildResult:
     """Compile a frozen graph and write the offline model file.
 
@@ -65,14 +78,20 @@ def build(
         tf_model: a serialised GraphDef (``frozen_inference_graph.pb``).
         output_model_path: file to write; replaced in one step, so a failed build leaves the old one.
         options: what to make of the graph.
-        dump_dir: folder for the text form of the graph after every pass, the plan and the assembly.
+        dump_dir: folder for the text form of the graph after every pass, and the plan.
+        progress: told in words what comes next.
 
     Raises:
         GraphError: the graph is damaged or not supported (the error then lists every unsupported node).
-        UsageError: an option does not fit, or a path is not usable.
+        UsageError: an option does not fit (such as labels that are not as many as the graph's classes), or a path is
+            not usable.
     """
     start = time.perf_counter()
-    compiled = compile_graph(read_graph(tf_model), options, DumpDir(dump_dir) if dump_dir else None)
+    tell = progress or _silent
+    tell("importing the graph")
+    watcher = _Watcher(tell, options, DumpDir(dump_dir) if dump_dir else None)
+    compiled = compile_graph(read_graph(tf_model), options, watcher)
+    tell("writing the model file")
     if dump_dir:
         write_file(dump_dir / "plan.txt", str(compiled.plan).encode())
     _check_folder(output_model_path)
@@ -110,6 +129,104 @@ def read_graph(path: Path) -> bytes:
     if size > MAX_GRAPH_BYTES:
         raise GraphError(f"{path} has {size} bytes; the limit for a graph is {MAX_GRAPH_BYTES}")
     return path.read_bytes()
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Return the class names in a text file, one a line; the first is label 0.  Blank lines do not count.
+
+    Raises:
+        UsageError: the file cannot be read, holds no name, repeats one, or one is not printable or too long.
+    """
+    names = tuple(read_list(path))
+    if not names:
+        raise UsageError(f"{printable(str(path))} holds no class name")
+    for number, name in enumerate(names, 1):
+        if not name.isprintable() or len(name) > LONGEST_LABEL:
+            raise UsageError(
+                f"{printable(str(path))}: name {number} must be UTF-8 text of at most {LONGEST_LABEL} printable "
+                f"characters, not {printable(name[:40])!r}"
+            )
+        if name in names[: number - 1]:
+            raise UsageError(f"{printable(str(path))}: {name!r} stands there twice; every class needs its own name")
+    return names
+
+
+def build_table(result: BuildResult) -> Table:
+    """Return what the graph was found to be, what was made of it, and the file."""
+    r = result.report
+    limits = ", ".join(f"{s.symbol} from {s.low}" + ("" if s.high is None else f" to {s.high}") for s in r.limits)
+    dropped = len(r.dropped_asserts)
+    depending = sum(not a.holds for a in r.dropped_asserts)
+    about = f"{dropped} assertions left out, " + (
+        f"{depending} depend on the image" if depending else "all always hold"
+    )
+    rows = [
+        ("graph", f"{r.nodes_used} of {r.nodes_in_file} nodes are needed"),
+        *_under("input", [f"{t.name} {t.type}" for t in r.inputs]),
+        *_under("output", [f"{t.name} {t.type}" for t in r.outputs]),
+        *_under("size", [limits] if limits else []),
+        *_under("found", r.recognised),
+        *_under("left out", [*_left_out("before the inputs", r.before_inputs), *_left_out("behind", r.after_outputs)]),
+        *_under("checks", [about] if dropped else []),
+        *_under("note", r.notes),
+        ("code", f"{result.steps} steps, {result.code_bytes / 1e3:.0f} kB for {result.target}"),
+        ("constants", f"{result.constant_bytes / 1e6:.2f} MB"),
+        ("file", f"{result.path}, {result.file_bytes / 1e6:.2f} MB, built in {result.seconds:.1f} s"),
+        ("SHA-256", result.sha256),
+    ]
+    return Table("offline model", ("", ""), tuple(rows), left=(0, 1))
+
+
+class _Watcher:
+    """Sees the passes: tells what comes next, hands the graphs on, and checks the labels early."""
+
+    def __init__(self, tell: BuildProgress, options: CompileOptions, following: Instrument | None) -> None:
+        self._tell = tell
+        self._options = options
+        self._following = following
+
+    def __call__(self, number: int, graph: Graph, report: PassReport | None) -> None:
+        if self._following is not None:
+            self._following(number, graph, report)
+        if number == 0:
+            _check_labels(self._options.labels, graph)
+        if number < len(PIPELINE):
+            self._tell(f"optimising the graph, pass {number + 1} of {len(PIPELINE)}: {PIPELINE[number].name}")
+        else:
+            self._tell(f"generating code for {self._options.target}")
+
+
+def _silent(_what: str) -> None: ...
+
+
+def _under(key: str, lines: Sequence[str]) -> list[tuple[str, str]]:
+    return [("" if i else key, line) for i, line in enumerate(lines)]
+
+
+def _left_out(where: str, left: LeftOut) -> list[str]:
+    if not left.count:
+        return []
+    more = ", ..." if left.count > len(left.names) else ""
+    return [f"{left.count} nodes {where}: {', '.join(left.names)}{more}"]
+
+
+def _check_labels(labels: Sequence[str] | None, graph: Graph) -> None:
+    for output in graph.outputs:
+        classes = _classes(output)
+        if labels is not None and classes is not None and len(labels) != classes:
+            raise UsageError(f"the graph has {classes} classes, but there are {len(labels)} labels")
+
+
+def _classes(node: Node) -> int | None:
+    """Return how many classes a label map chooses from, or None where the output is no label map."""
+    while node.inputs:
+        source = node.inputs[0]
+        axis = node.op.axis if isinstance(node.op, ops.ArgMax) else -1
+        if isinstance(node.op, (ops.ArgMax, ops.ResizeArgMax)):
+            size = source.type.shape[axis]
+            return size if isinstance(size, int) else None
+        node = source
+    return None
 
 
 def _check_folder(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,39 +201,43 @@ def facts_table(seen: Inspection) -> Table:
     sections = ", ".join(f"{name} {_bytes(count)}" for name, count in seen.section_bytes.items())
     rows = [
         ("file", f"{seen.path}, {_bytes(seen.file_bytes)} ({sections})"),
-        ("graph", ", ".join(f"{key} {value}" for key, value in m.graph.items()) or "-"),
-        ("made by", ", ".join(f"{key} {value}" for key, value in m.producer.items()) or "-"),
+        ("graph", _facts_text({key: value for key, value in m.graph.items() if key != "sha256"})),
+        ("SHA-256", f"{m.graph.get('sha256', '-')}"),
+        ("made by", _facts_text(m.producer)),
         ("precision", m.precision),
         ("target", f"{m.target}: needs {', '.join(m.features) or 'nothing special'}"),
-        ("this machine", "can run it" if seen.obstacle is None else seen.obstacle),
+        ("runs here", "yes" if seen.obstacle is None else seen.obstacle),
         ("batch", "any" if m.batch_size is None else str(m.batch_size)),
-        ("preprocess", ", ".join(f"{key} {value}" for key, value in m.preprocess.items()) or "-"),
+        ("images", _facts_text(m.preprocess)),
         ("labels", "-" if m.labels is None else f"{len(m.labels)}: {', '.join(m.labels)}"),
         *(("input", f"{t.name} {t.dtype} {t.shape}") for t in seen.inputs),
         *(("output", f"{t.name} {t.dtype} {t.shape}") for t in seen.outputs),
-        ("size shown", size or "fixed"),
+        ("at size", size or "fixed"),
         ("work", f"{seen.macs / 1e9:.3f} G multiply-adds in {len(seen.layers)} steps"),
         ("workspace", f"{_bytes(seen.workspace_bytes)} for a request of {seen.threads} threads"),
     ]
-    return Table("offline model", ("", "what it is"), tuple(rows), left=(0, 1))
+    return Table("offline model", ("", ""), tuple(rows), left=(0, 1))
 
 
 def layers_table(seen: Inspection) -> Table:
     """Return one row per step, with the sums as footer."""
     rows = tuple(
         (
-            layer.name,
-            layer.op,
             layer.kernel,
             "x".join(map(str, layer.shape)),
             f"{layer.macs / 1e6:.2f}",
             f"{layer.bytes / 1e6:.2f}",
+            layer.name,
         )
         for layer in seen.layers
     )
     moved = sum(layer.bytes for layer in seen.layers)
-    footer = ("sum", "", "", "", f"{seen.macs / 1e6:.2f}", f"{moved / 1e6:.2f}")
-    return Table("steps", ("name", "op", "kernel", "shape", "M mul-adds", "MB moved"), rows, footer, left=(0, 1, 2))
+    footer = ("sum", "", f"{seen.macs / 1e6:.2f}", f"{moved / 1e6:.2f}", "")
+    return Table("steps", ("kernel", "shape", "M mul-adds", "MB moved", "name"), rows, footer, left=(0, 4))
+
+
+def _facts_text(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in facts.items()) or "-"
 
 
 def _bytes(count: int) -> str:

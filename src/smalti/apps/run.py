@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from smalti.apps.build import BuildResult, build
+from smalti.apps.build import BuildProgress, BuildResult, build
 from smalti.apps.evaluate import EvalResult, evaluate_folder
 from smalti.apps.export import ExportOptions, ExportResult, export
 from smalti.apps.infer import InferOptions, InferResult, infer
@@ -104,6 +104,7 @@ def run(
     options: RunOptions,
     *,
     fetch_progress: FetchProgress = silent,
+    build_progress: BuildProgress | None = None,
     image_progress: ImageProgress | None = None,
 ) -> RunResult:
     """Export a known model and its data, build it, label the val pictures and measure them against their masks.
@@ -142,6 +143,7 @@ def run(
             exported.graph,
             options.output_dir / f"{entry.name}-{mode}.smalti",
             replace(compile_options, shape_mutable=mutable),
+            progress=build_progress,
         )
         labels = options.output_dir / f"labels-{mode}"
         with load(built.path, options.threads, built.sha256) as engine:
@@ -168,8 +170,6 @@ def run_table(result: RunResult) -> Table:
     """Return the table of the run: one row for each shape mode."""
     rows = tuple(
         (
-            result.model,
-            result.precision,
             "true" if row.shape_mutable else "false",
             str(row.infer.images),
             f"{row.accuracy.miou:.4f}",
@@ -180,5 +180,6 @@ def run_table(result: RunResult) -> Table:
         )
         for row in result.rows
     )
-    columns = ("model", "quant_mode", "shape_mutable", "images", "mIoU", "ms", "images/s", "file MB", "build s")
-    return Table(f"{result.model} with {result.threads} thread(s)", columns, rows, left=(0, 1, 2))
+    columns = ("shape_mutable", "images", "mIoU", "ms", "images/s", "file MB", "build s")
+    threads = f"{result.threads} thread{'s' if result.threads != 1 else ''}"
+    return Table(f"{result.model}, {result.precision}, {threads}", columns, rows)

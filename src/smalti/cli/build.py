@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.markup import escape
 
-from smalti.apps.build import BuildResult, build, build_passes
-from smalti.apps.report import Table
-from smalti.cli.ui import JsonOption, Toggle, draw, help_text, note, print_json, say
+from smalti.apps.build import BuildProgress, build, build_passes, build_table, read_labels
+from smalti.cli.ui import JsonOption, Toggle, draw, help_text, print_json, say
 from smalti.compiler import CompileOptions, QuantMode
 from smalti.errors import UsageError
 from smalti.target.host import resolve_target
@@ -23,6 +26,7 @@ HELP = help_text(
         "smalti build --tf-model frozen_inference_graph.pb --output-model-path m.smalti",
         "smalti build --tf-model g.pb --output-model-path m.smalti --shape-mutable false --input-size 513",
         "smalti build --tf-model g.pb --output-model-path logits.smalti --outputs logits/semantic/BiasAdd:0",
+        "smalti build --tf-model g.pb --output-model-path m.smalti --labels classes.txt",
         "smalti build --tf-model g.pb --output-model-path m.smalti --dump-dir dump",
     ),
 )
@@ -65,6 +69,10 @@ def build_command(
     name: Annotated[
         str | None, typer.Option("--name", help="Name in reports; default: the folder's or file's.")
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="Text file of class names to store, one a line.", show_default=False),
+    ] = None,
     dump_dir: Annotated[
         Path | None, typer.Option("--dump-dir", help="Write the graph after every pass here.", show_default=False)
     ] = None,
@@ -82,6 +90,7 @@ def build_command(
         inputs=_names(inputs),
         outputs=_names(outputs),
         name=name or model_name(tf_model),
+        labels=None if labels is None else read_labels(labels),
     )
     if stop_at is not None:
         report = build_passes(tf_model, options, stop_at, dump_dir)
@@ -89,7 +98,9 @@ def build_command(
         return
     if output_model_path is None:
         raise UsageError("give the file to write with --output-model-path (or --stop-at, to write none)")
-    show_build(build(tf_model, output_model_path, options, dump_dir=dump_dir), as_json)
+    with build_status() as showing:
+        result = build(tf_model, output_model_path, options, dump_dir=dump_dir, progress=showing)
+    print_json(result.to_json()) if as_json else draw(build_table(result))
 
 
 def model_name(path: Path) -> str:
@@ -98,27 +109,15 @@ def model_name(path: Path) -> str:
     return path.resolve().parent.name if inside_folder else path.stem
 
 
-def show_build(result: BuildResult, as_json: bool) -> None:
-    """Print what a build made."""
-    if as_json:
-        print_json(result.to_json())
+@contextmanager
+def build_status() -> Iterator[BuildProgress]:
+    """Give a function that shows what a build is doing on standard error; silent where that is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda what: None
         return
-    note(result.report.to_text())
-    draw(
-        Table(
-            "offline model",
-            ("", ""),
-            (
-                ("file", str(result.path)),
-                ("size", f"{result.file_bytes / 1e6:.2f} MB"),
-                ("constants", f"{result.constant_bytes / 1e6:.2f} MB"),
-                ("code", f"{result.code_bytes / 1e3:.0f} kB in {result.steps} steps for {result.target}"),
-                ("built in", f"{result.seconds:.1f} s"),
-                ("SHA-256", result.sha256),
-            ),
-            left=(0, 1),
-        )
-    )
+    with console.status("") as status:
+        yield lambda what: status.update(escape(what))
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

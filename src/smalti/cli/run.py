@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from smalti.apps.report import accuracy_table
 from smalti.apps.run import RunOptions, run, run_table
-from smalti.cli.build import TargetOption
+from smalti.cli.build import TargetOption, build_status
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, fetch_bar, help_text, note, print_json, progress_bar, say
 from smalti.errors import UsageError
 from smalti.fetch.registry import DEMO
@@ -56,8 +59,13 @@ def run_command(
         threads=threads,
         image_num=image_num,
     )
-    with fetch_bar() as fetching, progress_bar("infer") as moving:
-        result = run(options, fetch_progress=fetching, image_progress=moving)
+    with _displays() as display:
+        result = run(
+            options,
+            fetch_progress=display(fetch_bar),
+            build_progress=display(build_status),
+            image_progress=display(partial(progress_bar, "infer")),
+        )
     if as_json:
         print_json(result.to_json())
         return
@@ -65,6 +73,24 @@ def run_command(
     draw(accuracy_table(result.rows[-1].accuracy.accuracy))
     draw(run_table(result))
     say(f"label maps and overlay pictures: {result.output_dir}")
+
+
+@contextmanager
+def _displays() -> Iterator[Callable[[Callable[[], AbstractContextManager[Any]]], Callable[..., None]]]:
+    """Give a function that makes progress functions of displays; a display ends when another one begins."""
+    with ExitStack() as stack:
+        current: list[tuple[object, Callable[..., None]]] = []
+
+        def display(opens: Callable[[], AbstractContextManager[Any]]) -> Callable[..., None]:
+            def show(*what: object) -> None:
+                if not current or current[0][0] is not opens:
+                    stack.close()
+                    current[:] = [(opens, stack.enter_context(opens()))]
+                current[0][1](*what)
+
+            return show
+
+        yield display
 
 
 def _modes(text: str) -> tuple[bool, ...]:

@@ -62,7 +62,11 @@ def help_text(*paragraphs: str, examples: Sequence[str] = ()) -> str:
 def draw(table: Table) -> None:
     """Print a table to standard output."""
     drawn = RichTable(
-        title=escape(table.title), title_justify="left", box=box.SIMPLE_HEAD, show_footer=bool(table.footer)
+        title=escape(table.title),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_header=any(table.columns),
+        show_footer=bool(table.footer),
     )
     whole_names = max((len(row[0]) for row in table.rows), default=0) <= LONGEST_WHOLE_NAME
     for index, column in enumerate(table.columns):
