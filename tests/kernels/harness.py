@@ -18,7 +18,7 @@ from smalti.ir.dims import Dim, evaluate
 from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import Op
-from smalti.kernels.kernel import Kernel, KernelPlan
+from smalti.kernels.kernel import FusedKernel, Kernel, KernelPlan
 from smalti.llvm.backend import emit_object
 from smalti.llvm.link import link
 from smalti.numerics import DType
@@ -68,10 +68,14 @@ def single(op: Op, operands: Sequence[NDArray[Any] | Node], shapes: Sequence[Any
 
 
 def compile_graph(
-    graph: Graph, target: Target, kernels: Sequence[Kernel], forced: Mapping[str, KernelPlan] | None = None
+    graph: Graph,
+    target: Target,
+    kernels: Sequence[Kernel],
+    forced: Mapping[str, KernelPlan] | None = None,
+    fused: Sequence[FusedKernel] = (),
 ) -> Compiled:
     """Compile for this process."""
-    plan = plan_graph(graph, target, kernels, forced)
+    plan = plan_graph(graph, target, kernels, forced, fused)
     text = build_module(plan)
     blob = link(emit_object(text.text, target))
     code = map_code(blob.code)

@@ -15,6 +15,8 @@ from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import Activation
 from smalti.kernels.conv import KERNELS
+from smalti.kernels.conv.tile import GemmTile, make_panel, pack_bias, pack_panels
+from smalti.kernels.kernel import KernelPlan
 from smalti.numerics import DType
 from smalti.target.host import arch, missing_features
 from smalti.target.target import Target, levels_of
@@ -159,3 +161,22 @@ def test_not_a_number_passes_the_activation() -> None:
     result = run_compiled(compile_graph(graph, TARGETS[-1], KERNELS), {"x:0": image})[0]
     assert np.isnan(result[0, 0, 1]).all()
     assert not np.isnan(result[0, 0, 0]).any()
+
+
+@pytest.mark.parametrize("vectors", [1, 2, 3, 4])
+@pytest.mark.parametrize(("chunk", "block"), [(48, 48), (96, 12), (192, 24), (7, 5)])
+def test_every_tile_gives_the_same_bits(vectors: int, chunk: int, block: int) -> None:
+    target = TARGETS[-1]
+    shape = (1, 13, 17, 24)
+    node = _conv(_input(shape), _random((1, 1, 24, 65), 1), ops.Conv2d(bias=True, activation=Activation.RELU6))
+    graph = Graph((node.inputs[0],), (node,), ("y:0",), Level.CANONICAL)
+    lanes = target.vector_bits // 32
+    panels = tuple(make_panel(target, min(vectors * lanes, 65 - i)) for i in range(0, 65, vectors * lanes))
+    weights, bias = (np.asarray(n.op.value) for n in node.inputs[1:] if isinstance(n.op, ops.Constant))
+    constants = (pack_panels(weights.reshape(24, 65), panels), pack_bias(bias, panels))
+    forced = KernelPlan((0,), constants, (), GemmTile(panels, chunk, block))
+    values = {"x:0": _random(shape, 2)}
+    own = run_compiled(compile_graph(graph, target, KERNELS), values)[0]
+    other = compile_graph(graph, target, KERNELS, {"y:0": forced})
+    assert other.plan.steps[0].plan.tile == forced.tile
+    assert_close(run_compiled(other, values, 2)[0], own, Tol.EXACT)

@@ -64,10 +64,9 @@ class ExpandDepthwiseKernel:
         expand = node.inputs[0]
         depth = static_shape(expand.inputs[1])[2]
         channels = static_channels(expand)
-        block, rows = _choose_block(node, target)
-        gemm = choose_tile(target, block, depth)
+        tile = self.tile(node, target)
         weights = required_constant(expand.inputs[1]).reshape(depth, channels)
-        panels = gemm.panels * (channels // block)
+        panels = tile.gemm.panels * (channels // tile.channels)
         bias = packed_bias(expand, channels, panels)
         if bias is None:
             raise CompilerError(f"{expand!r}: the bias is not constant")
@@ -75,10 +74,16 @@ class ExpandDepthwiseKernel:
         return KernelPlan(
             operands=((0, 0),),
             constants=(pack_panels(weights, panels), bias, *filters),
-            scratch=(expand.type.shape[2] * (_source_rows(node, rows) * block * 4),),
-            tile=ExpandDepthwiseTile(block, rows, gemm),
+            scratch=(expand.type.shape[2] * (_source_rows(node, tile.rows) * tile.channels * 4),),
+            tile=tile,
             absorbs=((0,),),
         )
+
+    def tile(self, node: Node, target: Target) -> ExpandDepthwiseTile:
+        """Choose channels of a block and rows of a band."""
+        block, rows = _choose_block(node, target)
+        depth = static_shape(node.inputs[0].inputs[1])[2]
+        return ExpandDepthwiseTile(block, rows, choose_tile(target, block, depth))
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is one channel block of one band of one phase."""
