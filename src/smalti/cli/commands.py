@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "infer": Place("smalti.cli.infer", "infer_command"),
     "eval": Place("smalti.cli.evaluate", "eval_command"),
     "inspect": Place("smalti.cli.inspect", "inspect_command"),
+    "bench": Place("smalti.cli.bench", "bench_command"),
     "run": Place("smalti.cli.run", "run_command"),
     "knobs": Place("smalti.cli.knobs", "knobs_command"),
 }

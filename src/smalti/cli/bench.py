@@ -1,0 +1,140 @@
+"""``smalti bench``: measure a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from smalti.apps.bench import BenchOptions, bench
+from smalti.apps.bench_plot import write_plot
+from smalti.apps.bench_report import BenchReport, layers_csv
+from smalti.apps.bench_tables import bench_tables, last_line
+from smalti.apps.bench_trace import chrome_trace
+from smalti.apps.outputs import write_file
+from smalti.cli.infer import FileListOption, ModelOption
+from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, note, print_json, say
+
+SLOWER: Final = 8
+
+HELP = help_text(
+    "Measure an offline model: latency, throughput, start, memory, and where the time goes.",
+    "The run ends when it has made --iterations requests and has lasted --duration milliseconds. Inputs are generated "
+    "and textured, eight in turns, or the pictures of --image-dir. What the system does not tell is shown as n/a.",
+    f"With --compare or --against the exit code is {SLOWER} when this model is slower than the other by more than "
+    "--max-regression percent and the 95 % interval of the ratio of medians lies wholly above that; else 0.",
+    examples=(
+        "smalti bench --model m.smalti",
+        "smalti bench --model m.smalti --threads 1 --input-dims 1x513x513x3,1x375x500x3 --profile",
+        "smalti bench --model m.smalti --image-dir photos --e2e --plot latency.svg",
+        "smalti bench --model m.smalti --save base.json; smalti bench --model m.smalti --compare base.json",
+        "smalti bench --model new.smalti --against old.smalti --max-regression 2",
+    ),
+)
+
+
+def bench_command(
+    model: ModelOption,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Images in one request; default: as the model or shapes say.")
+    ] = None,
+    threads: ThreadsOption = None,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", min=1, help="Requests in flight, which share constants and code.")
+    ] = 1,
+    iterations: Annotated[int, typer.Option("--iterations", min=1, help="At least so many requests.")] = 100,
+    duration: Annotated[float, typer.Option("--duration", min=0, help="At least so many milliseconds.")] = 3000,
+    warmup: Annotated[float, typer.Option("--warmup", min=0, help="Milliseconds of unmeasured requests before.")] = 200,
+    input_dims: Annotated[
+        list[str] | None,
+        typer.Option("--input-dims", help="Input shapes, such as 1x513x513x3; several with commas or repeated."),
+    ] = None,
+    run_config: Annotated[
+        Path | None, typer.Option("--run-config", help="JSON file with shape groups, for models of several inputs.")
+    ] = None,
+    image_dir: Annotated[
+        Path | None, typer.Option("--image-dir", help="Folder of pictures to use in turns instead of generated input.")
+    ] = None,
+    file_list: FileListOption = None,
+    devices: Annotated[str, typer.Option("--devices", help="cpu, or some CPUs only: cpu:0,2-3.")] = "cpu",
+    profile: Annotated[bool, typer.Option("--profile", help="Also measure every step of the network.")] = False,
+    e2e: Annotated[
+        bool, typer.Option("--e2e", help="Also measure decode, resize, infer, colour and save of picture files.")
+    ] = False,
+    cold_starts: Annotated[
+        int, typer.Option("--cold-starts", min=0, help="Fresh processes for the cold start; 0 for none.")
+    ] = 3,
+    compare: Annotated[
+        Path | None, typer.Option("--compare", help="Report of an earlier run to compare with.", show_default=False)
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Other model to run in turns with this one.", show_default=False)
+    ] = None,
+    max_regression: Annotated[
+        float, typer.Option("--max-regression", min=0, help="Percent that this model may be slower.")
+    ] = 5.0,
+    save: Annotated[Path | None, typer.Option("--save", help="File for the report as JSON.")] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", help="File for the latencies as CSV; with --profile, NAME.layers.csv has the steps."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Picture of the latencies: .svg, or .png with matplotlib.")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", help="Timeline as JSON for chrome://tracing or ui.perfetto.dev.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    report = bench(
+        BenchOptions(
+            model=model,
+            batch=batch,
+            threads=threads,
+            concurrency=concurrency,
+            iterations=iterations,
+            duration_ms=duration,
+            warmup_ms=warmup,
+            input_dims=tuple(input_dims or ()),
+            run_config=run_config,
+            image_dir=image_dir,
+            file_list=file_list,
+            devices=devices,
+            profile=profile,
+            end_to_end=e2e,
+            cold_starts=cold_starts,
+            compare=compare,
+            against=against,
+            max_regression=max_regression,
+            plot=plot,
+        )
+    )
+    if as_json:
+        print_json(report.to_json())
+    else:
+        for table in bench_tables(report):
+            draw(table)
+    _write(report, save, csv, plot, trace)
+    for sentence in report.advice():
+        note(f"note: {sentence}")
+    if not as_json:
+        say(last_line(report))
+    if not report.passed:
+        raise typer.Exit(SLOWER)
+
+
+def _write(report: BenchReport, save: Path | None, csv: Path | None, plot: Path | None, trace: Path | None) -> None:
+    if save is not None:
+        write_file(save, (json.dumps(report.to_json(), indent=1, allow_nan=False) + "\n").encode())
+    if csv is not None:
+        write_file(csv, report.to_csv().encode())
+        if report.layers:
+            write_file(csv.with_suffix(".layers.csv"), layers_csv(report.layers).encode())
+    names = [group.name for group in report.groups]
+    if plot is not None:
+        latencies = {name: report.of(index, "total").tolist() for index, name in enumerate(names)}
+        write_plot(plot, latencies, f"total latency of {report.parameters['model']}, {report.threads} threads")
+    if trace is not None:
+        write_file(trace, chrome_trace(report.result, names, report.layers).encode())
