@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from stage_runners import EXCLUDED, STAGES
+from stage_runners import EXCLUDED, OTHER_TARGETS, STAGES, LoadedCase, run_loaded
 from tf_vectors import Vector, vectors
 from tolerance import assert_close
+
+RUNNERS = {**STAGES, **OTHER_TARGETS}
+TARGET_STRIDE = 3
+LOADED_STRIDE = 6
+
+
+def sample(stage: str) -> tuple[Vector, ...]:
+    """Return the vectors that a stage is run on: other targets share them out between them and over their families."""
+    if stage not in OTHER_TARGETS:
+        return vectors()
+    return vectors()[list(OTHER_TARGETS).index(stage) % TARGET_STRIDE :: TARGET_STRIDE]
 
 
 def cases() -> list[object]:
     found: list[object] = []
-    for stage in STAGES:
-        for vector in vectors():
+    for stage in RUNNERS:
+        for vector in sample(stage):
             reason = EXCLUDED[stage].get(vector.name)
             marks = [] if reason is None else [pytest.mark.xfail(reason=reason, strict=True)]
             found.append(pytest.param(stage, vector, marks=marks, id=f"{stage}-{vector.name}"))
@@ -22,15 +33,26 @@ def cases() -> list[object]:
 @pytest.mark.parametrize(("stage", "vector"), cases())
 def test_recorded_answer(stage: str, vector: Vector) -> None:
     for index, example in enumerate(vector.runs):
-        results = STAGES[stage](vector.graph, example.inputs, tuple(example.outputs))
+        results = RUNNERS[stage](vector.graph, example.inputs, tuple(example.outputs))
         for name, want in example.outputs.items():
             assert_close(results[name], want, vector.tolerance, f"{name} of run {index}")
+
+
+def test_recorded_answers_from_files_in_a_fresh_process() -> None:
+    chosen = [v for v in vectors()[::LOADED_STRIDE] if v.name not in EXCLUDED["loaded"]]
+    answers = run_loaded(
+        [LoadedCase(v.graph, tuple(v.runs[0].outputs), tuple(r.inputs for r in v.runs)) for v in chosen]
+    )
+    for vector, runs in zip(chosen, answers, strict=True):
+        for example, results in zip(vector.runs, runs, strict=True):
+            for name, want in example.outputs.items():
+                assert_close(results[name], want, vector.tolerance, f"{vector.name} {name}")
 
 
 def test_excluded_vectors_exist() -> None:
     names = {vector.name for vector in vectors()}
     for stage, reasons in EXCLUDED.items():
-        assert stage in STAGES
+        assert stage in {*RUNNERS, "loaded"}
         assert set(reasons) <= names
 
 

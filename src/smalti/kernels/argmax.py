@@ -32,7 +32,7 @@ class ArgMaxKernel:
         """Whether the node is an arg-max of numbers with an integer result."""
         if not isinstance(node.op, ops.ArgMax) or not node.type.dtype.is_integer:
             return False
-        return computes(node.inputs[0].type.dtype, target)
+        return computes(node.inputs[0].type.dtype)
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Return the plan."""

@@ -68,7 +68,7 @@ def _accepts(node: Node, target: Target) -> bool:
     op = node.op
     if not isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d)) or op.layout is not Layout.NHWC:
         return False
-    return all(computes(n.type.dtype, target) for n in node.inputs)
+    return all(computes(n.type.dtype) for n in node.inputs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class MatMulKernel:
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is a matrix product of numbers."""
         dtype = node.type.dtype
-        return isinstance(node.op, ops.MatMul) and dtype is not DType.BOOL and computes(dtype, target)
+        return isinstance(node.op, ops.MatMul) and dtype is not DType.BOOL and computes(dtype)
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Return the plan."""

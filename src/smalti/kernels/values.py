@@ -8,6 +8,7 @@ from smalti.errors import CompilerError
 from smalti.llvm.builder import F16, F32, F64, I1, I8, I32, I64, Fn, scalar_type, vector
 from smalti.numerics import DType
 
+I16 = ir.IntType(16)
 UNSIGNED = frozenset((DType.UINT8, DType.UINT16, DType.BOOL))
 
 
@@ -28,7 +29,7 @@ def load_value(fn: Fn, dtype: DType, address: ir.Value, lanes: int) -> ir.Value:
     raw = fn.load(vector(scalar_type(dtype), lanes), address)
     if dtype is DType.BOOL:
         return fn.b.icmp_unsigned("!=", raw, number(raw.type, 0))
-    return fn.b.fpext(raw, vector(F32, lanes)) if dtype is DType.FLOAT16 else raw
+    return _widened(fn, raw, lanes) if dtype is DType.FLOAT16 else raw
 
 
 def store_value(fn: Fn, dtype: DType, value: ir.Value, address: ir.Value, lanes: int) -> None:
@@ -36,8 +37,39 @@ def store_value(fn: Fn, dtype: DType, value: ir.Value, address: ir.Value, lanes:
     if dtype is DType.BOOL:
         value = fn.b.zext(value, vector(I8, lanes))
     elif dtype is DType.FLOAT16:
-        value = fn.b.fptrunc(value, vector(F16, lanes))
+        value = _narrowed(fn, value, lanes)
     fn.store(value, address)
+
+
+def _widened(fn: Fn, half: ir.Value, lanes: int) -> ir.Value:
+    """Return half precision as float32, in integer arithmetic: not every CPU has an instruction for it."""
+    b, ints = fn.b, vector(I32, lanes)
+    bits = b.zext(b.bitcast(half, vector(I16, lanes)), ints)
+    magnitude = b.shl(b.and_(bits, number(ints, 0x7FFF)), number(ints, 13))
+    # The exponent's bias changes by 112; as a product this is right for subnormal numbers too.
+    finite = b.fmul(b.bitcast(magnitude, vector(F32, lanes)), number(vector(F32, lanes), 2.0**112))
+    special = b.icmp_unsigned(">=", magnitude, number(ints, 0x0F800000))
+    absolute = b.select(special, b.or_(magnitude, number(ints, 0x7F800000)), b.bitcast(finite, ints))
+    sign = b.shl(b.and_(bits, number(ints, 0x8000)), number(ints, 16))
+    return b.bitcast(b.or_(absolute, sign), vector(F32, lanes))
+
+
+def _narrowed(fn: Fn, value: ir.Value, lanes: int) -> ir.Value:
+    """Return float32 rounded to half precision (nearest, ties to even), in integer arithmetic."""
+    b, ints, floats = fn.b, vector(I32, lanes), vector(F32, lanes)
+    bits = b.bitcast(value, ints)
+    magnitude = b.and_(bits, number(ints, 0x7FFFFFFF))
+    odd = b.and_(b.lshr(magnitude, number(ints, 13)), number(ints, 1))
+    rounded = b.add(magnitude, b.add(odd, number(ints, 0x0FFF)))
+    normal = b.lshr(b.sub(rounded, number(ints, 112 << 23)), number(ints, 13))
+    # Adding one half puts the last place of a half-precision subnormal where float32 rounds.
+    shifted = b.fadd(b.bitcast(magnitude, floats), number(floats, 0.5))
+    tiny = b.sub(b.bitcast(shifted, ints), number(ints, 0x3F000000))
+    result = b.select(b.icmp_unsigned("<", magnitude, number(ints, 113 << 23)), tiny, normal)
+    result = b.select(b.icmp_unsigned(">=", rounded, number(ints, 0x47800000)), number(ints, 0x7C00), result)
+    result = b.select(b.icmp_unsigned(">", magnitude, number(ints, 0x7F800000)), number(ints, 0x7E00), result)
+    sign = b.and_(b.lshr(bits, number(ints, 16)), number(ints, 0x8000))
+    return b.bitcast(b.trunc(b.or_(result, sign), vector(I16, lanes)), vector(F16, lanes))
 
 
 def raw_type(itemsize: int, lanes: int = 1) -> ir.Type:

@@ -28,6 +28,7 @@ _PLAIN = frozenset(
     (
         DType.FLOAT32,
         DType.FLOAT64,
+        DType.FLOAT16,
         DType.INT8,
         DType.UINT8,
         DType.INT16,
@@ -40,9 +41,9 @@ _PLAIN = frozenset(
 MAX_LANES = 32
 
 
-def computes(dtype: DType, target: Target) -> bool:
-    """Whether there is arithmetic for the element type (half precision: only where the CPU converts it)."""
-    return dtype in _PLAIN or (dtype is DType.FLOAT16 and (target.has("f16c") or target.has("neon")))
+def computes(dtype: DType) -> bool:
+    """Whether there is arithmetic for the element type (half precision: in float32, rounded at every store)."""
+    return dtype in _PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class ElementwiseKernel:
         if not isinstance(op, (ops.Unary, ops.Binary, ops.Cast)):
             return False
         source = node.inputs[0].type.dtype
-        if not (computes(source, target) and computes(node.type.dtype, target)):
+        if not (computes(source) and computes(node.type.dtype)):
             return False
         if isinstance(op, ops.Unary):
             return supports_unary(op.fn, source)

@@ -143,11 +143,24 @@ def tanh(fn: Fn, x: ir.Value) -> ir.Value:
 
 
 def sigmoid(fn: Fn, x: ir.Value) -> ir.Value:
-    """Return ``1 / (1 + e ** -x)``."""
-    b, one = fn.b, number(x.type, 1.0)
-    power = exp(fn, b.fneg(magnitude(fn, x)))
-    above = b.select(b.fcmp_ordered("<", x, number(x.type, 0.0)), power, one)
-    return b.fdiv(above, b.fadd(power, one))
+    """Return ``1 / (1 + e ** -x)``, off by less than 1.5 units in the last place (1 with fused multiply-add).
+
+    With ``p = e ** -|x|`` as a sum of two floats, the quotient is corrected once by what its rounded parts leave over.
+    """
+    f, b, one = _format(x.type), fn.b, number(x.type, 1.0)
+    n, small = _reduce(fn, clamp(fn, b.fneg(magnitude(fn, x)), f.exp_low, None))
+    half = b.ashr(n, number(n.type, 1))
+    scales = (_power_of_two(fn, half, x.type), _power_of_two(fn, b.sub(n, half), x.type))
+    high = b.fadd(small, one)
+    low = b.fsub(small, b.fsub(high, one))
+    high, low = (b.fmul(b.fmul(part, scales[0]), scales[1]) for part in (high, low))
+    below = b.fadd(high, one)
+    below_low = b.fadd(b.fsub(high, b.fsub(below, one)), low)
+    negative = b.fcmp_ordered("<", x, number(x.type, 0.0))
+    above, above_low = b.select(negative, high, one), b.select(negative, low, number(x.type, 0.0))
+    quotient = b.fdiv(above, below)
+    rest = b.fadd(madd(fn, b.fneg(quotient), below, above), madd(fn, b.fneg(quotient), below_low, above_low))
+    return madd(fn, rest, b.fdiv(one, below), quotient)
 
 
 def fmod(fn: Fn, x: ir.Value, y: ir.Value) -> ir.Value:

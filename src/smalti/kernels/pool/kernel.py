@@ -35,7 +35,7 @@ class PoolKernel:
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is an NHWC pooling."""
         op = node.op
-        return isinstance(op, ops.Pool) and op.layout is Layout.NHWC and computes(node.type.dtype, target)
+        return isinstance(op, ops.Pool) and op.layout is Layout.NHWC and computes(node.type.dtype)
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Return the plan."""

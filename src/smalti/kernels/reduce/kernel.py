@@ -60,7 +60,7 @@ class ReduceKernel:
 
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is a reduction of numbers."""
-        return isinstance(node.op, ops.Reduce) and computes(node.type.dtype, target)
+        return isinstance(node.op, ops.Reduce) and computes(node.type.dtype)
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Return the plan."""

@@ -38,7 +38,7 @@ class BilinearKernel:
         op = node.op
         if not isinstance(op, ops.Resize) or op.fn is not ResizeFn.BILINEAR:
             return False
-        return computes(node.inputs[0].type.dtype, target)
+        return computes(node.inputs[0].type.dtype)
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Return the plan."""

@@ -36,7 +36,7 @@ class ResizeArgMaxKernel:
         """Whether the node is a fused resize and arg-max with an integer result."""
         if not isinstance(node.op, ops.ResizeArgMax) or not node.type.dtype.is_integer:
             return False
-        return computes(node.inputs[0].type.dtype, target)
+        return computes(node.inputs[0].type.dtype)
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Return the plan: scratch for the tables, the two rows' statistics, a cell's classes and stage-one rows."""
