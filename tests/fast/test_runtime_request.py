@@ -43,6 +43,13 @@ def test_names_with_and_without_output_number() -> None:
         assert bind_arrays(label_manifest(), {name: _IMAGE}).shapes == ((1, 4, 5, 3),)
 
 
+def test_contiguous_arrays_are_not_copied() -> None:
+    stack = np.zeros((2, 4, 5, 3), np.uint8)
+    for image in (_IMAGE, stack[1:], stack[1][np.newaxis]):
+        (array,) = bind_arrays(label_manifest(), {"image": image}).arrays
+        assert np.shares_memory(array, image)
+
+
 def test_layouts_are_made_contiguous_and_scalars_stay_scalars() -> None:
     wide = np.arange(4 * 10 * 3, dtype=np.uint8).reshape(1, 4, 10, 3)[:, ::-1, ::2]
     (array,) = bind_arrays(label_manifest(), {"image": wide}).arrays

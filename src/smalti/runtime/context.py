@@ -50,6 +50,7 @@ class Context:
         self._counters = memory[starts[2] : starts[2] + layout[2]]
         self._profile = memory[starts[3] : starts[3] + layout[3]].view(np.uint64)
         self._address = int(self._ctx.ctypes.data)
+        self._profile_address = int(self._profile.ctypes.data)
         self._ctx[0] = recipe.constants.address
         self._ctx[4] = self._io.ctypes.data
         self._ctx[5] = self._counters.ctypes.data
@@ -69,9 +70,8 @@ class Context:
             arena = self._grow(plan.workspace_bytes)
         ctx = self._ctx
         ctx[1] = arena.address
-        ctx[2] = plan.dims.ctypes.data
-        ctx[3] = plan.offsets.ctypes.data
-        ctx[7] = self._profile.ctypes.data if profile else 0
+        ctx[2], ctx[3] = plan.addresses
+        ctx[7] = self._profile_address if profile else 0
         self._io[:] = addresses
         self._counters.fill(0)
         self._team.run(self._address, plan.threads)

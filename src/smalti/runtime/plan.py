@@ -23,12 +23,13 @@ _SCALE = "scale the image to that (`smalti infer --resize stretch` does)"
 class ShapePlan:
     """Sizes for one image and a number of threads.
 
-    ``dims`` and ``offsets`` (int64) are read by the code; ``workspace_bytes`` is the size of the arena; the shapes are
-    those of the graph, in manifest order.
+    ``dims`` and ``offsets`` (int64) are read by the code, at ``addresses``; ``workspace_bytes`` is the size of the
+    arena; the shapes are those of the graph, in manifest order.
     """
 
     dims: NDArray[np.int64]
     offsets: NDArray[np.int64]
+    addresses: tuple[int, int]
     workspace_bytes: int
     threads: int
     input_shapes: tuple[Shape, ...]
@@ -77,7 +78,9 @@ class ShapePlanner:
             _check_step(step, dims)
         outputs = tuple(_output_shape(tensor, dims) for tensor in m.outputs)
         placement = self._place(dims, threads)
-        return ShapePlan(_frozen(dims), _frozen(list(placement.offsets)), placement.total, threads, shapes, outputs)
+        values, offsets = _frozen(dims), _frozen(list(placement.offsets))
+        addresses = int(values.ctypes.data), int(offsets.ctypes.data)
+        return ShapePlan(values, offsets, addresses, placement.total, threads, shapes, outputs)
 
     def _place(self, dims: list[int], threads: int) -> Placement:
         sizes = [dims[b.size] * (threads if b.per_thread else 1) for b in self._manifest.arena]

@@ -118,6 +118,8 @@ def _contiguous(tensor: TensorSpec, value: Any) -> Array:
         array = np.asarray(value)
         if array.dtype != wanted:
             raise InputError(f"input {tensor.name!r} needs {wanted} values, got {array.dtype}")
+        if array.flags.c_contiguous and array.flags.aligned:
+            return array
         return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED"]).reshape(array.shape)
     except (ValueError, TypeError) as error:
         raise InputError(f"input {tensor.name!r} is not an array") from error
