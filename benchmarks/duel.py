@@ -17,7 +17,7 @@ from benchmarks.workers import EngineFailure, EngineProcess, SharedImages, one_l
 from smalti.errors import SmaltiError
 
 LOAD_SECONDS = 600.0
-TRIAL_ROUNDS = 3
+TRIAL_ROUNDS = 5
 RIGHT_LABELS = 0.99
 
 Labels = NDArray[np.int32]
@@ -34,6 +34,7 @@ class Contender:
     agree: float
     tried: dict[str, str]
     rounds: list[list[float]] = field(default_factory=list)
+    failure: str | None = None
 
     @property
     def samples(self) -> list[float]:
@@ -135,7 +136,7 @@ def _fastest(running: Sequence[Contender], setting: Setting, tried: dict[str, st
     times: dict[int, list[float]] = {id(c): [] for c in right}
     for number in range(TRIAL_ROUNDS if len(right) > 1 else 0):
         for contender in right:
-            times[id(contender)] += contender.process.run(number % len(setting.pictures), _images(setting, number, 2))
+            times[id(contender)] += contender.process.run(number % len(setting.pictures), _images(setting, number, 3))
     for contender in running:
         mine = times.get(id(contender))
         words = f"{median(mine):.1f} ms in the trial" if mine else "the only route that works"
@@ -149,16 +150,20 @@ def _fastest(running: Sequence[Contender], setting: Setting, tried: dict[str, st
 def race(contenders: Sequence[Contender], setting: Setting, rounds: int, per_round: int) -> float | None:
     """Run the rounds: in each, every engine labels the same ``per_round`` pictures; the order of engines rotates.
 
-    An engine that fails is taken out of the race with its timings so far.  Returns the CPUs that other processes of
+    An engine that fails is taken out of the race.  Returns the CPUs that other processes of
     the machine kept busy meanwhile, ``None`` if the system does not tell.
     """
     watch = NeighbourWatch([c.process.pid for c in contenders])
     for number in range(rounds):
-        shift = number % len(contenders)
+        running = [c for c in contenders if c.failure is None]
+        shift = number % max(1, len(running))
         images = _images(setting, number * per_round, per_round)
         warm = (images[0] - 1) % len(setting.pictures)
-        for contender in (*contenders[shift:], *contenders[:shift]):
-            contender.rounds.append(contender.process.run(warm, images))
+        for contender in (*running[shift:], *running[:shift]):
+            try:
+                contender.rounds.append(contender.process.run(warm, images))
+            except EngineFailure as error:
+                contender.failure = f"round {number + 1}: {error}"
         setting.say(f"round {number + 1} of {rounds}")
     return watch.finish()
 

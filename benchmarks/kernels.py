@@ -183,7 +183,8 @@ def show_contest(contest: Contest, console: Console) -> None:
     """Print all tiles of a layer, the planner's choice marked."""
     where = ", ".join(map(str, contest.layers))
     console.print(
-        f"[bold]{contest.kernel}[/bold] {_shape(contest.shape)} weights {_shape(contest.weights)}, steps {where}",
+        f"[bold]{contest.kernel}[/bold] {_shape(contest.shape)} weights {_shape(contest.weights)}, steps {where}"
+        + ("" if contest.alone else " (part of a fused step, here alone)"),
         highlight=False,
     )
     best = contest.candidates[0].milliseconds
@@ -199,9 +200,11 @@ def show_contest(contest: Contest, console: Console) -> None:
 
 
 def show_losses(model: Layers, found: Sequence[Contest], console: Console) -> None:
-    """Print what the fastest tiles would gain over the planner's choices."""
+    """Print what the fastest tiles would gain over the planner's choices, in steps that are one convolution."""
     gain = 0.0
     for contest in found:
+        if not contest.alone:
+            continue
         chosen = next(c for c in contest.candidates if c.chosen)
         gain += len(contest.layers) * (chosen.milliseconds - contest.candidates[0].milliseconds)
     console.print(f"the fastest tiles alone would save {gain:.2f} of {model.milliseconds:.2f} ms\n", highlight=False)

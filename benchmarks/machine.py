@@ -85,14 +85,17 @@ class NeighbourWatch:
     def _sample(self) -> _Sample | None:
         try:
             fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
-            own = sum(_cpu_seconds(process) for process in self._processes)
         except OSError:
             return None
+        own = sum(_cpu_seconds(process) for process in self._processes)
         return _Sample(time.monotonic(), sum(int(fields[i]) for i in _BUSY_FIELDS) / _TICK, own)
 
 
 def _cpu_seconds(process: int) -> float:
-    """Return user and system time of a process with all its threads."""
-    text = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace")
+    """Return user and system time of a process with all its threads (0 for one that has ended)."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0.0
     fields = text.rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK

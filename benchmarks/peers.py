@@ -29,6 +29,7 @@ from smalti.compiler import QuantMode
 from smalti.errors import SmaltiError, UsageError
 
 NATIVE = "native"
+FIGURES = ("version", "median_ms", "p90_ms", "agree", "rss_mb", "load_ms", "first_ms")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,14 +80,15 @@ def measure(chosen: argparse.Namespace, log: Console) -> dict[str, Any]:
             except EngineFailure as error:
                 failures[name] = str(error)
         neighbours = race(contenders, setting, chosen.rounds, chosen.per_round) if contenders else None
-        results = [_result(c) for c in contenders]
+        failures.update({c.name: c.failure for c in contenders if c.failure is not None})
+        results = [_result(c) for c in contenders if c.failure is None]
     finally:
         for contender in contenders:
             contender.process.close()
         shared.close()
     machine["neighbours_cpus"] = neighbours
     machine["load_average_after"] = list(os.getloadavg())
-    results += [{"engine": name, "version": None, "failed": why} for name, why in failures.items()]
+    results += [{"engine": name, **dict.fromkeys(FIGURES), "failed": why} for name, why in failures.items()]
     return {
         "machine": machine,
         "job": _job_facts(chosen, job, len(pictures)),
@@ -98,8 +100,9 @@ def measure(chosen: argparse.Namespace, log: Console) -> dict[str, Any]:
 def verdict(contenders: Sequence[Contender]) -> dict[str, Any]:
     """Return the best peer (lowest median with right labels) and how many times faster Smalti is."""
     nothing: dict[str, Any] = {"best_peer": None, "speedup": None, "speedup_ci95": None}
-    ours = next((c for c in contenders if c.name.startswith("smalti")), None)
-    peers = [c for c in contenders if not c.name.startswith("smalti") and not c.agree < RIGHT_LABELS]
+    able = [c for c in contenders if c.failure is None and not c.agree < RIGHT_LABELS]
+    ours = next((c for c in able if c.name.startswith("smalti")), None)
+    peers = [c for c in able if not c.name.startswith("smalti")]
     if not peers:
         return nothing
     best = min(peers, key=lambda c: median(c.samples))
@@ -146,6 +149,9 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 def _verdict_text(report: dict[str, Any]) -> str:
     lines = []
+    for r in report["results"]:
+        if r["agree"] is not None and r["agree"] < RIGHT_LABELS:
+            lines.append(f"{TITLES[r['engine']]} gives other labels than TensorFlow and does not count")
     if report["speedup"] is not None:
         low, high = report["speedup_ci95"]
         lines.append(

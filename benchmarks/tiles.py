@@ -14,12 +14,13 @@ import smalti
 from benchmarks.assembly import write_plan
 from benchmarks.layers import profile_runs, step_milliseconds, tile_text
 from smalti.ir import ops
-from smalti.ir.graph import Graph, Level, Node, TensorType
+from smalti.ir.graph import Graph, Level, Node
 from smalti.ir.infer import constant, make_node
 from smalti.kernels.conv.depthwise import DepthwiseTile
 from smalti.kernels.conv.pointwise import packed_bias
 from smalti.kernels.conv.tile import GemmTile, make_panel, pack_panels
 from smalti.kernels.kernel import KernelPlan
+from smalti.kernels.nodes import static_shape
 from smalti.kernels.registry import KERNELS
 from smalti.numerics import DType
 from smalti.plan.planner import plan_graph
@@ -44,12 +45,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """All tiles of a layer, the fastest first; ``layers`` are the steps of the model that have this shape."""
+    """All tiles of a layer, the fastest first.
+
+    ``layers`` are the steps of the model that have this shape; ``alone`` tells that these steps compute nothing else.
+    """
 
     kernel: str
     shape: tuple[int, ...]
     weights: tuple[int, ...]
     layers: tuple[int, ...]
+    alone: bool
     candidates: tuple[Candidate, ...]
 
     @property
@@ -65,6 +70,7 @@ class Contest:
             "shape": list(self.shape),
             "weights": list(self.weights),
             "steps": list(self.layers),
+            "alone": self.alone,
             "loss_percent": 100 * self.loss,
             "candidates": [
                 {"tile": c.tile, "ms": c.milliseconds, "gflops": c.gflops, "chosen": c.chosen} for c in self.candidates
@@ -75,12 +81,16 @@ class Contest:
 def contests(plan: Plan, threads: int, runs: int) -> Iterator[Contest]:
     """Measure every distinct convolution of a plan with fixed shapes."""
     groups: dict[tuple[Any, ...], list[tuple[int, Node]]] = {}
+    fused = {number for number, step in enumerate(plan.steps) if len(step.nodes) > 1}
     for number, step in enumerate(plan.steps):
         for node in _convolutions(step):
-            key = (type(node.op).__name__, node.op, node.inputs[0].type.shape, node.inputs[1].type.shape)
+            shapes = tuple(operand.type.shape for operand in node.inputs[:2])
+            key = (type(node.op).__name__, node.op, shapes, number in fused)
             groups.setdefault(key, []).append((number, node))
     for members in groups.values():
-        yield _contest(members[0][1], tuple(n for n, _ in members), plan.target, threads, runs)
+        layers = tuple(number for number, _ in members)
+        found = _contest(members[0][1], layers, plan.target, threads, runs)
+        yield replace(found, alone=layers[0] not in fused)
 
 
 def candidates(step: Step, target: Target) -> list[KernelPlan]:
@@ -113,7 +123,7 @@ def _gemm_tiles(own: GemmTile, target: Target) -> Iterator[GemmTile]:
 
 def _depthwise_tiles(node: Node, target: Target) -> Iterator[DepthwiseTile]:
     lanes = target.vector_bits // 32
-    channels = int(node.inputs[1].type.shape[2])
+    channels = static_shape(node.inputs[1])[2]
     vectors = -(-channels // lanes)
     for blocks in sorted({1, 2, 3, 4, 6, 8, vectors}):
         if blocks <= vectors:
@@ -154,9 +164,9 @@ def _contest(node: Node, layers: tuple[int, ...], target: Target, threads: int, 
             ms = times[number]
             tile = tile_text(forced[seen.name].tile)
             found.append(Candidate(tile, ms, 2e-6 * macs / ms if ms else 0.0, seen.name == "layer0"))
-    shape, weights = (tuple(int(s) for s in t.type.shape) for t in (node, node.inputs[1]))
+    shape, weights = static_shape(node), static_shape(node.inputs[1])
     ordered = tuple(sorted(found, key=lambda c: c.milliseconds))
-    return Contest(step.kernel.name, shape, weights, layers, ordered)
+    return Contest(step.kernel.name, shape, weights, layers, True, ordered)
 
 
 def _copies(node: Node, count: int) -> Graph:
@@ -187,12 +197,12 @@ def _variable(node: Node) -> list[Node]:
 
 def _arrays(graph: Graph) -> dict[str, Any]:
     generator = np.random.default_rng(1)
-    return {n.name: _values(generator, n.type) for n in graph.inputs}
+    return {n.name: _values(generator, n) for n in graph.inputs}
 
 
-def _values(generator: np.random.Generator, kind: TensorType) -> Any:
-    shape = tuple(int(s) for s in kind.shape)
-    if kind.dtype is DType.UINT8:
+def _values(generator: np.random.Generator, node: Node) -> Any:
+    shape = static_shape(node)
+    if node.type.dtype is DType.UINT8:
         return generator.integers(0, 256, shape, np.uint8)
     return generator.standard_normal(shape, np.float32)
 

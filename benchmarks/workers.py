@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from benchmarks.engines.spec import EngineSpec
 from benchmarks.images import Picture
 
+_ROOT = Path(__file__).resolve().parents[1]
 _PAGE = 4096
 # OpenBLAS finishes labels behind some engines; its threads spin after a call and would slow the engine's next one.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -79,7 +80,7 @@ class EngineProcess:
         ours, theirs = Pipe()
         self._channel: Connection = ours
         handles = (theirs.fileno(), shared.images, shared.labels)
-        environment = {**os.environ, **_ENVIRONMENT, "OMP_NUM_THREADS": str(spec.threads)}
+        environment = _environment({"OMP_NUM_THREADS": str(spec.threads)})
         command = [sys.executable, "-m", "benchmarks.engines.worker", *map(str, handles), ",".join(map(str, cpus))]
         self._process = subprocess.Popen(
             command, pass_fds=handles, stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL, env=environment
@@ -170,7 +171,7 @@ def convert(graph: Path, result: Path, ends: Ends, size: tuple[int, int] | None,
         command += ["--input", ends.input, "--output", ends.output, "--before", ends.before or ""]
         if size is not None:
             command += ["--size", f"{size[0]}x{size[1]}"]
-        environment = {**os.environ, **_ENVIRONMENT}
+        environment = _environment({})
         try:
             done = subprocess.run(
                 command, capture_output=True, timeout=timeout, env=environment, stdin=subprocess.DEVNULL, check=False
@@ -190,6 +191,12 @@ def one_line(text: str, limit: int = 300) -> str:
     """Return the text on one line, cut to ``limit`` characters."""
     flat = " ".join(text.split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def _environment(more: dict[str, str]) -> dict[str, str]:
+    """Return the environment of a child: it finds this package whatever the current folder is."""
+    path = os.pathsep.join(p for p in (str(_ROOT), os.environ.get("PYTHONPATH", "")) if p)
+    return {**os.environ, **_ENVIRONMENT, **more, "PYTHONPATH": path}
 
 
 def _reason(log: str) -> str:

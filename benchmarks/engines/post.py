@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.engines.spec import ResizeStage, Size, Upsampling
 
 Matrix = NDArray[np.float32]
+MAX_CHANNELS = 256
 
 
 class Finisher:
@@ -33,6 +34,8 @@ class Finisher:
 def upsample_argmax(logits: Matrix, rows: Matrix, columns: Matrix) -> NDArray[np.int32]:
     """Return the arg-max over channels of ``rows @ logits[:, :, c] @ columns.T``, the first of equals."""
     height, width, channels = logits.shape
+    if channels > MAX_CHANNELS:
+        raise ValueError(f"{channels} classes; the labels are made in one byte")
     tall = (rows @ logits.reshape(height, width * channels)).reshape(rows.shape[0], width, channels)
     planes = np.ascontiguousarray(tall.transpose(2, 0, 1))
     right = np.ascontiguousarray(columns.T)
@@ -43,7 +46,7 @@ def upsample_argmax(logits: Matrix, rows: Matrix, columns: Matrix) -> NDArray[np
         np.matmul(planes[channel], right, out=plane)
         higher = cv2.compare(plane, best, cv2.CMP_GT)
         cv2.max(plane, best, dst=best)
-        labels = cv2.max(labels, cv2.bitwise_and(higher, channel)) if channel < 256 else labels
+        labels = cv2.max(labels, np.bitwise_and(higher, np.uint8(channel)))
     return labels.astype(np.int32)
 
 
