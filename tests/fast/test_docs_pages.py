@@ -1,0 +1,111 @@
+"""The pages say what the code says: generated parts are up to date, links lead somewhere, both READMEs are one."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from cli_page import cli_markdown
+from smalti.cli.commands import COMMANDS
+from smalti.ir.graph import Level
+from smalti.passes.pipeline import PIPELINE
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "tools").rglob("*.md")])
+BLOCK = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+CODE_PATH = re.compile(r"`((?:src|tests|tools|scripts|docs|benchmarks)/[\w./-]+)`")
+OPTION = re.compile(r"--[a-z][a-z0-9-]+")
+
+
+def _text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def _prose(text: str) -> str:
+    return BLOCK.sub("", text)
+
+
+def test_the_command_line_page_is_generated_from_the_commands() -> None:
+    assert _text("docs/cli.md") == cli_markdown(), "run scripts/docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_and_paths_exist(page: Path) -> None:
+    text = _prose(page.read_text(encoding="utf-8"))
+    links = [target for target in LINK.findall(text) if "://" not in target]
+    assert [target for target in links if not (page.parent / target).exists()] == []
+    paths = [path for path in CODE_PATH.findall(text) if "*" not in path]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_names_of_the_package_exist(page: Path) -> None:
+    for name in re.findall(r"`(smalti(?:\.\w+)+)(?:\([^`]*\))?`", page.read_text(encoding="utf-8")):
+        parts = name.split(".")
+        for length in range(len(parts), 0, -1):
+            try:
+                found: object = importlib.import_module(".".join(parts[:length]))
+            except ModuleNotFoundError:
+                continue
+            for part in parts[length:]:
+                found = getattr(found, part)
+            break
+
+
+def test_every_page_is_in_the_index() -> None:
+    listed = set(LINK.findall(_text("docs/README.md")))
+    assert listed == {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+
+
+def test_both_readmes_have_one_structure() -> None:
+    english, chinese = _text("README.md"), _text("README.zh-CN.md")
+    assert BLOCK.findall(english) == BLOCK.findall(chinese)
+
+    def shape(text: str) -> list[tuple[str, int]]:
+        kinds = [
+            "heading" if line.startswith("#") else "row" if line.startswith("|") else "text"
+            for line in _prose(text).splitlines()
+            if line.strip()
+        ]
+        return [(kind, len(list(run)) if kind == "row" else 1) for kind, run in groupby(kinds)]
+
+    assert shape(english) == shape(chinese)
+    assert set(LINK.findall(english)) - {"README.zh-CN.md"} == set(LINK.findall(chinese)) - {"README.md"}
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/cli.md", "docs/pipeline.md", "docs/export.md"])
+def test_options_that_pages_name_exist(name: str) -> None:
+    page = cli_markdown()
+    sections = {c: page.split(f"## smalti {c}\n")[1].split("\n## ")[0] for c in COMMANDS}
+    for command, rest in re.findall(rf"\bsmalti ({'|'.join(COMMANDS)})\b([^`\n#]*)", _text(name)):
+        known = set(re.findall(r"^\| `(--[a-z0-9-]+)`", sections[command], re.MULTILINE))
+        assert set(OPTION.findall(rest)) <= known, f"smalti {command} {rest}"
+
+
+def test_the_layout_of_the_readme_is_that_of_the_package() -> None:
+    block = next(body for kind, body in BLOCK.findall(_text("README.md")) if kind == "text")
+    source = block.split("tests/")[0].replace("src/smalti/", "").replace("|", " ").split()
+    present = {p.name.removesuffix(".py") for p in (ROOT / "src" / "smalti").iterdir() if p.name[0] not in "_."}
+    assert set(source) == {name for name in present if (ROOT / "src" / "smalti" / name).suffix != ".typed"} - {
+        "py.typed"
+    }
+    table = _text("docs/pipeline.md").split("## Layers")[1].split("\n\n")[2]
+    named = [word for row in table.splitlines()[2:] for word in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(source)
+
+
+def test_the_list_of_passes_is_that_of_the_pipeline() -> None:
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (.*?) \|$", _text("docs/pipeline.md"), re.MULTILINE)
+    assert [(int(number), name, why) for number, name, why in rows] == [
+        (number, step.name, step.why) for number, step in enumerate(PIPELINE, start=1)
+    ]
+
+
+def test_the_levels_are_those_of_the_graph() -> None:
+    table = _text("docs/ir.md").split("## Levels")[1].split("##")[0]
+    assert re.findall(r"^\| (\w+) \|", table, re.MULTILINE)[1:] == [level.value for level in Level]

@@ -1,0 +1,13 @@
+"""Write the generated pages of docs/ again: see scripts/docs, which puts tests/ on the path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cli_page import cli_markdown
+from smalti.frontend.supported import supported_ops_markdown
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+(DOCS / "cli.md").write_text(cli_markdown(), encoding="utf-8")
+(DOCS / "supported-ops.md").write_text(supported_ops_markdown(), encoding="utf-8")
