@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from smalti.errors import CompilerError, ResourceError, UsageError
 from smalti.llvm.backend import Options, emit_object
 from smalti.llvm.link import link
@@ -14,9 +16,8 @@ from smalti.runtime.memory import map_code
 from smalti.target.host import native_target
 from smalti.target.target import Target
 
-_CHUNK = 2_000_000
-_SECONDS = 0.03
-_ROUNDS = 6
+_SLICE = 20_000  # some tenths of a millisecond, less than the system leaves a thread on a CPU
+_SECONDS = 0.15
 _ENTRY = "fma_loop"
 _SPARE_REGISTERS = 4
 
@@ -27,8 +28,8 @@ def fma_limit(threads: int) -> float | None:
     """Return this machine's limit for ``threads`` threads at once, in GFLOP/s (a multiply-add counts as two).
 
     The loop keeps more independent chains of fused multiply-adds in registers than any current CPU needs to hide their
-    latency.  The best of six rounds of 30 ms counts, as other load can only make a round slower.  None where no code
-    can be generated for this CPU or the system does not run it.
+    latency.  Every thread times many short slices, of which other load disturbs few.  None where no code can be
+    generated for this CPU or the system does not run it.
     """
     try:
         target = native_target()
@@ -42,13 +43,11 @@ def fma_limit(threads: int) -> float | None:
     sinks = [ctypes.create_string_buffer(lanes * 4 + 64) for _ in range(threads)]
     try:
         with ThreadPoolExecutor(threads, thread_name_prefix="smalti-bench-limit") as pool:
-            best = 0.0
-            for _ in range(_ROUNDS):
-                parts = [pool.submit(_rate, loop, ctypes.addressof(sink)) for sink in sinks]
-                best = max(best, sum(part.result() for part in parts))
+            parts = [pool.submit(_rate, loop, ctypes.addressof(sink)) for sink in sinks]
+            rounds = sum(part.result() for part in parts)
     finally:
         region.close()
-    return 2 * lanes * chains * best / 1e9
+    return 2 * lanes * chains * rounds / 1e9
 
 
 def fma_module(target: Target) -> str:
@@ -94,10 +93,11 @@ def _splat(lanes: int, value: str) -> str:
 
 
 def _rate(loop: _Loop, sink: int) -> float:
-    """Return rounds of the loop per second of one thread."""
-    count = 0
-    start = time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < _SECONDS:
-        loop(_CHUNK // 100, sink)
-        count += _CHUNK // 100
-    return count / elapsed
+    """Return rounds of the loop per second of one thread: the upper decile of many slices too short to be disturbed."""
+    loop(_SLICE, sink)
+    rates = []
+    begin = time.perf_counter()
+    while (start := time.perf_counter()) - begin < _SECONDS:
+        loop(_SLICE, sink)
+        rates.append(_SLICE / (time.perf_counter() - start))
+    return float(np.percentile(rates, 90))

@@ -17,6 +17,7 @@ from smalti.runtime.profile import Profile
 
 RUNS = 20
 SECONDS = 2.0
+_BEYOND = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,20 @@ class LayerTable:
         """Multiply-adds of one run."""
         return sum(layer.macs for layer in self.layers)
 
+    def is_timed(self, layer: Layer) -> bool:
+        """Return whether a step's time can be right.
+
+        The profile is taken by thread 0.  Where threads have to share a CPU, another thread may do a whole step while
+        thread 0 still waits at the barrier before; the step then seems faster than the machine can be, and the one
+        before it slower.
+        """
+        return layer.gflops is None or self.limit is None or layer.gflops <= _BEYOND * self.limit
+
+    @property
+    def untimed(self) -> int:
+        """How many steps seem faster than the machine can be."""
+        return sum(not self.is_timed(layer) for layer in self.layers)
+
     def share_of_limit(self, gflops: float | None) -> float | None:
         """Return a rate as percent of the limit."""
         return None if gflops is None or not self.limit else 100 * gflops / self.limit
@@ -78,10 +93,12 @@ class LayerTable:
             "total_ms": self.total_ms,
             "limit_gflops": self.limit,
             "macs": self.macs,
+            "untimed_steps": self.untimed,
             "layers": [self._layer_json(layer) for layer in by_time(self.layers)],
         }
 
     def _layer_json(self, layer: Layer) -> dict[str, Any]:
+        timed = self.is_timed(layer)
         return {
             "number": layer.number,
             "name": layer.name,
@@ -91,10 +108,10 @@ class LayerTable:
             "ms": layer.ms,
             "percent": 100 * layer.share,
             "macs": layer.macs,
-            "gflops": layer.gflops,
-            "percent_of_limit": self.share_of_limit(layer.gflops),
+            "gflops": layer.gflops if timed else None,
+            "percent_of_limit": self.share_of_limit(layer.gflops) if timed else None,
             "bytes": layer.bytes,
-            "gigabytes_per_s": layer.gigabytes,
+            "gigabytes_per_s": layer.gigabytes if timed else None,
         }
 
 

@@ -177,6 +177,12 @@ class BenchReport:
         found = [*_load_advice(self), *_noise_advice(self)]
         if self.device.governor not in (None, "performance"):
             found.append(f"the CPU frequency governor is {self.device.governor}; performance gives steadier numbers")
+        found += [
+            f"{table.group}: {table.untimed} steps seem faster than the machine can be, so threads waited for a CPU; "
+            "step times are only right together with their neighbours': profile with free CPUs, or with --threads 1"
+            for table in self.layers
+            if table.untimed
+        ]
         if self.comparison is not None:
             found += [f"{note}; the comparison means little" for note in self.comparison.notes]
         return tuple(found)

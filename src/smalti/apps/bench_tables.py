@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from smalti.apps.bench_compare import Comparison
 from smalti.apps.bench_e2e import EndToEnd
-from smalti.apps.bench_profile import LayerTable, by_time
+from smalti.apps.bench_profile import Layer, LayerTable, by_time
 from smalti.apps.bench_report import PARTS, BenchReport
 from smalti.apps.bench_stats import Summary
 from smalti.apps.report import Table
 
 NOT_AVAILABLE = "n/a"
+_NAME_WIDTH = 26
 _STATISTICS = ("min", "max", "mean", "median")
 _PERCENTILES = ("p90", "p95", "p99")
 _PART_NAMES = {
@@ -55,7 +56,7 @@ def last_line(report: BenchReport) -> str:
     latency = report.latency(None)
     text = (
         f"{word}: {report.parameters['model']}: {report.images_per_second:.2f} images/s, compute median "
-        f"{latency['compute'].median:.3f} ms, p99 {latency['compute'].p99:.3f} ms, {report.threads} threads"
+        f"{latency['compute'].median:.3f} ms, p99 {latency['compute'].p99:.3f} ms, {_threads(report.threads)}"
     )
     worst = None if report.comparison is None else max(report.comparison.groups, key=lambda group: group.ratio.value)
     if worst is None:
@@ -160,7 +161,8 @@ def _performance(report: BenchReport) -> Table:
 
 def _latency(title: str, latency: dict[str, Summary]) -> Table:
     columns = (*_STATISTICS, *_PERCENTILES)
-    rows = tuple((_PART_NAMES[part], *_numbers(latency.get(part), columns, 3)) for part in PARTS)
+    digits = _digits(latency["total"])
+    rows = tuple((_PART_NAMES[part], *_numbers(latency.get(part), columns, digits)) for part in PARTS)
     return Table(title, ("part", *columns), rows)
 
 
@@ -193,28 +195,14 @@ def _traces(report: BenchReport) -> Table:
 def layer_table(table: LayerTable) -> Table:
     """Return the steps of one profiled group, the longest first."""
     limit = table.limit
-    rows = tuple(
-        (
-            str(layer.number),
-            layer.name,
-            layer.op,
-            layer.kernel,
-            "x".join(map(str, layer.shape)),
-            f"{layer.ms:.4f}",
-            f"{100 * layer.share:.1f}",
-            _optional(layer.gflops, 1),
-            _optional(table.share_of_limit(layer.gflops), 0),
-            f"{layer.bytes / 1e6:.2f}",
-            _optional(layer.gigabytes, 1),
-        )
-        for layer in by_time(table.layers)
-    )
+    rows = tuple(_layer_row(table, layer) for layer in by_time(table.layers))
     whole = 2 * table.macs / table.total_ms / 1e6 if table.macs and table.total_ms > 0 else None
     moved = sum(layer.bytes for layer in table.layers)
     share = _optional(table.share_of_limit(whole), 0)
     footer = ("", "sum", "", "", "", f"{table.total_ms:.4f}", "100.0", _optional(whole, 1), share)
     known = NOT_AVAILABLE if limit is None else f"{limit:.1f} GFLOP/s"
-    title = f"Profile of {table.group}: median of {table.runs} runs, {table.threads} threads; limit (FMA loop): {known}"
+    how = f"median of {table.runs} runs, {_threads(table.threads)}"
+    title = f"Profile of {table.group}: {how}; limit (FMA loop): {known}"
     return Table(
         title,
         ("#", "name", "op", "kernel", "shape", "ms", "%", "GFLOP/s", "% of limit", "MB", "GB/s"),
@@ -224,13 +212,43 @@ def layer_table(table: LayerTable) -> Table:
     )
 
 
+def _layer_row(table: LayerTable, layer: Layer) -> tuple[str, ...]:
+    timed = table.is_timed(layer)
+    return (
+        str(layer.number),
+        _short(layer.name),
+        layer.op,
+        layer.kernel,
+        "x".join(map(str, layer.shape)),
+        f"{layer.ms:.4f}",
+        f"{100 * layer.share:.1f}",
+        _optional(layer.gflops if timed else None, 1),
+        _optional(table.share_of_limit(layer.gflops) if timed else None, 0),
+        f"{layer.bytes / 1e6:.2f}",
+        _optional(layer.gigabytes if timed else None, 1),
+    )
+
+
+def _short(name: str) -> str:
+    """Return the telling part of a long name: without the scope that all layers share, cut at its end."""
+    plain = name.removesuffix(":0")
+    if len(plain) > _NAME_WIDTH and plain.count("/") >= 2:
+        plain = plain.partition("/")[2]
+    return plain if len(plain) <= _NAME_WIDTH else plain[: _NAME_WIDTH - 1] + "…"
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread" if count == 1 else f"{count} threads"
+
+
 def _end_to_end(found: EndToEnd) -> Table:
     columns = (*_STATISTICS, "p95")
+    digits = _digits(found.total)
     rows = tuple(
-        (part, *_numbers(summary, columns, 3), f"{100 * found.share(part):.1f}")
+        (part, *_numbers(summary, columns, digits), f"{100 * found.share(part):.1f}")
         for part, summary in found.parts.items()
     )
-    footer = ("total", *_numbers(found.total, columns, 3), "100.0")
+    footer = ("total", *_numbers(found.total, columns, digits), "100.0")
     kind = "generated JPEGs" if found.generated else "pictures"
     title = (
         f"End to end, {found.images} {kind}: {found.images_per_second:.1f} images/s one part after another, "
@@ -264,6 +282,11 @@ def _numbers(summary: Summary | None, names: Sequence[str], digits: int) -> tupl
         return (NOT_AVAILABLE,) * len(names)
     values = summary.to_json()
     return tuple(f"{values[name]:.{digits}f}" for name in names)
+
+
+def _digits(summary: Summary) -> int:
+    """Return how many digits behind the point fit times of this size into the columns."""
+    return 3 if summary.maximum < 10 else 2 if summary.maximum < 1000 else 1
 
 
 def _optional(value: float | None, digits: int) -> str:

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
 
 from smalti.apps.bench import BenchOptions, bench
 from smalti.apps.bench_plot import write_plot
@@ -14,10 +18,12 @@ from smalti.apps.bench_report import BenchReport, layers_csv
 from smalti.apps.bench_tables import bench_tables, last_line
 from smalti.apps.bench_trace import chrome_trace
 from smalti.apps.outputs import write_file
+from smalti.apps.report import Table
 from smalti.cli.infer import FileListOption, ModelOption
-from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, note, print_json, say
+from smalti.cli.ui import JsonOption, ThreadsOption, help_text, note, print_json, say
 
 SLOWER: Final = 8
+WIDE: Final = 150
 
 HELP = help_text(
     "Measure an offline model: latency, throughput, start, memory, and where the time goes.",
@@ -115,7 +121,7 @@ def bench_command(
         print_json(report.to_json())
     else:
         for table in bench_tables(report):
-            draw(table)
+            _draw(table)
     _write(report, save, csv, plot, trace)
     for sentence in report.advice():
         note(f"note: {sentence}")
@@ -123,6 +129,25 @@ def bench_command(
         say(last_line(report))
     if not report.passed:
         raise typer.Exit(SLOWER)
+
+
+def _draw(table: Table) -> None:
+    """Print a table whose numbers are never folded; without a terminal it may be as wide as it likes."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, WIDE)
+    drawn = RichTable(
+        title=escape(table.title), title_justify="left", box=box.SIMPLE_HEAD, show_footer=bool(table.footer)
+    )
+    for index, column in enumerate(table.columns):
+        foot = escape(table.footer[index]) if table.footer else ""
+        if index in table.left:
+            drawn.add_column(escape(column), foot, overflow="fold")
+        else:
+            drawn.add_column(escape(column), foot, justify="right", no_wrap=True)
+    for row in table.rows:
+        drawn.add_row(*(escape(cell) for cell in row))
+    console.print(drawn)
 
 
 def _write(report: BenchReport, save: Path | None, csv: Path | None, plot: Path | None, trace: Path | None) -> None:
@@ -135,6 +160,6 @@ def _write(report: BenchReport, save: Path | None, csv: Path | None, plot: Path 
     names = [group.name for group in report.groups]
     if plot is not None:
         latencies = {name: report.of(index, "total").tolist() for index, name in enumerate(names)}
-        write_plot(plot, latencies, f"total latency of {report.parameters['model']}, {report.threads} threads")
+        write_plot(plot, latencies, f"total latency of {report.parameters['model']}, threads: {report.threads}")
     if trace is not None:
         write_file(trace, chrome_trace(report.result, names, report.layers).encode())
