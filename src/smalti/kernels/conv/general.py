@@ -16,10 +16,10 @@ from smalti.ir import ops
 from smalti.ir.dims import Dim
 from smalti.ir.graph import Node
 from smalti.kernels.conv.gemm import Depth, GemmSpec, gemm_panel
-from smalti.kernels.conv.pointwise import bias_needs_padding, packed_bias
-from smalti.kernels.conv.tile import GemmTile, choose_tile, pack_panels
+from smalti.kernels.conv.pointwise import bias_needs_padding, pack_convolution
+from smalti.kernels.conv.tile import GemmTile, choose_tile
 from smalti.kernels.kernel import KernelPlan, StepEmitter
-from smalti.kernels.nodes import attributes, constant_value, required_constant, static_shape
+from smalti.kernels.nodes import attributes, constant_value, static_shape
 from smalti.llvm.builder import F32, I8, I64, PTR, Fn, vector
 from smalti.numerics import DType
 from smalti.target.target import Target
@@ -47,21 +47,9 @@ class GeneralConvKernel:
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the tile, pack weights and bias, reserve the band."""
-        op = attributes(node, ops.Conv2d)
-        weights = required_constant(node.inputs[1])
-        depth, channels = int(np.prod(weights.shape[:3])), weights.shape[3]
-        tile = choose_tile(target, channels, depth)
-        bias = packed_bias(node, channels, tile.panels)
-        constants = [pack_panels(weights.reshape(depth, channels), tile.panels)]
-        operands = [0]
-        if bias is None:
-            operands.append(2)
-        else:
-            constants.append(bias)
-        if op.residual:
-            operands.append(len(node.inputs) - 1)
+        operands, constants, tile = pack_convolution(node, target)
         rows, width = _band(node)
-        return KernelPlan(tuple(operands), tuple(constants), (width * (rows * weights.shape[2] * 4),), tile)
+        return KernelPlan(operands, constants, (width * (rows * static_shape(node.inputs[1])[2] * 4),), tile)
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step."""

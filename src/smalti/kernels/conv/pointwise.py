@@ -31,6 +31,24 @@ def bias_needs_padding(panels: tuple[Panel, ...]) -> bool:
     return any(p.width != p.channels for p in panels)
 
 
+def pack_convolution(node: Node, target: Target) -> tuple[tuple[int, ...], tuple[NDArray[np.float32], ...], GemmTile]:
+    """Return the run-time operands, the packed weights (and bias, unless computed at run time) and the tile."""
+    op = attributes(node, ops.Conv2d)
+    weights = required_constant(node.inputs[1])
+    depth, channels = int(np.prod(weights.shape[:3])), weights.shape[3]
+    tile = choose_tile(target, channels, depth)
+    bias = packed_bias(node, channels, tile.panels)
+    constants = [pack_panels(weights.reshape(depth, channels), tile.panels)]
+    operands = [0]
+    if bias is None:
+        operands.append(2)
+    else:
+        constants.append(bias)
+    if op.residual:
+        operands.append(len(node.inputs) - 1)
+    return tuple(operands), tuple(constants), tile
+
+
 @dataclass(frozen=True, slots=True)
 class PointwiseKernel:
     """``[pixels, in] x [in, out]`` with fused bias, residual and activation."""
@@ -54,20 +72,8 @@ class PointwiseKernel:
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the tile and pack weights and bias."""
-        op = attributes(node, ops.Conv2d)
-        weights = required_constant(node.inputs[1])
-        depth, channels = weights.shape[2:]
-        tile = choose_tile(target, channels, depth)
-        bias = packed_bias(node, channels, tile.panels)
-        constants = [pack_panels(weights.reshape(depth, channels), tile.panels)]
-        operands = [0]
-        if bias is None:
-            operands.append(2)
-        else:
-            constants.append(bias)
-        if op.residual:
-            operands.append(len(node.inputs) - 1)
-        return KernelPlan(tuple(operands), tuple(constants), (), tile)
+        operands, constants, tile = pack_convolution(node, target)
+        return KernelPlan(operands, constants, (), tile)
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a chunk of pixels, all panels after one another."""
