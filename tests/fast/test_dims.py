@@ -19,10 +19,12 @@ from smalti.ir.dims import (
     floor_div,
     maximum,
     minimum,
+    nonnegative,
     substitute,
     symbol,
     symbols_of,
 )
+from smalti.ir.infer import same_pads
 
 H, W = symbol("H"), symbol("W")
 
@@ -107,3 +109,44 @@ def test_exact_division() -> None:
 def test_symbols_of() -> None:
     assert {s.name for s in symbols_of(maximum(H, W) + floor_div(H, 3))} == {"H", "W"}
     assert symbols_of(7) == frozenset()
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("dilation", [1, 2, 18])
+def test_same_padding_is_tensorflows(kernel: int, stride: int, dilation: int) -> None:
+    for size in (H, ceil_div(H, 8), symbol("H", 1, 513)):
+        before, after = same_pads(size, kernel, stride, dilation)
+        for h in (1, 2, 3, 7, 8, 9, 64, 65, 513):
+            extent = evaluate(size, {"H": h})
+            total = max((-(-extent // stride) - 1) * stride + (kernel - 1) * dilation + 1 - extent, 0)
+            assert (evaluate(before, {"H": h}), evaluate(after, {"H": h})) == (total // 2, total - total // 2)
+
+
+def test_same_padding_needs_no_choice_where_the_window_covers_the_stride() -> None:
+    for size in (H, ceil_div(H, 2), symbol("H", 1, 513)):
+        for kernel, stride in ((3, 2), (2, 2), (5, 3), (7, 2), (3, 1)):
+            assert "max" not in "".join(map(str, same_pads(size, kernel, stride)))
+
+
+def test_nonnegative_needs_rounding_or_an_extreme_weakened() -> None:
+    assert nonnegative(2 * ceil_div(H, 2) - H)
+    assert nonnegative(maximum(H, W) - W)
+    assert nonnegative(H - minimum(H, W + 3))
+    assert not nonnegative(2 * ceil_div(H, 2) - H - 1)
+    assert not nonnegative(H - W)
+
+
+@given(expressions(), st.integers(1, 700), st.integers(1, 700))
+def test_nonnegative_is_never_wrong(a: int | Dim, h: int, w: int) -> None:
+    if nonnegative(a):
+        assert evaluate(a, {"H": h, "W": w}) >= 0
+
+
+def test_rounding_the_larger_of_two_fractions() -> None:
+    larger = maximum(H * Fraction(1, 2), W * Fraction(1, 3))
+    whole = floor(larger)
+    for h, w in ((1, 1), (3, 4), (5, 8), (7, 2)):
+        assert evaluate(whole, {"H": h, "W": w}) == max(h // 2, w // 3)
+    assert isinstance(larger, Dim) and not larger.is_integral
+    assert not nonnegative(whole - larger)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from smalti.frontend.context import NodeContext
 from smalti.frontend.registry import Handled, tf_op
-from smalti.frontend.symbolic import same_pads
 from smalti.frontend.values import Special
 from smalti.ir import ops
 from smalti.ir.graph import TensorType
-from smalti.ir.infer import spatial_axes
+from smalti.ir.infer import same_pads, spatial_axes
 from smalti.ir.ops import Layout, Pads
 
 _EMPTY: tuple[int, ...] = ()

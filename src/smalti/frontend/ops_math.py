@@ -8,11 +8,11 @@ from smalti.errors import GraphError
 from smalti.frontend.context import NeedsLimit, NodeContext
 from smalti.frontend.limits import limit_of_maximum
 from smalti.frontend.registry import Handled, tf_op
-from smalti.frontend.symbolic import NotSymbolic, constant_of, maximum, minimum, multiply, sign_is_known, trunc
+from smalti.frontend.symbolic import NotSymbolic, constant_of, multiply, sign_is_known, trunc
 from smalti.frontend.tensors import TfType
 from smalti.frontend.values import Value
 from smalti.ir import dims, ops
-from smalti.ir.dims import Dim
+from smalti.ir.dims import Dim, maximum, minimum
 from smalti.ir.ops import BinaryFn, UnaryFn
 from smalti.numerics import DType
 

@@ -12,7 +12,7 @@ from smalti.frontend.registry import Handled, tf_op
 from smalti.frontend.symbolic import NotSymbolic
 from smalti.frontend.tensors import TfType
 from smalti.frontend.values import Value
-from smalti.ir import ops
+from smalti.ir import dims, ops
 from smalti.ir.ops import ReduceFn
 from smalti.numerics import DType
 
@@ -26,8 +26,8 @@ _REDUCE = {
 _SYMBOLIC: dict[str, tuple[Callable[..., object], object]] = {
     "Sum": (lambda a, b: a + b, 0),
     "Prod": (symbolic.multiply, 1),
-    "Max": (symbolic.maximum, None),
-    "Min": (symbolic.minimum, None),
+    "Max": (dims.maximum, None),
+    "Min": (dims.minimum, None),
     "All": (lambda a, b: a and b, True),
     "Any": (lambda a, b: a or b, False),
 }

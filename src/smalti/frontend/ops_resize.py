@@ -5,9 +5,9 @@ from __future__ import annotations
 from smalti.frontend.context import NeedsLimit, NodeContext
 from smalti.frontend.limits import limit_of_difference
 from smalti.frontend.registry import Handled, tf_op
-from smalti.frontend.symbolic import nonnegative, sign_is_known
+from smalti.frontend.symbolic import sign_is_known
 from smalti.ir import ops
-from smalti.ir.dims import Dim
+from smalti.ir.dims import Dim, nonnegative
 from smalti.ir.ops import Pads, ResizeFn
 from smalti.numerics import DType
 

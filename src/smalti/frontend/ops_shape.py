@@ -10,11 +10,11 @@ from smalti.frontend import symbolic
 from smalti.frontend.context import NodeContext, Unsupported
 from smalti.frontend.ops_resize import check_amounts
 from smalti.frontend.registry import Handled, tf_op
-from smalti.frontend.symbolic import SymArray, nonnegative
+from smalti.frontend.symbolic import SymArray
 from smalti.frontend.tensors import MAX_RANK, TfType
 from smalti.frontend.values import Value
 from smalti.ir import ops
-from smalti.ir.dims import Dim, divide_exact, product
+from smalti.ir.dims import Dim, divide_exact, nonnegative, product
 from smalti.ir.graph import Node
 from smalti.ir.ops import PadMode
 from smalti.numerics import DType

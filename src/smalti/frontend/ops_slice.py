@@ -11,10 +11,10 @@ from smalti.frontend.context import NeedsLimit, NodeContext
 from smalti.frontend.limits import limit_of_difference
 from smalti.frontend.ops_shape import MAX_PARTS, part_slice
 from smalti.frontend.registry import Handled, tf_op
-from smalti.frontend.symbolic import maximum, minimum, nonnegative, sign_is_known
+from smalti.frontend.symbolic import sign_is_known
 from smalti.frontend.values import Value
 from smalti.ir import dims, ops
-from smalti.ir.dims import Dim
+from smalti.ir.dims import Dim, maximum, minimum, nonnegative
 from smalti.numerics import DType
 
 Size = int | Dim

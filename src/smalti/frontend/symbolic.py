@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from smalti.errors import GraphError
 from smalti.frontend.tensors import MAX_RANK
 from smalti.ir import dims
-from smalti.ir.dims import Dim, Extreme, Floor, Symbol
+from smalti.ir.dims import Dim, Extreme, Floor
 from smalti.numerics import DType
 
 SymArray = NDArray[np.object_]
@@ -189,7 +189,7 @@ def _check_float(value: int | Dim, dtype: DType) -> None:
         if not _representable(number, dtype):
             raise NotSymbolic
         return
-    denominator = denominator_of(value)
+    denominator = dims.denominator_of(value)
     if denominator > _MAX_DENOMINATOR or denominator & (denominator - 1):
         raise NotSymbolic
     capped = dims.substitute(
@@ -212,11 +212,6 @@ def _representable(number: Fraction, dtype: DType) -> bool:
     return significant <= _MANTISSA[dtype] and abs(exponent) <= _MAX_EXPONENT[dtype]
 
 
-def denominator_of(value: int | Dim) -> int:
-    """Return the smallest ``d > 0`` for which all coefficients of ``value * d`` are integers."""
-    return 1 if isinstance(value, int) else math.lcm(*(c.denominator for _, c in value.terms))
-
-
 def constants(array: SymArray) -> list[Fraction] | None:
     """Return the elements when all are numbers, else ``None``."""
     found: list[Fraction] = []
@@ -237,9 +232,9 @@ def trunc(value: int | Dim) -> int | Dim:
     number = constant_of(value)
     if number is not None:
         return math.trunc(number)
-    if nonnegative(value):
+    if dims.nonnegative(value):
         return dims.floor(value)
-    if nonnegative(-value):
+    if dims.nonnegative(-value):
         return -dims.floor(-value)
     raise NotSymbolic
 
@@ -248,68 +243,11 @@ def sign_is_known(value: int | Dim) -> bool | None:
     """Return whether ``value >= 0`` holds: for all image sizes (``True``), for none (``False``), or it depends."""
     if isinstance(value, int):
         return value >= 0
-    if nonnegative(value):
+    if dims.nonnegative(value):
         return True
-    if nonnegative(-value - dims.rational(Fraction(1, 2 * denominator_of(value)))):
+    if dims.nonnegative(-value - dims.rational(Fraction(1, 2 * dims.denominator_of(value)))):
         return False
     return None
-
-
-@lru_cache(maxsize=4096)
-def nonnegative(value: int | Dim) -> bool:
-    """Whether ``value >= 0`` is proved for all image sizes.
-
-    Interval bounds first; then the outermost roundings are replaced by what they cannot fall below
-    (``floor(x) >= x - (d - 1) / d``, ``max(a, b) >= a``), which proves sizes padded up to a multiple and the like.
-    """
-    pending: list[tuple[int | Dim, int]] = [(value, 0)]
-    steps = 0
-    while pending:
-        current, depth = pending.pop()
-        if dims.bounds(current)[0] >= 0:
-            return True
-        steps += 1
-        if steps > 32 or depth > 6 or isinstance(current, int):
-            continue
-        pending.extend((weaker, depth + 1) for weaker in _weaken(current))
-    return False
-
-
-def maximum(a: int | Dim, b: int | Dim) -> int | Dim:
-    """Return the larger size; where the order is proved, simply that one."""
-    if nonnegative(a - b):
-        return a
-    return b if nonnegative(b - a) else dims.maximum(a, b)
-
-
-def minimum(a: int | Dim, b: int | Dim) -> int | Dim:
-    """Return the smaller size; where the order is proved, simply that one."""
-    if nonnegative(a - b):
-        return b
-    return a if nonnegative(b - a) else dims.minimum(a, b)
-
-
-def same_pads(size: int | Dim, kernel: int, stride: int, dilation: int) -> tuple[int | Dim, int | Dim]:
-    """Return TensorFlow's SAME padding (before, after) of one axis, simplified as far as it can be proved."""
-    needed = (dims.ceil_div(size, stride) - 1) * stride + ((kernel - 1) * dilation + 1) - size
-    total = maximum(needed, 0)
-    before = dims.floor_div(total, 2)
-    return before, total - before
-
-
-def _weaken(value: Dim) -> list[int | Dim]:
-    """Return expressions that are nowhere above ``value``, each with one rounding or extreme less."""
-    for mono, coef in value.terms:
-        if len(mono) != 1 or isinstance(mono[0], Symbol):
-            continue
-        atom = mono[0]
-        rest = value - Dim(((mono, coef),))
-        if isinstance(atom, Floor):
-            slack = Fraction(denominator_of(atom.value) - 1, denominator_of(atom.value)) if coef > 0 else Fraction(0)
-            return [rest + (atom.value - slack) * dims.rational(coef)]
-        if isinstance(atom, Extreme) and atom.is_max == (coef > 0):
-            return [rest + dims.rational(coef) * part for part in (atom.a, atom.b)]
-    return []
 
 
 def take(array: SymArray, index: int, axis: int) -> SymArray:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import GraphError
-from smalti.frontend.symbolic import SymArray, constants, denominator_of
+from smalti.frontend.symbolic import SymArray, constants
 from smalti.frontend.tensors import TfType
 from smalti.ir import ops
-from smalti.ir.dims import Dim
+from smalti.ir.dims import Dim, denominator_of
 from smalti.ir.graph import Node, TensorType
 from smalti.ir.infer import constant, make_node
 from smalti.numerics import DType

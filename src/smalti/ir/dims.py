@@ -114,12 +114,18 @@ class Dim:
     @property
     def is_integral(self) -> bool:
         """Whether the value is an integer for all values of the symbols (sufficient test)."""
-        return all(coef.denominator == 1 for _, coef in self.terms)
+        return all(coef.denominator == 1 and _is_whole(mono) for mono, coef in self.terms)
 
 
 def symbol(name: str, low: int = 1, high: int | None = None) -> Dim:
     """Return the size named ``name``, known to lie in ``[low, high]``."""
     return Dim((((Symbol(name, low, high),), Fraction(1)),))
+
+
+def _is_whole(mono: Monomial) -> bool:
+    """Whether a product of atoms is an integer; the larger of two fractions, for instance, need not be one."""
+    extremes = (atom for atom in mono if isinstance(atom, Extreme))
+    return all(isinstance(part, int) or part.is_integral for atom in extremes for part in (atom.a, atom.b))
 
 
 def _terms(value: int | Dim | Fraction) -> tuple[tuple[Monomial, Fraction], ...]:
@@ -161,7 +167,7 @@ def floor(value: int | Dim) -> int | Dim:
     outside: dict[Monomial, Fraction] = {}
     inside: dict[Monomial, Fraction] = {}
     for mono, coef in value.terms:
-        whole = math.floor(coef) if not mono else (coef if coef.denominator == 1 else Fraction(0))
+        whole = math.floor(coef) if not mono else (coef if coef.denominator == 1 and _is_whole(mono) else Fraction(0))
         outside[mono] = Fraction(whole)
         inside[mono] = coef - whole
     rest = _normal(inside)
@@ -242,22 +248,21 @@ def ceil_div(a: int | Dim, b: int) -> int | Dim:
 
 
 def maximum(a: int | Dim, b: int | Dim) -> int | Dim:
-    """Return the larger size, simplified with the bounds of the symbols."""
+    """Return the larger size; where the order is proved for all values of the symbols, simply that one."""
     return _extreme(True, a, b)
 
 
 def minimum(a: int | Dim, b: int | Dim) -> int | Dim:
-    """Return the smaller size, simplified with the bounds of the symbols."""
+    """Return the smaller size; where the order is proved for all values of the symbols, simply that one."""
     return _extreme(False, a, b)
 
 
 def _extreme(is_max: bool, a: int | Dim, b: int | Dim) -> int | Dim:
     if isinstance(a, int) and isinstance(b, int):
         return max(a, b) if is_max else min(a, b)
-    low, high = bounds(_combine(a, b, Fraction(-1)))
-    if low >= 0:
+    if nonnegative(_combine(a, b, Fraction(-1))):
         return a if is_max else b
-    if high is not None and high <= 0:
+    if nonnegative(_combine(b, a, Fraction(-1))):
         return b if is_max else a
     first, second = sorted((a, b), key=str)
     return Dim((((Extreme(is_max, first, second),), Fraction(1)),))
@@ -297,6 +302,56 @@ def _atom_bounds(atom: Atom) -> tuple[Fraction | float, Fraction | float]:
     (low_a, high_a), (low_b, high_b) = bounds(atom.a), bounds(atom.b)
     highs = (math.inf if high_a is None else high_a, math.inf if high_b is None else high_b)
     return (max(low_a, low_b), max(highs)) if atom.is_max else (min(low_a, low_b), min(highs))
+
+
+def denominator_of(value: int | Dim) -> int:
+    """Return the smallest ``d > 0`` for which all coefficients of ``value * d`` are integers."""
+    return 1 if isinstance(value, int) else math.lcm(*(c.denominator for _, c in value.terms))
+
+
+@lru_cache(maxsize=4096)
+def nonnegative(value: int | Dim) -> bool:
+    """Whether ``value >= 0`` is proved for all image sizes.
+
+    Interval bounds first; then the outermost roundings are replaced by what they cannot fall below
+    (``floor(x) >= x - (d - 1) / d``, ``max(a, b) >= a``), which proves sizes padded up to a multiple and the like.
+    For an integer it is enough to be above -1.
+    """
+    whole = isinstance(value, Dim) and value.is_integral
+    pending: list[tuple[int | Dim, int]] = [(value, 0)]
+    steps = 0
+    while pending:
+        current, depth = pending.pop()
+        low = bounds(current)[0]
+        if low >= 0 or (whole and low > -1):
+            return True
+        steps += 1
+        if steps > 32 or depth > 6 or isinstance(current, int):
+            continue
+        pending.extend((weaker, depth + 1) for weaker in _weaken(current))
+    return False
+
+
+def _weaken(value: Dim) -> list[int | Dim]:
+    """Return expressions that are nowhere above ``value``, each with one rounding or extreme less."""
+    for mono, coef in value.terms:
+        if len(mono) != 1 or isinstance(mono[0], Symbol):
+            continue
+        atom = mono[0]
+        rest = value - Dim(((mono, coef),))
+        if isinstance(atom, Floor):
+            slack = _most_lost(atom.value) if coef > 0 else Fraction(0)
+            return [rest + (atom.value - slack) * rational(coef)]
+        if isinstance(atom, Extreme) and atom.is_max == (coef > 0):
+            return [rest + rational(coef) * part for part in (atom.a, atom.b)]
+    return []
+
+
+def _most_lost(value: Dim) -> Fraction:
+    """Return a limit of how much rounding down takes away."""
+    if not all(_is_whole(mono) for mono, _ in value.terms):
+        return Fraction(1)
+    return 1 - Fraction(1, denominator_of(value))
 
 
 def evaluate(value: int | Dim, values: Mapping[str, int]) -> int:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from smalti.errors import CompilerError
 from smalti.ir import ops
-from smalti.ir.dims import Dim, bounds
+from smalti.ir.dims import Dim, nonnegative
 from smalti.ir.graph import Node, TensorType
 from smalti.ir.infer import constant
 from smalti.ir.ops import Layout, Op
@@ -100,12 +100,12 @@ def static_bytes(type: TensorType) -> int | None:
 
 def never_negative(size: int | Dim) -> bool:
     """Whether a size is provably at least zero."""
-    return bounds(size)[0] >= 0
+    return nonnegative(size)
 
 
 def never_zero(size: int | Dim) -> bool:
     """Whether a size is provably at least one."""
-    return bounds(size)[0] >= 1
+    return nonnegative(size - 1)
 
 
 def no_pads(pads: ops.Pads) -> bool:
