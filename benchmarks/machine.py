@@ -30,8 +30,8 @@ def choose_cpus(threads: int, wanted: str | None = None) -> tuple[int, ...]:
         return tuple(allowed[-threads:])
     chosen: set[int] = set()
     for part in wanted.split(","):
-        first, _, last = part.partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
             raise UsageError(f"--cpus takes a list such as 0,2-3, not {wanted!r}")
         chosen |= set(range(int(first), int(last or first) + 1))
     if not chosen or not chosen.issubset(allowed):
