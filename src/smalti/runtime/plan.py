@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.artifact.manifest import Manifest, Step, TensorSpec
+from smalti.artifact.manifest import DimOp, Manifest, Step, TensorSpec
 from smalti.errors import InputError
 from smalti.runtime.arena import ArenaPlanner, Placement
 from smalti.runtime.dims import Shape, bind_symbols, describe_shape, evaluate
@@ -75,12 +75,24 @@ class ShapePlanner:
                     + (f": {_SCALE}" if _differs_in_size(wanted, shape) else "")
                 )
         for step in m.steps:
-            _check_step(step, dims)
+            self._check_step(step, dims)
         outputs = tuple(_output_shape(tensor, dims) for tensor in m.outputs)
         placement = self._place(dims, threads)
         values, offsets = _frozen(dims), _frozen(list(placement.offsets))
         addresses = int(values.ctypes.data), int(offsets.ctypes.data)
         return ShapePlan(values, offsets, addresses, placement.total, threads, shapes, outputs)
+
+    def _check_step(self, step: Step, dims: list[int]) -> None:
+        """Refuse sizes below 1 between the layers, which no buffer need show: two negative sizes make a positive one.
+
+        A size that is 0 for every input is the graph's own wish (an empty slice, for instance).
+        """
+        for what, indices in (("shape", step.shape), ("sizes inside", step.inner)):
+            if any(dims[i] < 1 and self._manifest.dims[i].op is not DimOp.CONST for i in indices):
+                sizes = [dims[i] for i in indices]
+                raise InputError(
+                    f"these input sizes are too small for this model: {step.name!r} would have {what} {sizes}"
+                )
 
     def _place(self, dims: list[int], threads: int) -> Placement:
         sizes = [dims[b.size] * (threads if b.per_thread else 1) for b in self._manifest.arena]
@@ -94,14 +106,6 @@ class ShapePlanner:
 def _differs_in_size(wanted: Shape, shape: Shape) -> bool:
     """Whether an image batch differs from what is wanted in height and width alone."""
     return len(wanted) == 4 and wanted[0] == shape[0] and wanted[3] == shape[3]
-
-
-def _check_step(step: Step, dims: list[int]) -> None:
-    """Refuse sizes below 1 between the layers, which no buffer need show: two negative sizes make a positive one."""
-    for what, indices in (("shape", step.shape), ("sizes inside", step.inner)):
-        sizes = [dims[i] for i in indices]
-        if any(size < 1 for size in sizes):
-            raise InputError(f"these input sizes are too small for this model: {step.name!r} would have {what} {sizes}")
 
 
 def _output_shape(tensor: TensorSpec, dims: list[int]) -> Shape:
