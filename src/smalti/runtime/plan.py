@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -76,23 +77,32 @@ class ShapePlanner:
                 )
         for step in m.steps:
             self._check_step(step, dims)
-        outputs = tuple(_output_shape(tensor, dims) for tensor in m.outputs)
+        outputs = tuple(self._output_shape(tensor, dims) for tensor in m.outputs)
         placement = self._place(dims, threads)
         values, offsets = _frozen(dims), _frozen(list(placement.offsets))
         addresses = int(values.ctypes.data), int(offsets.ctypes.data)
         return ShapePlan(values, offsets, addresses, placement.total, threads, shapes, outputs)
 
     def _check_step(self, step: Step, dims: list[int]) -> None:
-        """Refuse sizes below 1 between the layers, which no buffer need show: two negative sizes make a positive one.
-
-        A size that is 0 for every input is the graph's own wish (an empty slice, for instance).
-        """
+        """Refuse sizes below 1 between the layers; no buffer need show them: two negative sizes make a positive one."""
         for what, indices in (("shape", step.shape), ("sizes inside", step.inner)):
-            if any(dims[i] < 1 and self._manifest.dims[i].op is not DimOp.CONST for i in indices):
+            if self._too_small(indices, dims):
                 sizes = [dims[i] for i in indices]
                 raise InputError(
                     f"these input sizes are too small for this model: {step.name!r} would have {what} {sizes}"
                 )
+
+    def _output_shape(self, tensor: TensorSpec, dims: list[int]) -> Shape:
+        shape = tuple(dims[i] for i in tensor.shape)
+        if self._too_small(tensor.shape, dims):
+            raise InputError(f"these input sizes are too small: output {tensor.name!r} would have shape {list(shape)}")
+        if math.prod((tensor.dtype.itemsize, *shape)) > _MAX_BYTES:
+            raise InputError(f"these input sizes are too large: output {tensor.name!r} would have shape {list(shape)}")
+        return shape
+
+    def _too_small(self, indices: tuple[int, ...], dims: list[int]) -> bool:
+        """Whether a size is below 1 because of the input; one that is always 0 is the graph's own wish."""
+        return any(dims[i] < 1 and self._manifest.dims[i].op is not DimOp.CONST for i in indices)
 
     def _place(self, dims: list[int], threads: int) -> Placement:
         sizes = [dims[b.size] * (threads if b.per_thread else 1) for b in self._manifest.arena]
@@ -106,18 +116,6 @@ class ShapePlanner:
 def _differs_in_size(wanted: Shape, shape: Shape) -> bool:
     """Whether an image batch differs from what is wanted in height and width alone."""
     return len(wanted) == 4 and wanted[0] == shape[0] and wanted[3] == shape[3]
-
-
-def _output_shape(tensor: TensorSpec, dims: list[int]) -> Shape:
-    shape = tuple(dims[i] for i in tensor.shape)
-    count = tensor.dtype.itemsize
-    for size in shape:
-        if size < 1:
-            raise InputError(f"these input sizes are too small: output {tensor.name!r} would have shape {list(shape)}")
-        count *= size
-    if count > _MAX_BYTES:
-        raise InputError(f"these input sizes are too large: output {tensor.name!r} would have shape {list(shape)}")
-    return shape
 
 
 def _frozen(values: list[int]) -> NDArray[np.int64]:
