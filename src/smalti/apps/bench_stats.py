@@ -103,9 +103,7 @@ def drift(values: Values) -> float | None:
     return float(np.median(array[half:])) / first if first > 0 else None
 
 
-def ratio_of_medians(
-    upper: Values, lower: Values, *, paired: bool, resamples: int = RESAMPLES, seed: int = 1
-) -> Ratio:
+def ratio_of_medians(upper: Values, lower: Values, *, paired: bool, resamples: int = RESAMPLES, seed: int = 1) -> Ratio:
     """Return ``median(upper) / median(lower)`` with a 95 % interval by the circular block bootstrap.
 
     Neighbouring timings resemble each other (other load, frequency), so blocks of about the cube root of the number of
