@@ -1,0 +1,92 @@
+"""The same graph gives the same file, byte for byte; building and running it stay within their memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import smalti
+from deeplab_golden import FULL, graph_bytes
+from smalti.demo import dataset
+
+MAX_COMPILER_MB = 1000
+MAX_INFERENCE_MB = 250
+MAX_FILE_BYTES = 9_000_000
+
+_BUILD = """
+import json, pathlib, sys
+from smalti.apps.build import build
+from smalti.compiler import CompileOptions
+from smalti.target.host import resolve_target
+
+options = CompileOptions(resolve_target(sys.argv[3]), shape_mutable=sys.argv[4] == "true")
+made = build(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), options)
+status = dict(line.split(":") for line in pathlib.Path("/proc/self/status").read_text().splitlines())
+peak = int(status["VmHWM"].split()[0]) // 1024  # of this program alone; getrusage counts the parent's before the exec
+print(json.dumps({"sha256": made.sha256, "bytes": made.file_bytes, "peak_mb": peak}))
+"""
+
+_INFER = """
+import json, pathlib, sys
+import numpy as np
+import smalti
+
+with smalti.load(sys.argv[1], threads=2) as engine:
+    labels = engine(np.zeros((513, 513, 3), np.uint8))
+status = dict(line.split(":") for line in pathlib.Path("/proc/self/status").read_text().splitlines())
+peak = int(status["VmHWM"].split()[0]) // 1024  # of this program alone; getrusage counts the parent's before the exec
+print(json.dumps({"shape": labels.shape, "peak_mb": peak, "compiler": "llvmlite" in sys.modules}))
+"""
+
+
+def fresh(code: str, *arguments: object, folder: Path, hash_seed: str = "random") -> dict[str, object]:
+    """Run Python code in a new process, in ``folder``; return the JSON it prints."""
+    result = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(smalti.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def build_twice(graph: bytes, folder: Path, target: str, shape_mutable: bool) -> list[dict[str, object]]:
+    """Build in two processes with other hash seeds, folders and file names."""
+    found = []
+    for seed in ("0", "1"):
+        place = folder / ("a" if seed == "0" else "somewhere else") / target
+        place.mkdir(parents=True)
+        (place / f"graph{seed}.pb").write_bytes(graph)
+        output = place / f"out{seed}.smalti"
+        arguments = (f"graph{seed}.pb", output, target, str(shape_mutable).lower())
+        found.append(fresh(_BUILD, *arguments, folder=place, hash_seed=seed))
+    return found
+
+
+@pytest.mark.parametrize("target", ["native", "x86-64-v2"])
+def test_the_demo_graph_builds_to_the_same_bytes(target: str, tmp_path: Path) -> None:
+    first, second = build_twice(dataset.graph_bytes(), tmp_path, target, shape_mutable=True)
+    assert first["sha256"] == second["sha256"]
+
+
+def test_the_real_graph_builds_to_the_same_bytes_and_stays_small(tmp_path: Path) -> None:
+    first, second = build_twice(graph_bytes(FULL), tmp_path, "native", shape_mutable=True)
+    assert first["sha256"] == second["sha256"]
+    for made in (first, second):
+        assert isinstance(made["peak_mb"], int) and made["peak_mb"] <= MAX_COMPILER_MB
+        assert isinstance(made["bytes"], int) and made["bytes"] <= MAX_FILE_BYTES
+
+    found = fresh(_INFER, tmp_path / "a" / "native" / "out0.smalti", folder=tmp_path)
+    assert found["shape"] == [513, 513] and found["compiler"] is False
+    assert isinstance(found["peak_mb"], int) and found["peak_mb"] <= MAX_INFERENCE_MB
