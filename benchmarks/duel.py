@@ -134,9 +134,11 @@ def _fastest(running: Sequence[Contender], setting: Setting, tried: dict[str, st
     if not right:
         right = [max(running, key=lambda c: c.agree)]
     times: dict[int, list[float]] = {id(c): [] for c in right}
+    for contender in running:
+        contender.process.pause()
     for number in range(TRIAL_ROUNDS if len(right) > 1 else 0):
         for contender in right:
-            times[id(contender)] += contender.process.run(number % len(setting.pictures), _images(setting, number, 3))
+            times[id(contender)] += _turn(contender, number % len(setting.pictures), _images(setting, number, 3))
     for contender in running:
         mine = times.get(id(contender))
         words = f"{median(mine):.1f} ms in the trial" if mine else "the only route that works"
@@ -154,6 +156,8 @@ def race(contenders: Sequence[Contender], setting: Setting, rounds: int, per_rou
     the machine kept busy meanwhile, ``None`` if the system does not tell.
     """
     watch = NeighbourWatch([c.process.pid for c in contenders])
+    for contender in contenders:
+        contender.process.pause()
     for number in range(rounds):
         running = [c for c in contenders if c.failure is None]
         shift = number % max(1, len(running))
@@ -161,11 +165,23 @@ def race(contenders: Sequence[Contender], setting: Setting, rounds: int, per_rou
         warm = (images[0] - 1) % len(setting.pictures)
         for contender in (*running[shift:], *running[:shift]):
             try:
-                contender.rounds.append(contender.process.run(warm, images))
+                contender.rounds.append(_turn(contender, warm, images))
             except EngineFailure as error:
                 contender.failure = f"round {number + 1}: {error}"
         setting.say(f"round {number + 1} of {rounds}")
-    return watch.finish()
+    busy = watch.finish()
+    for contender in contenders:
+        contender.process.resume()
+    return busy
+
+
+def _turn(contender: Contender, warm: int, images: Sequence[int]) -> list[float]:
+    """Let one process go on for its turn, and stop it again."""
+    contender.process.resume()
+    try:
+        return contender.process.run(warm, images)
+    finally:
+        contender.process.pause()
 
 
 def _images(setting: Setting, first: int, count: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -98,6 +99,14 @@ class EngineProcess:
         message = {"spec": self.spec.to_json(), "images": self._shared.places}
         self.facts = self.ask("load", timeout, **message)
 
+    def pause(self) -> None:
+        """Stop the process: an idle engine's threads may spin, and would slow the engine whose turn it is."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the process go on."""
+        self._process.send_signal(signal.SIGCONT)
+
     def run(self, warm: int, images: Sequence[int], timeout: float = 600) -> list[float]:
         """Return the milliseconds for each of the images.
 
@@ -135,6 +144,7 @@ class EngineProcess:
 
     def close(self) -> None:
         """End the process."""
+        self.resume()
         self._channel.close()
         try:
             self._process.wait(10)

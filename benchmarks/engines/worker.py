@@ -6,10 +6,12 @@ uint8 image to int32 labels is between the two clock readings.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import mmap
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.engines.spec import EngineSpec
+
+_PR_SET_PDEATHSIG = 1
 
 
 class Worker:
@@ -98,8 +102,16 @@ class Worker:
         return shapes
 
 
+def _end_with_parent() -> None:
+    """Ask Linux to kill this process when its parent ends: it may be stopped then, and would stay for ever."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "prctl"):
+        library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> int:
     """Serve until the pipe closes."""
+    _end_with_parent()
     channel = Connection(int(sys.argv[1]))
     cpus = [int(cpu) for cpu in sys.argv[4].split(",")]
     os.sched_setaffinity(0, cpus)

@@ -12,13 +12,14 @@ import cv2
 import numpy as np
 import pytest
 from benchmarks import duel, kernels, peaks, peers, routes
+from benchmarks.cuts import find_cuts
 from benchmarks.engines.spec import EngineSpec
-from benchmarks.images import load_pictures
+from benchmarks.images import Picture, load_pictures
 from benchmarks.tiles import contests
 from benchmarks.workers import Ends, EngineFailure, EngineProcess, SharedImages, convert
 
 from graph_builder import GraphBuilder
-from smalti.compiler import CompileOptions, compile_graph
+from smalti.compiler import CompileOptions, QuantMode, compile_graph
 from smalti.errors import UsageError
 from smalti.target.host import native_target
 
@@ -114,10 +115,7 @@ def test_a_worker_tells_why_it_fails(pictures: Path, tmp_path: Path) -> None:
 def test_labels_come_back_as_the_engine_gave_them(graph: Path, pictures: Path, tmp_path: Path) -> None:
     loaded = load_pictures(pictures, None, 3, None)
     shared = SharedImages(loaded)
-    job = routes.Job(
-        graph, "0" * 64, peers.find_cuts(graph), tuple({p.size: 0 for p in loaded}), None, 1, tmp_path,
-        peers.QuantMode.FORCE_FLOAT32, "native",
-    )  # fmt: skip
+    job = _job(graph, loaded, tmp_path)
     (route,) = routes.routes("smalti", job)
     with EngineProcess(route.make(), shared, duel_cpus()) as process:
         process.load(60)
@@ -131,10 +129,18 @@ def test_labels_come_back_as_the_engine_gave_them(graph: Path, pictures: Path, t
 class _Process:
     def __init__(self, fails_in: int | None) -> None:
         self.pid = 0
+        self.stopped = False
         self.seen: list[tuple[int, ...]] = []
         self._fails_in = fails_in
 
+    def pause(self) -> None:
+        self.stopped = True
+
+    def resume(self) -> None:
+        self.stopped = False
+
     def run(self, warm: int, images: Sequence[int]) -> list[float]:
+        assert not self.stopped
         if len(self.seen) == self._fails_in:
             raise EngineFailure("ended")
         self.seen.append((warm, *images))
@@ -151,6 +157,20 @@ def test_a_race_rotates_pictures_and_drops_who_fails(pictures: Path) -> None:
     assert first.seen == [(2, 0, 1), (1, 2, 0), (0, 1, 2)]
     assert second.seen == first.seen[:1]
     assert racers[0].failure is None and racers[1].failure == "round 2: ended"
+    shared.close()
+
+
+def test_a_paused_worker_goes_on(graph: Path, pictures: Path, tmp_path: Path) -> None:
+    loaded = load_pictures(pictures, None, 2, 16)
+    shared = SharedImages(loaded)
+    job = _job(graph, loaded, tmp_path)
+    (route,) = routes.routes("smalti", job)
+    with EngineProcess(route.make(), shared, duel_cpus()) as process:
+        process.load(60)
+        process.pause()
+        with pytest.raises(EngineFailure, match="no answer to run"):
+            process.run(0, [1], timeout=0.3)
+        process.resume()
     shared.close()
 
 
@@ -200,3 +220,17 @@ def test_every_tile_of_a_layer_is_measured(graph: Path) -> None:
 def duel_cpus() -> tuple[int, ...]:
     """Return one CPU to run workers on."""
     return peers.choose_cpus(1)
+
+
+def _job(graph: Path, loaded: tuple[Picture, ...], cache: Path) -> routes.Job:
+    return routes.Job(
+        graph=graph,
+        sha256="0" * 64,
+        cuts=find_cuts(graph),
+        sizes=tuple(dict.fromkeys(p.size for p in loaded)),
+        input_size=None,
+        threads=1,
+        cache=cache,
+        quant_mode=QuantMode.FORCE_FLOAT32,
+        target="native",
+    )
