@@ -283,6 +283,9 @@ def test_the_profile_is_sorted_by_time_and_says_only_what_can_be_true() -> None:
     assert table.untimed == 1 and hidden["gflops"] is None and hidden["percent_of_limit"] is None
     rows = layer_table(table).rows
     assert rows[0][1] == "layer_1/with/a/long/name" and rows[2][7] == rows[2][8] == rows[2][10] == "n/a"
+    narrow = layer_table(table, wide=False)
+    assert narrow.columns == ("#", "name", "kernel", "ms", "%", "GFLOP/s", "% of limit") and narrow.left == (1, 2)
+    assert narrow.rows[0][:3] == ("2", "layer_1/with/a/long/name", "k") and narrow.footer[1] == "sum"
     unknown = layers([0.5, 1e-5], None)
     assert unknown.untimed == 0 and layer_table(unknown).rows[0][8] == "n/a" and "n/a" in layer_table(unknown).title
 

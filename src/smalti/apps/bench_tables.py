@@ -23,8 +23,8 @@ _PART_NAMES = {
 }
 
 
-def bench_tables(report: BenchReport) -> list[Table]:
-    """Return every section of the report."""
+def bench_tables(report: BenchReport, *, wide: bool = True) -> list[Table]:
+    """Return every section of the report; without ``wide`` the profile has fewer columns."""
     tables = [
         _parameters(report),
         _times(report),
@@ -42,7 +42,7 @@ def bench_tables(report: BenchReport) -> list[Table]:
     if report.cold is not None:
         tables.append(_cold(report))
     tables.append(_traces(report))
-    tables += [layer_table(layers) for layers in report.layers]
+    tables += [layer_table(layers, wide=wide) for layers in report.layers]
     if report.end_to_end is not None:
         tables.append(_end_to_end(report.end_to_end))
     if report.comparison is not None:
@@ -192,8 +192,8 @@ def _traces(report: BenchReport) -> Table:
     return Table(title, ("trace", "runs", *(_PART_NAMES[part] for part in PARTS)), rows)
 
 
-def layer_table(table: LayerTable) -> Table:
-    """Return the steps of one profiled group, the longest first."""
+def layer_table(table: LayerTable, *, wide: bool = True) -> Table:
+    """Return the steps of one profiled group, the longest first; without ``wide`` in fewer columns."""
     limit = table.limit
     rows = tuple(_layer_row(table, layer) for layer in by_time(table.layers))
     whole = 2 * table.macs / table.total_ms / 1e6 if table.macs and table.total_ms > 0 else None
@@ -203,13 +203,25 @@ def layer_table(table: LayerTable) -> Table:
     known = NOT_AVAILABLE if limit is None else f"{limit:.1f} GFLOP/s"
     how = f"median of {table.runs} runs, {_threads(table.threads)}"
     title = f"Profile of {table.group}: {how}; limit (FMA loop): {known}"
-    return Table(
+    whole_table = Table(
         title,
         ("#", "name", "op", "kernel", "shape", "ms", "%", "GFLOP/s", "% of limit", "MB", "GB/s"),
         rows,
         (*footer, f"{moved / 1e6:.2f}", ""),
         left=(1, 2, 3, 4),
     )
+    return whole_table if wide else _without(whole_table, ("op", "shape", "MB", "GB/s"))
+
+
+def _without(table: Table, names: Sequence[str]) -> Table:
+    """Return the table without some columns."""
+    kept = [index for index, column in enumerate(table.columns) if column not in names]
+
+    def pick(cells: Sequence[str]) -> tuple[str, ...]:
+        return tuple(cells[index] for index in kept)
+
+    left = tuple(place for place, index in enumerate(kept) if index in table.left)
+    return Table(table.title, pick(table.columns), tuple(map(pick, table.rows)), pick(table.footer), left)
 
 
 def _layer_row(table: LayerTable, layer: Layer) -> tuple[str, ...]:

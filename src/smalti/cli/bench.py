@@ -23,7 +23,8 @@ from smalti.cli.infer import FileListOption, ModelOption
 from smalti.cli.ui import JsonOption, ThreadsOption, help_text, note, print_json, say
 
 SLOWER: Final = 8
-WIDE: Final = 150
+WIDE: Final = 140
+FILE_WIDTH: Final = 160
 
 HELP = help_text(
     "Measure an offline model: latency, throughput, start, memory, and where the time goes.",
@@ -120,8 +121,11 @@ def bench_command(
     if as_json:
         print_json(report.to_json())
     else:
-        for table in bench_tables(report):
-            _draw(table)
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = max(console.width, FILE_WIDTH)
+        for table in bench_tables(report, wide=console.width >= WIDE):
+            _draw(console, table)
     _write(report, save, csv, plot, trace)
     for sentence in report.advice():
         note(f"note: {sentence}")
@@ -131,11 +135,8 @@ def bench_command(
         raise typer.Exit(SLOWER)
 
 
-def _draw(table: Table) -> None:
-    """Print a table whose numbers are never folded; without a terminal it may be as wide as it likes."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, WIDE)
+def _draw(console: Console, table: Table) -> None:
+    """Print a table whose numbers are never folded."""
     drawn = RichTable(
         title=escape(table.title), title_justify="left", box=box.SIMPLE_HEAD, show_footer=bool(table.footer)
     )
