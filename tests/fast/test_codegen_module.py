@@ -1,0 +1,208 @@
+"""The text of a module: its steps, barriers, work counters and context, and the manifest made with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from llvmlite import binding
+
+from smalti.artifact.manifest import TeamEntries
+from smalti.codegen.assemble import build_manifest, constants_section
+from smalti.codegen.module import COUNTER_STEPS, COUNTER_STRIDE, build_module
+from smalti.errors import CompilerError
+from smalti.ir import ops
+from smalti.ir.dims import symbol
+from smalti.ir.graph import Graph, Level, Node, TensorType
+from smalti.ir.infer import constant, make_node
+from smalti.ir.ops import BinaryFn, UnaryFn
+from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.registry import KERNELS
+from smalti.llvm.builder import F32, I64, PTR, Fn
+from smalti.numerics import DType
+from smalti.plan.planner import plan_graph
+from smalti.plan.schedule import Plan
+from smalti.target.target import Target
+
+TARGET = Target.parse("x86-64-v3")
+ABOUT = {
+    "precision": "force_float32",
+    "batch_size": None,
+    "shape_mutable": True,
+    "labels": None,
+    "producer": {},
+    "graph": {},
+    "preprocess": {},
+    "report": {},
+    "team": TeamEntries(1, 2),
+}
+
+
+@dataclass(frozen=True)
+class Writes:
+    """A kernel whose step is written by a function."""
+
+    body: Callable[[StepEmitter, Node], None]
+    name: str = "writes"
+
+    def accepts(self, node: Node, target: Target) -> bool:
+        return True
+
+    def plan(self, node: Node, target: Target) -> KernelPlan:
+        values = [n.op.value for n in node.inputs if isinstance(n.op, ops.Constant)]
+        return KernelPlan(operands=(0,), constants=tuple(values), scratch=(10,))
+
+    def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
+        self.body(e, node)
+
+
+def chain(length: int = 2) -> Graph:
+    x = make_node(ops.Input(), (), "x", TensorType(DType.FLOAT32, (1, symbol("H"), 3)))
+    node = x
+    for i in range(length):
+        factor = constant(np.full((3,), i + 2, np.float32), f"factor{i}")
+        node = make_node(ops.Binary(BinaryFn.MUL), (node, factor), f"node{i}")
+    return Graph((x,), (node,), ("y",), Level.CANONICAL)
+
+
+def written(body: Callable[[StepEmitter, Node], None], length: int = 1) -> tuple[Plan, str]:
+    plan = plan_graph(chain(length), TARGET, (Writes(body),))
+    return plan, build_module(plan).text
+
+
+def body_of(text: str, name: str) -> str:
+    """Return the text of one function."""
+    found = re.search(rf'^define [^\n]*@"?{name}"?\(.*?^}}', text, re.MULTILINE | re.DOTALL)
+    assert found is not None, name
+    return found.group()
+
+
+def test_llvm_accepts_the_module() -> None:
+    for target in ("x86-64-v2", "x86-64-v4", "aarch64"):
+        text = build_module(plan_graph(chain(), Target.parse(target), KERNELS)).text
+        binding.parse_assembly(text).verify()
+
+
+def test_every_step_is_followed_by_a_barrier() -> None:
+    module = build_module(plan_graph(chain(3), TARGET, KERNELS))
+    calls = re.findall(r'call void @"?(step_\d+|barrier)', body_of(module.text, module.entry))
+    assert calls == ["step_0", "barrier", "step_1", "barrier", "step_2", "barrier"]
+
+
+def test_only_the_entry_is_visible() -> None:
+    text = build_module(plan_graph(chain(), TARGET, KERNELS)).text
+    defined = re.findall(r"^define (.*?)@", text, re.MULTILINE)
+    assert sum("internal" not in words for words in defined) == 1
+    declared = re.findall(r'^declare .*?@"?([\w.]+)', text, re.MULTILINE)
+    assert declared and all(name.startswith("llvm.") for name in declared), "code calls no library"
+
+
+def test_the_same_plan_gives_the_same_text() -> None:
+    plan = plan_graph(chain(), TARGET, KERNELS)
+    assert build_module(plan).text == build_module(plan).text
+
+
+def test_every_step_has_a_counter_on_a_line_of_its_own() -> None:
+    plan = plan_graph(chain(3), TARGET, KERNELS)
+    module = build_module(plan)
+    assert module.counters == COUNTER_STEPS + 3 * COUNTER_STRIDE
+    offsets = []
+    for i in range(3):
+        text = _step_text(module.text, i)
+        counter = re.findall(r"atomicrmw add ptr (\S+),", text)
+        offsets += re.findall(rf"{counter[0]} = getelementptr i8, ptr \S+, i64 (\d+)\n", text)
+    assert [int(offset) for offset in offsets] == [4 * (COUNTER_STEPS + COUNTER_STRIDE * i) for i in range(3)]
+
+
+def _step_text(text: str, number: int) -> str:
+    return body_of(text, rf"step_{number}_\w+").replace('"', "")
+
+
+def test_constants_lie_on_lines_of_their_own() -> None:
+    plan = plan_graph(chain(2), TARGET, KERNELS)
+    module = build_module(plan)
+    section = constants_section(plan, module)
+    assert len(section) == module.constant_bytes == 128
+    assert module.constant_offsets == (0, 64)
+    for offset, value in zip(module.constant_offsets, plan.constants, strict=True):
+        assert section[offset : offset + value.nbytes] == value.tobytes()
+    assert set(section[12:64]) == {0}
+
+
+def test_work_can_be_handed_out_once_in_a_step() -> None:
+    def twice(e: StepEmitter, node: Node) -> None:
+        for _ in range(2):
+            with e.parallel(4):
+                pass
+
+    with pytest.raises(CompilerError, match="distributes work twice"):
+        written(twice)
+
+
+def test_addresses_and_sizes_are_loaded_before_the_work() -> None:
+    def late(e: StepEmitter, node: Node) -> None:
+        with e.parallel(e.size(symbol("H"))), e.fn.loop(0, 3) as i:
+            address = e.fn.at(e.result(), e.fn.mul(i, e.size(symbol("H") * 4)))
+            value = e.fn.load(F32, e.constant(0))
+            e.fn.store(value, address)
+            e.fn.store(value, e.scratch(0))
+
+    plan, text = written(late)
+    binding.parse_assembly(text).verify()
+    assert [buffer.per_thread for buffer in plan.arena] == [True]
+    entry = body_of(text, "step_0_writes").split("main:")[0]
+    assert entry.count("load ptr") >= 4 and "load i64" in entry
+
+
+def test_an_address_is_loaded_once() -> None:
+    def again(e: StepEmitter, node: Node) -> None:
+        for _ in range(5):
+            e.fn.store(e.fn.load(F32, e.operand(0)), e.result())
+
+    _, text = written(again)
+    # One load each of the table of inputs and outputs and of the address, for the operand and for the result.
+    assert body_of(text, "step_0_writes").count("load ptr") == 4
+
+
+def test_a_function_is_shared_between_steps() -> None:
+    built: list[str] = []
+
+    def body(e: StepEmitter, node: Node) -> None:
+        def build(fn: Fn) -> None:
+            built.append(node.name)
+            fn.store(fn.f32(1.0), fn.args[0])
+            fn.finish()
+
+        e.fn.call(e.function("store_one", (PTR, I64), build), e.result(), 7)
+
+    _, text = written(body, length=3)
+    assert built == ["node0"]
+    assert len(re.findall(r'call void @"?store_one', text)) == 3
+
+
+def test_the_manifest_describes_steps_and_memory() -> None:
+    plan = plan_graph(chain(3), TARGET, KERNELS)
+    module = build_module(plan)
+    made = build_manifest(plan, module, 0, ABOUT)
+    assert [(s.name, s.op) for s in made.steps] == [(f"node{i}", "Binary") for i in range(3)]
+    assert [(b.first, b.last) for b in made.arena] == [(0, 1), (1, 2)]
+    assert [s.name for s in made.symbols] == ["H"]
+    assert (made.inputs[0].name, made.outputs[0].name) == ("x", "y")
+    assert made.counter_count == module.counters
+    assert made.target == "x86-64-v3" and "avx2" in made.features
+
+
+def test_work_and_traffic_count_what_a_fused_step_absorbs() -> None:
+    x = make_node(ops.Input(), (), "x", TensorType(DType.FLOAT32, (1, 4, 4, 8)))
+    weights = constant(np.ones((1, 1, 8, 16), np.float32), "w")
+    conv = make_node(ops.Conv2d(), (x, weights), "conv")
+    relu = make_node(ops.Unary(UnaryFn.RELU), (conv,), "relu")
+    plan = plan_graph(Graph((x,), (relu,), ("y",), Level.CANONICAL), TARGET, KERNELS)
+    made = build_manifest(plan, build_module(plan), 0, ABOUT)
+    macs = [made.dims[step.macs].a for step in made.steps]
+    moved = [made.dims[step.bytes].a for step in made.steps]
+    assert macs == [16 * 8 * 16, 0]
+    assert moved == [4 * (16 * 8 + 8 * 16 + 16 * 16), 4 * (16 * 16 + 16 * 16)]
