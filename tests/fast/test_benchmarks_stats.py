@@ -41,7 +41,7 @@ def _entrant(name: str, level: float, agree: float = 1.0, failure: str | None = 
 def test_percentiles() -> None:
     values = [4.0, 1.0, 3.0, 2.0, 5.0]
     assert median(values) == 3.0
-    assert percentile(values, 90) == pytest.approx(4.6)
+    assert abs(percentile(values, 90) - 4.6) < 1e-12
 
 
 def test_the_interval_holds_the_true_ratio() -> None:
@@ -59,7 +59,7 @@ def test_what_disturbs_a_round_disturbs_both_sides() -> None:
     load = rng.uniform(1, 4, (20, 1))
     slow, fast = (120 * load * np.ones((1, 4))).tolist(), (100 * load * np.ones((1, 4))).tolist()
     paired = ratio_of_medians(slow, fast)
-    assert paired.low == pytest.approx(1.2) and paired.high == pytest.approx(1.2)
+    assert abs(paired.low - 1.2) < 1e-9 and abs(paired.high - 1.2) < 1e-9
     shuffled = [fast[i] for i in rng.permutation(20)]
     unpaired = ratio_of_medians(slow, shuffled)
     assert unpaired.high - unpaired.low > 0.2

@@ -19,10 +19,10 @@ from smalti.apps.bench_tables import bench_tables, last_line
 from smalti.apps.bench_trace import chrome_trace
 from smalti.apps.outputs import write_file
 from smalti.apps.report import Table
+from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import FileListOption, ModelOption
 from smalti.cli.ui import JsonOption, ThreadsOption, help_text, note, print_json, say
 
-SLOWER: Final = 8
 WIDE: Final = 140
 FILE_WIDTH: Final = 160
 
@@ -30,8 +30,8 @@ HELP = help_text(
     "Measure an offline model: latency, throughput, start, memory, and where the time goes.",
     "The run ends when it has made --iterations requests and has lasted --duration milliseconds. Inputs are generated "
     "and textured, eight in turns, or the pictures of --image-dir. What the system does not tell is shown as n/a.",
-    f"With --compare or --against the exit code is {SLOWER} when this model is slower than the other by more than "
-    "--max-regression percent and the 95 % interval of the ratio of medians lies wholly above that; else 0.",
+    f"With --compare or --against the exit code is {int(ExitCode.REGRESSION)} when this model is slower than the other "
+    "by more than --max-regression percent and the 95 % interval of the ratio of medians lies wholly above that.",
     examples=(
         "smalti bench --model m.smalti",
         "smalti bench --model m.smalti --threads 1 --input-dims 1x513x513x3,1x375x500x3 --profile",
@@ -132,7 +132,7 @@ def bench_command(
     if not as_json:
         say(last_line(report))
     if not report.passed:
-        raise typer.Exit(SLOWER)
+        raise typer.Exit(ExitCode.REGRESSION)
 
 
 def _draw(console: Console, table: Table) -> None:

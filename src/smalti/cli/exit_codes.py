@@ -29,6 +29,7 @@ class ExitCode(IntEnum):
     MODEL_FILE = 5
     FETCH = 6
     RESOURCE = 7
+    REGRESSION = 8
     INTERRUPTED = 130
 
     @property
@@ -45,6 +46,7 @@ _MEANINGS: Final = {
     ExitCode.MODEL_FILE: "an offline model file is damaged, too new, or for another CPU",
     ExitCode.FETCH: "a download failed, or the disk refused a file",
     ExitCode.RESOURCE: "no memory or threads, or another job writes to the same folder",
+    ExitCode.REGRESSION: "a comparison found this model slower than allowed",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C or SIGTERM)",
 }
 
