@@ -72,6 +72,7 @@ _RUN = "import sys; from smalti.cli.main import run; sys.exit(run(sys.argv[1:]))
 _INFER = f"""
 import json, sys, time
 {_PEAK}
+import numpy as np
 import smalti
 start = time.perf_counter()
 engine = smalti.load(sys.argv[1])
