@@ -6,13 +6,9 @@ import hashlib
 from pathlib import Path
 
 from smalti import __version__
-from smalti.artifact.manifest import TeamEntries
 from smalti.artifact.writer import write_model
-from smalti.codegen.assemble import build_manifest, constants_section
-from smalti.codegen.module import build_module
-from smalti.llvm.backend import emit_object, llvm_version
-from smalti.llvm.link import link
-from smalti.llvm.team import DRIVE, SERVE, with_team
+from smalti.codegen.assemble import generate
+from smalti.llvm.backend import llvm_version
 from smalti.plan.schedule import Plan
 
 
@@ -22,8 +18,6 @@ def write_plan(path: Path, plan: Plan, name: str) -> None:
     Raises:
         CompilerError: a kernel broke its contract.
     """
-    module = build_module(plan)
-    blob = link(emit_object(with_team(module.text), plan.target))
     about = {
         "precision": "force_float32",
         "batch_size": None,
@@ -33,7 +27,6 @@ def write_plan(path: Path, plan: Plan, name: str) -> None:
         "graph": {"name": name, "sha256": hashlib.sha256(str(plan).encode()).hexdigest(), "bytes": 0},
         "preprocess": {"input_size": None, "resize": "none"},
         "report": {},
-        "team": TeamEntries(blob.entries[DRIVE], blob.entries[SERVE]),
     }
-    manifest = build_manifest(plan, module, blob.entries[module.entry], about)
-    write_model(path, manifest, constants_section(plan, module), blob.code)
+    made = generate(plan, about)
+    write_model(path, made.manifest, made.constants, made.code)

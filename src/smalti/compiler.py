@@ -9,9 +9,8 @@ from enum import Enum
 from typing import Any
 
 from smalti import __version__
-from smalti.artifact.manifest import Manifest, TeamEntries
-from smalti.codegen.assemble import build_manifest, constants_section
-from smalti.codegen.module import build_module
+from smalti.artifact.manifest import Manifest
+from smalti.codegen.assemble import generate
 from smalti.errors import UsageError
 from smalti.frontend.importer import Imported, ImportOptions, import_graph
 from smalti.frontend.report import ImportReport
@@ -19,9 +18,7 @@ from smalti.ir.dims import symbols_of
 from smalti.ir.graph import Graph, Node
 from smalti.kernels.kernel import Kernel
 from smalti.kernels.registry import FUSED, KERNELS
-from smalti.llvm.backend import emit_object, llvm_version
-from smalti.llvm.link import link
-from smalti.llvm.team import DRIVE, SERVE, with_team
+from smalti.llvm.backend import llvm_version
 from smalti.passes.pipeline import Instrument, run_pipeline
 from smalti.plan.planner import plan_graph
 from smalti.plan.schedule import Plan
@@ -98,12 +95,8 @@ def compile_graph(
     optimised = run_pipeline(imported.graph, instrument=instrument)
     report = replace(imported.report, recognised=(*imported.report.recognised, *optimised.notes))
     plan = plan_graph(optimised.graph, options.target, kernels, fused=FUSED)
-    module = build_module(plan)
-    blob = link(emit_object(with_team(module.text), options.target))
-    about = _describe(data, imported.graph, options, report)
-    about["team"] = TeamEntries(blob.entries[DRIVE], blob.entries[SERVE])
-    manifest = build_manifest(plan, module, blob.entries[module.entry], about)
-    return CompiledModel(manifest, constants_section(plan, module), blob.code, report, plan)
+    made = generate(plan, _describe(data, imported.graph, options, report))
+    return CompiledModel(made.manifest, made.constants, made.code, report, plan)
 
 
 def import_shaped(data: bytes, options: CompileOptions) -> Imported:

@@ -1,21 +1,51 @@
-"""A plan and its machine code -> the manifest and the constants of an offline model file."""
+"""A plan -> machine code, constants and manifest: the contents of an offline model file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from smalti.artifact.manifest import ArenaBuffer, DimInstr, DimOp, Manifest, Step, Symbol, TensorSpec
-from smalti.codegen.module import ModuleText
+from smalti.artifact.manifest import ArenaBuffer, DimInstr, DimOp, Manifest, Step, Symbol, TeamEntries, TensorSpec
+from smalti.codegen.module import ModuleText, build_module
 from smalti.ir import ops
 from smalti.ir.dims import Dim
 from smalti.ir.graph import Node
+from smalti.llvm.backend import emit_object
+from smalti.llvm.link import link
+from smalti.llvm.team import DRIVE, SERVE, with_team
 from smalti.plan.cost import bytes_moved, multiply_adds
 from smalti.plan.dimtable import DimTable
 from smalti.plan.schedule import Plan
 from smalti.plan.schedule import Step as PlannedStep
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What goes into an offline model file."""
+
+    manifest: Manifest
+    constants: bytes = field(repr=False)
+    code: bytes = field(repr=False)
+
+
+def generate(plan: Plan, about: Mapping[str, Any]) -> Generated:
+    """Generate the code of a plan and describe it.
+
+    Args:
+        plan: the plan.
+        about: the free-form fields of :class:`Manifest` (precision, preprocess, labels, ...).
+
+    Raises:
+        CompilerError: a kernel broke its contract.
+    """
+    module = build_module(plan)
+    blob = link(emit_object(with_team(module.text), plan.target))
+    team = TeamEntries(blob.entries[DRIVE], blob.entries[SERVE])
+    manifest = build_manifest(plan, module, blob.entries[module.entry], {**about, "team": team})
+    return Generated(manifest, constants_section(plan, module), blob.code)
 
 
 def constants_section(plan: Plan, module: ModuleText) -> bytes:
