@@ -21,6 +21,7 @@ from deeplab_golden import (
     Array,
     crop_examples,
     differences,
+    graph_bytes,
     size_example,
 )
 from deeplab_kit import Engines, golden_labels, golden_names, picture
@@ -29,6 +30,7 @@ from smalti.runtime.context import Context
 from smalti.runtime.plan import ShapePlan
 from smalti.runtime.request import Request
 from smalti.vision.preprocess import Resize
+from stage_runners import OTHER_TARGETS
 
 THREADS = (1, 2, 3, 4, 8)
 SIZES = ("97x131", "375x500", "513x513", "640x427")
@@ -115,6 +117,14 @@ def test_a_fixed_size_takes_any_batch(engines: Engines) -> None:
     together = engines.labels(HALF, False)(batch)
     for one, labels in zip(batch, together, strict=True):
         assert np.array_equal(engines.labels(HALF, False)(one), labels)
+
+
+@pytest.mark.parametrize("stage", sorted(OTHER_TARGETS))
+def test_code_for_other_cpus(stage: str) -> None:
+    example = size_example("97x131")
+    found = OTHER_TARGETS[stage](graph_bytes(ANY_SIZE), {IMAGE: example.image[None]}, (LABELS, LOGITS))
+    difference = differences(example, found[LABELS], found[LOGITS])
+    assert difference.accepted, difference
 
 
 def test_sizes_may_alternate(engines: Engines) -> None:
