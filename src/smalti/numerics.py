@@ -1,11 +1,16 @@
-"""Number types of tensors: the single source for their names, sizes and numpy equivalents."""
+"""Number types of tensors, and the rounding of quantised ones: the single source.
+
+A quantised tensor holds integers ``q`` that stand for ``(q - zero_point) * scale``.  The integers that layers compute
+are the same on every CPU because each of the few float32 operations between two integers is rounded once, to nearest
+even, in a stated order; no fused multiply-add takes part.
+"""
 
 from __future__ import annotations
 
 from enum import Enum
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 
 class DType(Enum):
@@ -39,6 +44,13 @@ class DType(Enum):
         return not self.is_float and self is not DType.BOOL
 
     @property
+    def limits(self) -> tuple[int, int]:
+        """Lowest and highest value of an integer type."""
+        bits = 8 * self.itemsize
+        unsigned = self in (DType.UINT8, DType.UINT16)
+        return (0, (1 << bits) - 1) if unsigned else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+
+    @property
     def numpy(self) -> np.dtype[np.generic]:
         """The numpy dtype; bfloat16 has none and is carried as uint16 bits."""
         return np.dtype(np.uint16) if self is DType.BFLOAT16 else np.dtype(self.value)
@@ -66,3 +78,45 @@ _ITEMSIZE = {
     DType.INT64: 8,
     DType.BOOL: 1,
 }
+
+
+def quantise(values: NDArray[np.float32], scale: float, zero_point: int, low: int, high: int) -> NDArray[np.int32]:
+    """Return the integers that stand for float32 ``values``.
+
+    ``q = clip(rint(values * (1 / scale)), low - zero_point, high - zero_point) + zero_point`` with the reciprocal
+    rounded to float32 first; halves round to even; NaN becomes ``low``.
+    """
+    return round_and_clip(values * (np.float32(1) / np.float32(scale)), zero_point, low, high)
+
+
+def dequantise(values: NDArray[np.generic], scale: float, zero_point: int) -> NDArray[np.float32]:
+    """Return ``(q - zero_point) * scale`` in float32; the difference is exact."""
+    return (values.astype(np.int32) - np.int32(zero_point)).astype(np.float32) * np.float32(scale)
+
+
+def round_and_clip(steps: NDArray[np.float32], zero_point: int, low: int, high: int) -> NDArray[np.int32]:
+    """Return ``rint(steps) + zero_point`` within ``[low, high]``; halves round to even, NaN becomes ``low``."""
+    bottom, top = np.float32(low - zero_point), np.float32(high - zero_point)
+    limited = np.where(np.isnan(steps), bottom, np.clip(steps, bottom, top))
+    return np.rint(limited).astype(np.int32) + np.int32(zero_point)
+
+
+def requantise(
+    sums: NDArray[np.int32],
+    multiplier: NDArray[np.float32],
+    addend: NDArray[np.float32] | None = None,
+    residual: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Return integer sums in steps of the result (or as real numbers), not rounded yet.
+
+    ``float32(sum) * multiplier``, then ``+ addend``, then ``+ residual``, each operation rounded to float32.
+
+    Args:
+        sums: int32 ``[..., channels]``.
+        multiplier, addend: float32 ``[channels]``.
+        residual: float32, shaped as ``sums``.
+    """
+    steps = sums.astype(np.float32) * multiplier
+    if addend is not None:
+        steps = steps + addend
+    return steps if residual is None else steps + residual

@@ -14,6 +14,9 @@ from smalti.ir.graph import Node, TensorType
 from smalti.ir.ops import Layout, Op, Pads, Shape
 from smalti.numerics import DType
 
+QUANTISED_TYPES = (DType.UINT8, DType.INT16)
+"""Types of quantised activations."""
+
 Types = tuple[TensorType, ...]
 Rule = Callable[[Any, Types], TensorType]
 
@@ -44,11 +47,11 @@ def make_node(op: Op, inputs: Sequence[Node] = (), name: str = "", type: TensorT
     return Node(op, operands, result, name)
 
 
-def constant(value: Any, name: str = "") -> Node:
-    """Make a constant node of a copy of a numpy array that nobody can write to."""
+def constant(value: Any, name: str = "", *, bfloat16: bool = False) -> Node:
+    """Make a constant node of a copy of a numpy array that nobody can write to (uint16 bits if ``bfloat16``)."""
     array = np.array(value)
     array.flags.writeable = False
-    return make_node(ops.Constant(array), (), name)
+    return make_node(ops.Constant(array, bfloat16), (), name)
 
 
 def infer_type(op: Op, types: Types) -> TensorType:
@@ -129,6 +132,11 @@ def _arity(op: Op) -> tuple[int, int]:
         return count, count
     if isinstance(op, ops.DepthwiseConv2d):
         return 2 + op.bias, 2 + op.bias
+    if isinstance(op, ops.QuantisedConv2d):
+        count = 3 + op.bias + op.addend + op.residual
+        return count, count
+    if isinstance(op, ops.QuantisedDepthwiseConv2d):
+        return 3 + op.bias + op.addend, 3 + op.bias + op.addend
     if isinstance(op, (ops.Binary, ops.MatMul, ops.Gather)):
         return 2, 2
     if isinstance(op, ops.Select):
@@ -142,7 +150,7 @@ def _arity(op: Op) -> tuple[int, int]:
 
 def _constant(op: ops.Constant, types: Types) -> TensorType:
     try:
-        dtype = DType.from_numpy(op.value.dtype)
+        dtype = DType.BFLOAT16 if op.bfloat16 else DType.from_numpy(op.value.dtype)
     except ValueError as error:
         raise GraphError(f"constants of type {op.value.dtype} are not supported") from error
     return TensorType(dtype, tuple(op.value.shape))
@@ -220,13 +228,15 @@ def _conv2d(op: ops.Conv2d, types: Types) -> TensorType:
     x, w = types[:2]
     kh, kw, _, cout = _weights(x, w, op.layout, "Conv2d")
     if x.dtype is DType.UINT8:
-        _require(w.dtype is DType.FLOAT32, "a convolution of a uint8 image has float32 weights")
+        _require(
+            w.dtype.is_float and w.dtype is not DType.FLOAT64, "a convolution of a uint8 image has float32 weights"
+        )
     else:
         _require(x.dtype is w.dtype and x.dtype.is_float, f"Conv2d of {x.dtype.value} with {w.dtype.value} weights")
     size = _window(x.shape, op.layout, (kh, kw), op.stride, op.dilation, op.pads)
     result = TensorType(w.dtype, _image(x.shape[0], size, cout, op.layout))
     if op.bias:
-        _require(types[2] == TensorType(w.dtype, (cout,)), f"Conv2d: the bias is {types[2]}")
+        _require(types[2] in _biases(w.dtype, cout), f"Conv2d: the bias is {types[2]}")
     if op.residual:
         _require(types[-1] == result, f"Conv2d: the residual is {types[-1]}, the result {result}")
     return result
@@ -240,9 +250,70 @@ def _depthwise(op: ops.DepthwiseConv2d, types: Types) -> TensorType:
     )
     size = _window(x.shape, op.layout, (kh, kw), op.stride, op.dilation, op.pads)
     if op.bias:
-        expected = TensorType(w.dtype, (cin * multiplier,))
-        _require(types[2] == expected, f"DepthwiseConv2d: the bias is {types[2]}, not {expected}")
+        expected = _biases(w.dtype, cin * multiplier)
+        _require(types[2] in expected, f"DepthwiseConv2d: the bias is {types[2]}, not {expected[0]}")
     return TensorType(x.dtype, _image(x.shape[0], size, cin * multiplier, op.layout))
+
+
+def _biases(weights: DType, channels: int | Dim) -> tuple[TensorType, ...]:
+    """Return the types a bias may have: that of the weights, or float32 beside weights of half precision."""
+    own = TensorType(weights, (channels,))
+    half = weights in (DType.FLOAT16, DType.BFLOAT16)
+    return (own, TensorType(DType.FLOAT32, (channels,))) if half else (own,)
+
+
+def _quantise(op: ops.Quantise, types: Types) -> TensorType:
+    _require(types[0].dtype.is_float, f"Quantise of {types[0].dtype.value}")
+    _require(op.dtype in QUANTISED_TYPES, f"Quantise to {op.dtype.value}")
+    return TensorType(op.dtype, types[0].shape)
+
+
+def _dequantise(op: ops.Dequantise, types: Types) -> TensorType:
+    _require(types[0].dtype in QUANTISED_TYPES, f"Dequantise of {types[0].dtype.value}")
+    _require(op.dtype.is_float, f"Dequantise to {op.dtype.value}")
+    return TensorType(op.dtype, types[0].shape)
+
+
+def _quantised_conv2d(op: ops.QuantisedConv2d, types: Types) -> TensorType:
+    x, w, multiplier = types[:3]
+    kh, kw, _, cout = _weights(x, w, Layout.NHWC, "QuantisedConv2d")
+    size = _window(x.shape, Layout.NHWC, (kh, kw), op.stride, op.dilation, op.pads)
+    result = TensorType(op.dtype, _image(x.shape[0], size, cout, Layout.NHWC))
+    _quantised_operands(op, types, cout)
+    if op.residual:
+        _require(types[-1] == result, f"QuantisedConv2d: the residual is {types[-1]}, the result {result}")
+    return result
+
+
+def _quantised_depthwise(op: ops.QuantisedDepthwiseConv2d, types: Types) -> TensorType:
+    x, w = types[:2]
+    kh, kw, cin, multiplier = _weights(x, w, Layout.NHWC, "QuantisedDepthwiseConv2d")
+    _require(multiplier == 1, "QuantisedDepthwiseConv2d gives one result channel for each channel")
+    size = _window(x.shape, Layout.NHWC, (kh, kw), op.stride, op.dilation, op.pads)
+    _quantised_operands(op, types, cin)
+    return TensorType(op.dtype, _image(x.shape[0], size, cin, Layout.NHWC))
+
+
+def _quantised_operands(
+    op: ops.QuantisedConv2d | ops.QuantisedDepthwiseConv2d, types: Types, channels: int | Dim
+) -> None:
+    x, w, multiplier = types[:3]
+    pair = (x.dtype, w.dtype)
+    _require(
+        pair in ((DType.UINT8, DType.INT8), (DType.INT16, DType.INT16)),
+        f"a quantised convolution of {x.dtype.value} with {w.dtype.value} weights",
+    )
+    _require(op.dtype in (x.dtype, DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16), f"a result of {op.dtype.value}")
+    _require(multiplier == TensorType(DType.FLOAT32, (channels,)), f"the multiplier is {multiplier}")
+    if op.bias:
+        _require(types[3] == TensorType(DType.INT32, (channels,)), f"the bias is {types[3]}")
+    if op.addend:
+        _require(types[3 + op.bias] == TensorType(DType.FLOAT32, (channels,)), f"the addend is {types[3 + op.bias]}")
+
+
+def _quantised_mean(op: ops.QuantisedMean, types: Types) -> TensorType:
+    _require(types[0].dtype in QUANTISED_TYPES, f"QuantisedMean of {types[0].dtype.value}")
+    return _reduce(ops.Reduce(ops.ReduceFn.MEAN, op.axes, op.keep_dims), types)
 
 
 def _batch_norm(op: ops.BatchNorm, types: Types) -> TensorType:
@@ -441,4 +512,9 @@ _RULES: dict[type[Op], Rule] = {
     ops.BatchToSpace: _batch_to_space,
     ops.SpaceToDepth: _space_to_depth,
     ops.DepthToSpace: _depth_to_space,
+    ops.Quantise: _quantise,
+    ops.Dequantise: _dequantise,
+    ops.QuantisedConv2d: _quantised_conv2d,
+    ops.QuantisedDepthwiseConv2d: _quantised_depthwise,
+    ops.QuantisedMean: _quantised_mean,
 }

@@ -144,9 +144,10 @@ class Input(Op):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Constant(Op):
-    """A constant array (never written to)."""
+    """A constant array (never written to); ``bfloat16`` says that its uint16 elements are bits of bfloat16."""
 
     value: NDArray[np.generic]
+    bfloat16: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,8 @@ class Cast(Op):
 class Conv2d(Op):
     """2-D convolution: ``activation(conv(x - input_offset, w) + bias + residual)``.
 
-    Inputs: x, w, then bias ``[out]`` if ``bias``, then residual (shaped as the result) if ``residual``.  Padded
+    Inputs: x, w, then bias ``[out]`` if ``bias``, then residual (shaped as the result) if ``residual``.  The result
+    has the type of the weights; with weights of half precision sums are float32, and the bias may be.  Padded
     positions count as zero *after* the offset is taken off, so a uint8 image with
     ``input_offset=127.5`` pads with mid grey.
     """
@@ -375,6 +377,95 @@ class DepthToSpace(Op):
     layout: Layout = Layout.NHWC
 
 
+@dataclass(frozen=True, slots=True)
+class Quantise(Op):
+    """The integers that stand for a float tensor (see :func:`smalti.numerics.quantise`).
+
+    ``scale`` (a float32 value) is what one step stands for; results lie in the range of ``dtype``.
+    """
+
+    scale: float
+    zero_point: int = 0
+    dtype: DType = DType.UINT8
+
+
+@dataclass(frozen=True, slots=True)
+class Dequantise(Op):
+    """``(x - zero_point) * scale`` in float32, rounded to ``dtype``."""
+
+    scale: float
+    zero_point: int = 0
+    dtype: DType = DType.FLOAT32
+
+
+@dataclass(frozen=True, slots=True)
+class QuantisedConv2d(Op):
+    """2-D convolution of integers, NHWC.
+
+    Inputs: x (uint8, or int16), weights (int8, or int16) ``[kh, kw, in, out]``, multiplier float32 ``[out]``, then bias
+    int32 ``[out]`` if ``bias``, then addend float32 ``[out]`` if ``addend`` (it may be computed at run time), then the
+    residual (type and shape of the result) if ``residual``.
+
+    ``sum = conv(x - zero_point, w) + bias``; padded positions count as zero.  Then, in float32 with one rounding for
+    each operation, ``t = sum * multiplier + addend + (residual - residual_zero_point) * residual_scale``.  A result of
+    type uint8 or int16 is ``clip(rint(t) + result_zero_point, low, high)``; a float result is ``activation(t)``.
+
+    With int16 weights sums are float32 (``x * w`` needs 32 bits alone), so the last step may differ between CPUs; with
+    int8 weights sums are int32 and results are the same everywhere.
+
+    ``scale`` is what one step of the result stands for; the arithmetic does not use it.
+    """
+
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+    zero_point: int = 0
+    bias: bool = False
+    addend: bool = False
+    residual: bool = False
+    residual_zero_point: int = 0
+    residual_scale: float = 0.0
+    dtype: DType = DType.UINT8
+    scale: float = 1.0
+    result_zero_point: int = 0
+    low: int = 0
+    high: int = 255
+    activation: Activation = Activation.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class QuantisedDepthwiseConv2d(Op):
+    """Depthwise 2-D convolution of integers, NHWC, multiplier 1.
+
+    Inputs: x, weights ``[kh, kw, channels, 1]``, multiplier float32 ``[channels]``, then bias int32 if ``bias``, then
+    addend float32 if ``addend``.  The arithmetic is that of :class:`QuantisedConv2d`.
+    """
+
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+    zero_point: int = 0
+    bias: bool = False
+    addend: bool = False
+    dtype: DType = DType.UINT8
+    scale: float = 1.0
+    result_zero_point: int = 0
+    low: int = 0
+    high: int = 255
+    activation: Activation = Activation.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class QuantisedMean(Op):
+    """Mean over ``axes`` of integers, in the same steps: ``clip(rint(float32(sum) / float32(count)))``.
+
+    ``axes`` are sorted and non-negative; they stay with size 1 if ``keep_dims``.  The sum is exact (int32).
+    """
+
+    axes: tuple[int, ...]
+    keep_dims: bool
+
+
 def _class_name(op: type[Op]) -> str:
     return op.__name__
 
@@ -384,6 +475,11 @@ IMPORTED_ONLY: frozenset[type[Op]] = frozenset((BatchNorm, SpaceToBatch, BatchTo
 
 CANONICAL_ONLY: frozenset[type[Op]] = frozenset((ResizeArgMax,))
 """Operations that only passes make."""
+
+QUANTISED_ONLY: frozenset[type[Op]] = frozenset(
+    (Quantise, Dequantise, QuantisedConv2d, QuantisedDepthwiseConv2d, QuantisedMean)
+)
+"""Operations of level quantised."""
 
 # A dataclass with slots is a second class of the same name; the last one is the one in use.
 ALL_OPS: tuple[type[Op], ...] = tuple({op.__name__: op for op in sorted(Op.__subclasses__(), key=_class_name)}.values())

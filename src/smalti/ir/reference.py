@@ -8,6 +8,7 @@ exact; sums and transcendental functions agree within their rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from smalti.errors import CompilerError, InputError, UsageError
 from smalti.ir import ops
 from smalti.ir import reference_elementwise as elementwise
 from smalti.ir import reference_image as image
+from smalti.ir import reference_quantised as quantised
 from smalti.ir import reference_shape as shape
 from smalti.ir.dims import Dim, Symbol, evaluate, symbols_of
 from smalti.ir.graph import Graph, Node, TensorType
@@ -119,15 +121,17 @@ def eval_node(node: Node, operands: Sequence[Array], env: Env) -> Array:
         CompilerError: the result is not of the type that the node states.
     """
     op: Op = node.op
+    if isinstance(op, ops.Constant):
+        return op.value
     narrow = node.type.dtype is DType.BFLOAT16
     arrays = [
         bfloat16_to_float32(value) if operand.type.dtype is DType.BFLOAT16 else value
         for operand, value in zip(node.inputs, operands, strict=True)
     ]
-    if narrow and isinstance(op, ops.Cast):
-        op = ops.Cast(DType.FLOAT32)
+    if narrow and isinstance(op, (ops.Cast, ops.Dequantise)):
+        op = replace(op, dtype=DType.FLOAT32)
     result = eval_op(op, arrays, env)
-    if narrow:
+    if narrow and result.dtype != np.uint16:
         result = float32_to_bfloat16(result)
     _check_result(node.type, result, node, env)
     return result
@@ -198,4 +202,9 @@ _RULES: dict[type[Op], Callable[[Any, Sequence[Array], Env], Array]] = {
     ops.BatchToSpace: shape.batch_to_space,
     ops.SpaceToDepth: shape.space_to_depth,
     ops.DepthToSpace: shape.depth_to_space,
+    ops.Quantise: quantised.quantise,
+    ops.Dequantise: quantised.dequantise,
+    ops.QuantisedConv2d: quantised.conv2d,
+    ops.QuantisedDepthwiseConv2d: quantised.depthwise_conv2d,
+    ops.QuantisedMean: quantised.mean,
 }

@@ -19,7 +19,7 @@ Array = NDArray[Any]
 Env = Mapping[str, int]
 
 
-def _padded(x: Array, pads: ops.Pads, env: Env, value: Any = 0) -> Array:
+def padded(x: Array, pads: ops.Pads, env: Env, value: Any = 0) -> Array:
     top, bottom, left, right = sizes(pads, env)
     if min(top, bottom, left, right) < 0:
         raise CompilerError(f"negative padding {(top, bottom, left, right)}")
@@ -28,7 +28,7 @@ def _padded(x: Array, pads: ops.Pads, env: Env, value: Any = 0) -> Array:
     return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
 
 
-def _taps(
+def taps(
     x: Array, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
 ) -> Iterator[tuple[int, int, Array]]:
     """Yield (ky, kx, view): the pixel that each window of NHWC ``x`` has under that position."""
@@ -44,7 +44,7 @@ def _taps(
             yield ky, kx, x[:, top : max(bottom, 0) : sy, left : max(right, 0) : sx]
 
 
-def _activate(x: Array, activation: Activation) -> Array:
+def activate(x: Array, activation: Activation) -> Array:
     if activation is Activation.NONE:
         return x
     positive: Array = np.maximum(x, x.dtype.type(0))
@@ -63,7 +63,7 @@ def conv2d(op: ops.Conv2d, operands: Sequence[Array], env: Env) -> Array:
         x = x - w.dtype.type(op.input_offset)
     kh, kw, cin, cout = w.shape
     total: Array | None = None
-    for ky, kx, view in _taps(_padded(x, op.pads, env), (kh, kw), op.stride, op.dilation):
+    for ky, kx, view in taps(padded(x, op.pads, env), (kh, kw), op.stride, op.dilation):
         part = (np.ascontiguousarray(view).reshape(-1, cin) @ w[ky, kx]).reshape(*view.shape[:3], cout)
         total = part if total is None else np.add(total, part, out=total)
     if total is None:
@@ -72,7 +72,7 @@ def conv2d(op: ops.Conv2d, operands: Sequence[Array], env: Env) -> Array:
         total = total + _wide(operands[2])
     if op.residual:
         total = total + _wide(to_nhwc(operands[-1], op.layout))
-    return from_nhwc(_activate(total, op.activation).astype(operands[1].dtype), op.layout)
+    return from_nhwc(activate(total, op.activation).astype(operands[1].dtype), op.layout)
 
 
 def depthwise_conv2d(op: ops.DepthwiseConv2d, operands: Sequence[Array], env: Env) -> Array:
@@ -80,14 +80,14 @@ def depthwise_conv2d(op: ops.DepthwiseConv2d, operands: Sequence[Array], env: En
     x, w = _wide(to_nhwc(operands[0], op.layout)), _wide(operands[1])
     kh, kw, cin, multiplier = w.shape
     total: Array | None = None
-    for ky, kx, view in _taps(_padded(x, op.pads, env), (kh, kw), op.stride, op.dilation):
+    for ky, kx, view in taps(padded(x, op.pads, env), (kh, kw), op.stride, op.dilation):
         part = (view[..., None] * w[ky, kx]).reshape(*view.shape[:3], cin * multiplier)
         total = part if total is None else np.add(total, part, out=total)
     if total is None:
         raise CompilerError("a convolution without taps")
     if op.bias:
         total = total + _wide(operands[2])
-    return from_nhwc(_activate(total, op.activation).astype(operands[0].dtype), op.layout)
+    return from_nhwc(activate(total, op.activation).astype(operands[0].dtype), op.layout)
 
 
 def batch_norm(op: ops.BatchNorm, operands: Sequence[Array], env: Env) -> Array:
@@ -108,7 +108,7 @@ def pool(op: ops.Pool, operands: Sequence[Array], env: Env) -> Array:
     x = to_nhwc(operands[0], op.layout)
     if op.fn is PoolFn.MAX:
         low, _ = lowest_highest(x.dtype)
-        views = _taps(_padded(x, op.pads, env, low), op.size, op.stride, (1, 1))
+        views = taps(padded(x, op.pads, env, low), op.size, op.stride, (1, 1))
         _, _, first = next(views)
         best = first.copy()
         for _, _, view in views:
@@ -128,7 +128,7 @@ def _window_sum(x: Array, op: ops.Pool, env: Env) -> Array:
         ((1, op.size[1]), (1, op.stride[1]), (0, 0, left, right)),
         ((op.size[0], 1), (op.stride[0], 1), (top, bottom, 0, 0)),
     ):
-        views = _taps(_padded(x, pads, env), size, stride, (1, 1))
+        views = taps(padded(x, pads, env), size, stride, (1, 1))
         _, _, first = next(views)
         total = first.copy()
         for _, _, view in views:

@@ -211,7 +211,7 @@ class _Parser:
         if op_type is ops.Constant:
             content = self._constant(reader)
             type_ = self._type(reader)
-            op: Op = ops.Constant(_array(content, type_))
+            op: Op = ops.Constant(_array(content, type_), type_.dtype is DType.BFLOAT16)
         else:
             op = build_op(op_type, parse_attributes(reader, op_type, "}", self._symbols))
             type_ = self._type(reader)
@@ -257,7 +257,8 @@ def _element(reader: TokenReader) -> str:
 def _array(content: Array | list[str], type_: TensorType) -> Array:
     """Return the read-only array of a constant, checked against its type."""
     if isinstance(content, list):
-        kind: type[int] | type[float] = float if type_.dtype.is_float else int
+        is_float = type_.dtype.is_float and type_.dtype is not DType.BFLOAT16
+        kind: type[int] | type[float] = float if is_float else int
         sizes = [size for size in type_.shape if isinstance(size, int)]
         try:
             value = np.array([kind(v) for v in content]).astype(type_.dtype.numpy).reshape(sizes)

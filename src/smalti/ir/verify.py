@@ -11,8 +11,9 @@ from smalti.errors import CompilerError, GraphError
 from smalti.ir import ops
 from smalti.ir.dims import Dim, Symbol, symbols_of
 from smalti.ir.graph import Graph, Level, Node
-from smalti.ir.infer import infer_type
+from smalti.ir.infer import QUANTISED_TYPES, infer_type
 from smalti.ir.ops import Layout, Op, Shape
+from smalti.numerics import DType
 
 
 def verify(graph: Graph, level: Level | None = None) -> None:
@@ -101,6 +102,8 @@ def size_attributes(op: Op) -> Shape:
     """Return every size attribute of an operation."""
     if isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d, ops.Pool, ops.SpaceToBatch)):
         return op.pads
+    if isinstance(op, (ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d)):
+        return op.pads
     if isinstance(op, ops.BatchToSpace):
         return op.crops
     if isinstance(op, ops.Resize):
@@ -119,6 +122,8 @@ def size_attributes(op: Op) -> Shape:
 
 
 def _level_problems(op: Op, level: Level) -> Iterator[str]:
+    if level is not Level.QUANTISED and type(op) in ops.QUANTISED_ONLY:
+        yield "only quantised graphs have this operation"
     if level is Level.IMPORTED:
         if type(op) in ops.CANONICAL_ONLY:
             yield "only passes make this operation"
@@ -156,5 +161,31 @@ def _attribute_problems(op: Op) -> Iterator[str]:
             yield f"stride {op.stride} and dilation {op.dilation} must be positive"
         if isinstance(op, ops.Conv2d) and not np.isfinite(op.input_offset):
             yield f"input_offset is {op.input_offset}"
+    elif isinstance(op, (ops.Quantise, ops.Dequantise)):
+        yield from _step_problems(op.scale, op.zero_point, op.dtype if isinstance(op, ops.Quantise) else None)
+    elif isinstance(op, (ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d)):
+        yield from _quantised_problems(op)
     elif isinstance(op, ops.Pool) and min(*op.size, *op.stride) <= 0:
         yield f"size {op.size} and stride {op.stride} must be positive"
+
+
+def _step_problems(scale: float, zero_point: int, dtype: DType | None) -> Iterator[str]:
+    if not (np.isfinite(scale) and scale > 0 and float(np.float32(scale)) == scale):
+        yield f"scale is {scale}, not a positive float32 value"
+    if dtype is not None and dtype in QUANTISED_TYPES:
+        low, high = dtype.limits
+        if not low <= zero_point <= high:
+            yield f"zero point {zero_point} is outside {dtype.value}"
+
+
+def _quantised_problems(op: ops.QuantisedConv2d | ops.QuantisedDepthwiseConv2d) -> Iterator[str]:
+    if min(*op.stride, *op.dilation) <= 0:
+        yield f"stride {op.stride} and dilation {op.dilation} must be positive"
+    if op.dtype.is_float:
+        return
+    yield from _step_problems(op.scale, op.result_zero_point, op.dtype)
+    low, high = op.dtype.limits
+    if not low <= op.low <= op.high <= high:
+        yield f"results in [{op.low}, {op.high}] are outside {op.dtype.value}"
+    if op.activation is not ops.Activation.NONE:
+        yield "an integer result has limits, no activation"
