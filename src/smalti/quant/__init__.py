@@ -1,0 +1,1 @@
+"""Precision modes: which number types a network computes in, and the calibration that int8 needs."""
