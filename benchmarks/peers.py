@@ -25,8 +25,8 @@ from benchmarks.output import neighbours_text, positive, wide_console
 from benchmarks.routes import DEFAULT_ENGINES, ENGINES, TITLES, Job, digest
 from benchmarks.stats import median, percentile, ratio_of_medians
 from benchmarks.workers import EngineFailure, SharedImages
-from smalti.compiler import QuantMode
 from smalti.errors import SmaltiError, UsageError
+from smalti.quant.modes import QuantMode
 
 NATIVE = "native"
 FIGURES = ("version", "median_ms", "p90_ms", "agree", "rss_mb", "load_ms", "first_ms")

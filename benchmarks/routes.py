@@ -13,7 +13,8 @@ from benchmarks.cuts import Cuts
 from benchmarks.engines.spec import EngineSpec, ResizeStage, Size, Upsampling
 from benchmarks.workers import Ends, EngineFailure, convert
 from smalti.apps.build import build
-from smalti.compiler import CompileOptions, QuantMode
+from smalti.compiler import CompileOptions
+from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.target.host import resolve_target
 
 CONVERSION_SECONDS = 900.0
@@ -156,7 +157,7 @@ def _smalti(job: Job, mutable: bool) -> EngineSpec:
     target = resolve_target(job.target)
     options = CompileOptions(
         target=target,
-        quant_mode=job.quant_mode,
+        quant=QuantOptions(job.quant_mode),
         shape_mutable=mutable,
         input_size=None if mutable else job.input_size,
         name=job.graph.parent.name,

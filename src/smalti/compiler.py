@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Any
 
 from smalti import __version__
@@ -19,19 +18,16 @@ from smalti.ir.graph import Graph, Node
 from smalti.kernels.kernel import Kernel
 from smalti.kernels.registry import FUSED, KERNELS
 from smalti.llvm.backend import llvm_version
-from smalti.passes.pipeline import Instrument, run_pipeline
+from smalti.passes.pipeline import PIPELINE, Instrument, run_pipeline
 from smalti.plan.planner import plan_graph
 from smalti.plan.schedule import Plan
+from smalti.quant.modes import QuantMode, QuantOptions
+from smalti.quant.record import CalibrationRecord
+from smalti.quant.scheme import Quantised, quantise
 from smalti.target.target import Target
 
 DEFAULT_INPUT_SIZE = 513
 IMAGE_RANK = 4
-
-
-class QuantMode(Enum):
-    """Precision mode: the number types of constants and activations."""
-
-    FORCE_FLOAT32 = "force_float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +36,7 @@ class CompileOptions:
 
     Attributes:
         target: the CPUs to generate code for.
-        quant_mode: precision mode.
+        quant: precision mode and its choices.
         shape_mutable: any height and width up to the graph's own limit in one file; otherwise one fixed size.
         input_size: height and width of a fixed shape, and the size images are scaled to; ``None`` takes the graph's own
             limit, or 513 where a fixed shape is asked for and the graph has none.
@@ -52,7 +48,7 @@ class CompileOptions:
     """
 
     target: Target
-    quant_mode: QuantMode = QuantMode.FORCE_FLOAT32
+    quant: QuantOptions = QuantOptions()
     shape_mutable: bool = True
     input_size: int | None = None
     batch_size: int | None = None
@@ -60,6 +56,11 @@ class CompileOptions:
     outputs: tuple[str, ...] | None = None
     name: str = "model"
     labels: tuple[str, ...] | None = None
+
+    @property
+    def quant_mode(self) -> QuantMode:
+        """Precision mode."""
+        return self.quant.mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ def compile_graph(
     options: CompileOptions,
     instrument: Instrument | None = None,
     kernels: Sequence[Kernel] = KERNELS,
+    record: CalibrationRecord | None = None,
 ) -> CompiledModel:
     """Compile GraphDef bytes.
 
@@ -86,16 +88,22 @@ def compile_graph(
         options: what to make of it.
         instrument: sees the graph after the import and after every pass.
         kernels: kernels to choose from, in order of preference.
+        record: ranges of the activations, for the modes that quantise.
 
     Raises:
         GraphError: the graph is damaged or not supported (then the error lists every unsupported node).
-        UsageError: an option does not fit the graph.
+        UsageError: an option does not fit the graph, or the mode needs ranges and there are none.
     """
     imported = import_shaped(data, options)
     optimised = run_pipeline(imported.graph, instrument=instrument)
-    report = replace(imported.report, recognised=(*imported.report.recognised, *optimised.notes))
-    plan = plan_graph(optimised.graph, options.target, kernels, fused=FUSED)
-    made = generate(plan, _describe(data, imported.graph, options, report))
+    quantised = quantise(optimised.graph, options.quant, record)
+    if instrument is not None and quantised.graph is not optimised.graph:
+        instrument(len(PIPELINE) + 1, quantised.graph, None)
+    notes = (*optimised.notes, *quantised.notes)
+    report = replace(imported.report, recognised=(*imported.report.recognised, *notes))
+    plan = plan_graph(quantised.graph, options.target, kernels, fused=FUSED)
+    about = _describe(data, imported.graph, options, report)
+    made = generate(plan, {**about, "quantisation": _describe_precision(options.quant, quantised, record)})
     return CompiledModel(made.manifest, made.constants, made.code, report, plan)
 
 
@@ -131,6 +139,29 @@ def _size_limit(node: Node) -> int | None:
     if highs and all(h is not None for h in highs):
         return max(h for h in highs if h is not None)
     return None
+
+
+def _describe_precision(
+    options: QuantOptions, quantised: Quantised, record: CalibrationRecord | None
+) -> dict[str, Any]:
+    """Return what the file says about its precision: settings, layers, and the steps of every quantised tensor."""
+    described: dict[str, Any] = {
+        "float_type": options.mode.float_type.value,
+        "keep": list(options.keep),
+        "layers": [[n.name, n.activations.value, n.weights.value, n.why] for n in quantised.layers],
+    }
+    if options.mode.quantised is not None and record is not None:
+        described |= {
+            "calib_algo": options.calib_algo.value,
+            "weight_granularity": options.weight_granularity.value,
+            "activation": options.activation.value,
+            "tensors": {
+                name: {"scale": p.scale, "zero_point": p.zero_point, "dtype": p.dtype.value, "range": list(p.range)}
+                for name, p in sorted(quantised.params.items())
+            },
+            "calibration": record.summary(),
+        }
+    return described
 
 
 def _describe(data: bytes, graph: Graph, options: CompileOptions, report: ImportReport) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from benchmarks.tiles import contests
 from benchmarks.workers import Ends, EngineFailure, EngineProcess, SharedImages, convert
 
 from graph_builder import GraphBuilder
-from smalti.compiler import CompileOptions, QuantMode, compile_graph
+from smalti.compiler import CompileOptions, compile_graph
 from smalti.errors import UsageError
+from smalti.quant.modes import QuantMode
 from smalti.target.host import native_target
 
 F32, I32 = np.float32, np.int32

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from smalti.apps.infer import InferOptions, InferResult, infer
     from smalti.apps.inspect import Inspection, inspect
     from smalti.apps.run import RunOptions, RunResult, run
-    from smalti.compiler import CompileOptions, QuantMode
+    from smalti.compiler import CompileOptions
+    from smalti.quant.modes import QuantMode, QuantOptions
     from smalti.target.host import resolve_target
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "InferResult",
     "Inspection",
     "QuantMode",
+    "QuantOptions",
     "RunOptions",
     "RunResult",
     "build",
@@ -51,7 +53,8 @@ _PLACES: Final = {
     "InferOptions": "smalti.apps.infer",
     "InferResult": "smalti.apps.infer",
     "Inspection": "smalti.apps.inspect",
-    "QuantMode": "smalti.compiler",
+    "QuantMode": "smalti.quant.modes",
+    "QuantOptions": "smalti.quant.modes",
     "RunOptions": "smalti.apps.run",
     "RunResult": "smalti.apps.run",
     "build": "smalti.apps.build",

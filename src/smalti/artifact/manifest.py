@@ -116,7 +116,8 @@ class Manifest:
 
     ``batch_size`` is the leading dimension of inputs and outputs as users see them (None: any; the code itself handles
     one image).  ``entry`` is the offset of the entry function in the code section, ``team`` of those that run it with
-    helper threads.  ``producer``, ``graph``, ``preprocess`` and ``report`` are free-form JSON objects.
+    helper threads.  ``producer``, ``graph``, ``preprocess``, ``quantisation`` and ``report`` are free-form JSON
+    objects.
     """
 
     target: str
@@ -136,6 +137,7 @@ class Manifest:
     producer: JsonObject = field(default_factory=dict)
     graph: JsonObject = field(default_factory=dict)
     preprocess: JsonObject = field(default_factory=dict)
+    quantisation: JsonObject = field(default_factory=dict)
     report: JsonObject = field(default_factory=dict)
 
     @property
@@ -173,6 +175,7 @@ class Manifest:
             "steps": [_step_json(s) for s in self.steps],
             "preprocess": self.preprocess,
             "labels": None if self.labels is None else list(self.labels),
+            "quantisation": self.quantisation,
             "report": self.report,
             "entry": self.entry,
             "team": {"drive": self.team.drive, "serve": self.team.serve},
@@ -227,6 +230,7 @@ def parse_manifest(data: bytes) -> Manifest:
         producer=take("producer", _object),
         graph=take("graph", _object),
         preprocess=take("preprocess", _object),
+        quantisation=take("quantisation", _object),
         report=take("report", _object),
     )
     take.finish()

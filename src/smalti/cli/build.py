@@ -13,8 +13,9 @@ from rich.markup import escape
 
 from smalti.apps.build import BuildProgress, build, build_passes, build_table, read_labels
 from smalti.cli.ui import JsonOption, Toggle, draw, help_text, print_json, say
-from smalti.compiler import CompileOptions, QuantMode
+from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
+from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.target.host import resolve_target
 
 HELP = help_text(
@@ -83,7 +84,7 @@ def build_command(
 ) -> None:
     options = CompileOptions(
         target=resolve_target(target),
-        quant_mode=quant_mode,
+        quant=QuantOptions(quant_mode),
         shape_mutable=bool(shape_mutable),
         input_size=input_size,
         batch_size=batch_size,

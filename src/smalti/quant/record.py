@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +34,7 @@ class CalibrationRecord:
     """Ranges by tensor name (the name of the canonical graph's node)."""
 
     tensors: Mapping[str, TensorStats]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what an offline model file keeps of the calibration, as plain JSON values."""
+        return {}
