@@ -19,6 +19,7 @@ from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
 from smalti.passes.dump import DumpDir
 from smalti.passes.pipeline import PIPELINE, Instrument, PassReport, run_pipeline
+from smalti.quant.record import CalibrationRecord
 from smalti.vision.voc import printable, read_list
 
 BuildProgress = Callable[[str], None]
@@ -69,6 +70,7 @@ def build(
     output_model_path: Path,
     options: CompileOptions,
     *,
+    record: CalibrationRecord | None = None,
     dump_dir: Path | None = None,
     progress: BuildProgress | None = None,
 ) -> BuildResult:
@@ -78,6 +80,7 @@ def build(
         tf_model: a serialised GraphDef (``frozen_inference_graph.pb``).
         output_model_path: file to write; replaced in one step, so a failed build leaves the old one.
         options: what to make of the graph.
+        record: ranges of the activations, for the modes that quantise (see ``smalti.apps.calibrate``).
         dump_dir: folder for the text form of the graph after every pass, and the plan.
         progress: told in words what comes next.
 
@@ -90,7 +93,7 @@ def build(
     tell = progress or _silent
     tell("importing the graph")
     watcher = _Watcher(tell, options, DumpDir(dump_dir) if dump_dir else None)
-    compiled = compile_graph(read_graph(tf_model), options, watcher)
+    compiled = compile_graph(read_graph(tf_model), options, watcher, record=record)
     tell("writing the model file")
     if dump_dir:
         write_file(dump_dir / "plan.txt", str(compiled.plan).encode())

@@ -265,8 +265,10 @@ class _Scheme:
             and node not in self.tail
             and type(node.op) in HALF_OPS
         )
+        # The first layer sees eight bits of a picture; a vector that is only moved stays as precise as it is.
         image = any(operand.type.dtype is DType.UINT8 for operand in node.inputs)
-        dtype = self.float_type if half and not image else DType.FLOAT32
+        moved = isinstance(node.op, ops.Reshape) and (node.inputs[0], DType.FLOAT32) in self.floats
+        dtype = self.float_type if half and not image and not moved else DType.FLOAT32
         operands: list[Node] = []
         for position, operand in enumerate(node.inputs):
             is_bias = isinstance(node.op, CONVOLUTIONS) and position == 2 and node.op.bias
