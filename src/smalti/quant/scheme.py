@@ -310,7 +310,7 @@ class _Scheme:
             fields |= {"dtype": self.dtype, "scale": own.scale, "result_zero_point": own.zero_point}
             fields |= {"low": low, "high": high}
         else:
-            fields |= {"dtype": DType.FLOAT32, "activation": op.activation}
+            fields |= {"dtype": self._float_result(node), "activation": op.activation}
         if has_residual(node):
             other = self.params[node.inputs[-1]]
             fields |= {"residual": True, "residual_zero_point": other.zero_point}
@@ -322,7 +322,13 @@ class _Scheme:
         if as_integers:
             self.integers[node] = made
         else:
-            self.floats[node, DType.FLOAT32] = made
+            self.floats[node, made.type.dtype] = made
+
+    def _float_result(self, node: Node) -> DType:
+        """Return the type of a quantised layer's result that no layer reads as integers."""
+        readers = self.users[node]
+        narrow = all(type(u.op) in HALF_OPS - {ops.Reshape} and u not in self.tail for u in readers)
+        return self.float_type if narrow and readers and node not in self.tail else DType.FLOAT32
 
     def _weights(self, node: Node, steps: QParams) -> tuple[QWeights, NDArray[np.float64]]:
         """Return the quantised weights and the constant bias in real units."""
