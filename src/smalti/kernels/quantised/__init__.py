@@ -1,0 +1,1 @@
+"""Kernels of integer convolutions and what belongs to them."""
