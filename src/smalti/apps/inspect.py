@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smalti.apps.inspect_precision import precision_rows
 from smalti.apps.report import Table
 from smalti.artifact.format import SectionKind
 from smalti.artifact.manifest import Manifest, Symbol, TensorSpec
@@ -90,6 +91,7 @@ class Inspection:
             "producer": m.producer,
             "graph": m.graph,
             "precision": m.precision,
+            "quantisation": m.quantisation,
             "target": m.target,
             "features": list(m.features),
             "runs_here": self.obstacle is None,
@@ -204,7 +206,7 @@ def facts_table(seen: Inspection) -> Table:
         ("graph", _facts_text({key: value for key, value in m.graph.items() if key != "sha256"})),
         ("SHA-256", f"{m.graph.get('sha256', '-')}"),
         ("made by", _facts_text(m.producer)),
-        ("precision", m.precision),
+        *precision_rows(m),
         ("target", f"{m.target}: needs {', '.join(m.features) or 'nothing special'}"),
         ("runs here", "yes" if seen.obstacle is None else seen.obstacle),
         ("batch", "any" if m.batch_size is None else str(m.batch_size)),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from smalti.apps.inspect import facts_table, inspect, layers_table
+from smalti.apps.inspect_precision import ranges_table
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, print_json
 
 HELP = help_text(
@@ -17,6 +18,7 @@ HELP = help_text(
     examples=(
         "smalti inspect m.smalti",
         "smalti inspect m.smalti --size 375x500 --layers",
+        "smalti inspect int8.smalti --ranges",
         "smalti inspect m.smalti --json",
     ),
 )
@@ -29,6 +31,9 @@ def inspect_command(
         typer.Option("--size", help="Size to show, 513 or HEIGHTxWIDTH; default: the largest.", show_default=False),
     ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Also list every step with its shape and work.")] = False,
+    ranges: Annotated[
+        bool, typer.Option("--ranges", help="Also list scale, zero point and range of every quantised tensor.")
+    ] = False,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -39,3 +44,5 @@ def inspect_command(
     draw(facts_table(seen))
     if layers:
         draw(layers_table(seen))
+    if ranges:
+        draw(ranges_table(seen.manifest))
