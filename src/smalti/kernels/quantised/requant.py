@@ -287,7 +287,7 @@ def bfloat16_bits(fn: Fn, value: ir.Value) -> ir.Value:
     odd = b.and_(b.lshr(bits, number(ints, 16)), number(ints, 1))
     rounded = b.add(bits, b.add(odd, number(ints, 0x7FFF)))
     missing = b.fcmp_unordered("uno", value, value)
-    rounded = b.select(missing, b.or_(bits, number(ints, 0x400000)), rounded)
+    rounded = b.select(missing, number(ints, 0x7FC00000), rounded)
     return b.trunc(b.lshr(rounded, number(ints, 16)), vector(I16, lanes_of(value)))
 
 
