@@ -11,6 +11,7 @@ from smalti.kernels import (
     elementwise,
     matmul,
     pool,
+    quantised,
     reduce,
     resize,
     softmax,
@@ -19,6 +20,7 @@ from smalti.kernels.kernel import FusedKernel, Kernel
 
 KERNELS: tuple[Kernel, ...] = (
     *conv.KERNELS,
+    *quantised.KERNELS,
     *convgeneric.KERNELS,
     *elementwise.KERNELS,
     *reduce.KERNELS,
