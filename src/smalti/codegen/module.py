@@ -15,6 +15,7 @@ from llvmlite import ir
 
 from smalti.errors import CompilerError
 from smalti.ir.dims import Dim
+from smalti.kernels.values import native_half
 from smalti.llvm.builder import I32, I64, PTR, VOID, Fn
 from smalti.plan.dimtable import DimTable
 from smalti.plan.planner import ALIGNMENT, scratch_stride
@@ -152,7 +153,7 @@ class Emitter:
         """Return the internal function named ``key``, building it the first time."""
         known = self._functions.get(key)
         if known is None:
-            inner = Fn(self.fn.module, key, args)
+            inner = Fn(self.fn.module, key, args, native_half=self.fn.native_half)
             known = self._functions[key] = inner.function
             build(inner)
         return known
@@ -196,7 +197,8 @@ def _step_function(
     functions: dict[str, ir.Function],
 ) -> ir.Function:
     step = plan.steps[number]
-    fn = Fn(module, f"step_{number}_{step.kernel.name}", (PTR, I64, I64))
+    native = native_half(plan.target)
+    fn = Fn(module, f"step_{number}_{step.kernel.name}", (PTR, I64, I64), native_half=native)
     emitter = Emitter(fn, plan, number, dims, offsets, functions)
     step.kernel.emit(emitter, step.node, step.plan)
     emitter.finish()

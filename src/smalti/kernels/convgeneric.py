@@ -126,7 +126,7 @@ def _emit(
     offset = 0.0 if isinstance(op, ops.DepthwiseConv2d) else op.input_offset
     result = e.result()
     spec = _Sum(node.inputs[0].type.dtype, node.inputs[1].type.dtype, e.operand(0), e.operand(1), offset)
-    bias = e.operand(2) if op.bias else None
+    bias, bias_dtype = (e.operand(2), node.inputs[2].type.dtype) if op.bias else (None, dtype)
     residual = e.operand(len(node.inputs) - 1) if isinstance(op, ops.Conv2d) and op.residual else None
     lanes = VECTORS * e.target.vector_bits // 8 // max(dtype.itemsize, 4)
     with e.parallel(fn.mul(e.size(node.type.shape[0]), rows)) as item:
@@ -171,10 +171,10 @@ def _emit(
 
                 (total,) = fn.loop_carry(y_low, y_high, 1, [zero], over_columns)
                 where = fn.add(pixel, index)
-                for extra, position in ((bias, index), (residual, where)):
+                for extra, kind, position in ((bias, bias_dtype, index), (residual, dtype, where)):
                     if extra is not None:
-                        address = fn.at(extra, fn.mul(position, dtype.itemsize))
-                        total = fn.b.fadd(total, load_value(fn, dtype, address, width))
+                        address = fn.at(extra, fn.mul(position, kind.itemsize))
+                        total = fn.b.fadd(total, load_value(fn, kind, address, width))
                 total = activated(fn, total, op.activation)
                 store_value(fn, dtype, total, fn.at(result, fn.mul(where, dtype.itemsize)), width)
 

@@ -1,15 +1,16 @@
-"""Values in registers: loads, stores and constants by element type (bool is ``i1``, half precision is float32)."""
+"""Values in registers: loads, stores and constants by element type (bool is ``i1``, 16-bit floats are float32)."""
 
 from __future__ import annotations
 
 from llvmlite import ir
 
 from smalti.errors import CompilerError
-from smalti.llvm.builder import F16, F32, F64, I1, I8, I32, I64, Fn, scalar_type, vector
+from smalti.llvm.builder import F16, F32, F64, I1, I8, I16, I32, I64, Fn, scalar_type, vector
 from smalti.numerics import DType
+from smalti.target.target import Target
 
-I16 = ir.IntType(16)
 UNSIGNED = frozenset((DType.UINT8, DType.UINT16, DType.BOOL))
+NARROW_FLOATS = frozenset((DType.FLOAT16, DType.BFLOAT16))
 
 
 def is_signed(dtype: DType) -> bool:
@@ -21,7 +22,12 @@ def register_type(dtype: DType, lanes: int) -> ir.Type:
     """Return the type that a value of ``dtype`` has while it is computed with."""
     if dtype is DType.BOOL:
         return vector(I1, lanes)
-    return vector(F32 if dtype is DType.FLOAT16 else scalar_type(dtype), lanes)
+    return vector(F32 if dtype in NARROW_FLOATS else scalar_type(dtype), lanes)
+
+
+def native_half(target: Target) -> bool:
+    """Whether the CPU family has instructions that convert between float16 and float32."""
+    return target.has("f16c") or target.vector_bits == 512 or target.arch == "aarch64"
 
 
 def load_value(fn: Fn, dtype: DType, address: ir.Value, lanes: int) -> ir.Value:
@@ -29,7 +35,9 @@ def load_value(fn: Fn, dtype: DType, address: ir.Value, lanes: int) -> ir.Value:
     raw = fn.load(vector(scalar_type(dtype), lanes), address)
     if dtype is DType.BOOL:
         return fn.b.icmp_unsigned("!=", raw, number(raw.type, 0))
-    return _widened(fn, raw, lanes) if dtype is DType.FLOAT16 else raw
+    if dtype is DType.BFLOAT16:
+        return widen_bfloat16(fn, raw)
+    return widen_float16(fn, raw) if dtype is DType.FLOAT16 else raw
 
 
 def store_value(fn: Fn, dtype: DType, value: ir.Value, address: ir.Value, lanes: int) -> None:
@@ -37,26 +45,48 @@ def store_value(fn: Fn, dtype: DType, value: ir.Value, address: ir.Value, lanes:
     if dtype is DType.BOOL:
         value = fn.b.zext(value, vector(I8, lanes))
     elif dtype is DType.FLOAT16:
-        value = _narrowed(fn, value, lanes)
+        value = narrow_float16(fn, value)
+    elif dtype is DType.BFLOAT16:
+        value = narrow_bfloat16(fn, value)
     fn.store(value, address)
 
 
-def _widened(fn: Fn, half: ir.Value, lanes: int) -> ir.Value:
-    """Return half precision as float32, in integer arithmetic: not every CPU has an instruction for it."""
-    b, ints = fn.b, vector(I32, lanes)
-    bits = b.zext(b.bitcast(half, vector(I16, lanes)), ints)
+def widen_bfloat16(fn: Fn, bits: ir.Value) -> ir.Value:
+    """Return bfloat16 (16-bit integers) as float32: its upper half."""
+    ints = like(bits.type, I32)
+    return fn.b.bitcast(fn.b.shl(fn.b.zext(bits, ints), number(ints, 16)), like(bits.type, F32))
+
+
+def narrow_bfloat16(fn: Fn, value: ir.Value) -> ir.Value:
+    """Return float32 rounded to bfloat16 (nearest, ties to even; a NaN becomes the quiet one), as 16-bit integers."""
+    b, ints = fn.b, like(value.type, I32)
+    bits = b.bitcast(value, ints)
+    odd = b.and_(b.lshr(bits, number(ints, 16)), number(ints, 1))
+    rounded = b.lshr(b.add(bits, b.add(odd, number(ints, 0x7FFF))), number(ints, 16))
+    return b.trunc(b.select(b.fcmp_unordered("uno", value, value), number(ints, 0x7FC0), rounded), like(ints, I16))
+
+
+def widen_float16(fn: Fn, half: ir.Value) -> ir.Value:
+    """Return float16 as float32."""
+    if fn.native_half:
+        return fn.b.fpext(half, like(half.type, F32))
+    # Integer arithmetic: not every CPU has an instruction for it.
+    b, ints, floats = fn.b, like(half.type, I32), like(half.type, F32)
+    bits = b.zext(b.bitcast(half, like(half.type, I16)), ints)
     magnitude = b.shl(b.and_(bits, number(ints, 0x7FFF)), number(ints, 13))
     # The exponent's bias changes by 112; as a product this is right for subnormal numbers too.
-    finite = b.fmul(b.bitcast(magnitude, vector(F32, lanes)), number(vector(F32, lanes), 2.0**112))
+    finite = b.fmul(b.bitcast(magnitude, floats), number(floats, 2.0**112))
     special = b.icmp_unsigned(">=", magnitude, number(ints, 0x0F800000))
     absolute = b.select(special, b.or_(magnitude, number(ints, 0x7F800000)), b.bitcast(finite, ints))
     sign = b.shl(b.and_(bits, number(ints, 0x8000)), number(ints, 16))
-    return b.bitcast(b.or_(absolute, sign), vector(F32, lanes))
+    return b.bitcast(b.or_(absolute, sign), floats)
 
 
-def _narrowed(fn: Fn, value: ir.Value, lanes: int) -> ir.Value:
-    """Return float32 rounded to half precision (nearest, ties to even), in integer arithmetic."""
-    b, ints, floats = fn.b, vector(I32, lanes), vector(F32, lanes)
+def narrow_float16(fn: Fn, value: ir.Value) -> ir.Value:
+    """Return float32 rounded to float16 (nearest, ties to even)."""
+    if fn.native_half:
+        return fn.b.fptrunc(value, like(value.type, F16))
+    b, ints, floats = fn.b, like(value.type, I32), value.type
     bits = b.bitcast(value, ints)
     magnitude = b.and_(bits, number(ints, 0x7FFFFFFF))
     odd = b.and_(b.lshr(magnitude, number(ints, 13)), number(ints, 1))
@@ -69,7 +99,7 @@ def _narrowed(fn: Fn, value: ir.Value, lanes: int) -> ir.Value:
     result = b.select(b.icmp_unsigned(">=", rounded, number(ints, 0x47800000)), number(ints, 0x7C00), result)
     result = b.select(b.icmp_unsigned(">", magnitude, number(ints, 0x7F800000)), number(ints, 0x7E00), result)
     sign = b.and_(b.lshr(bits, number(ints, 16)), number(ints, 0x8000))
-    return b.bitcast(b.trunc(b.or_(result, sign), vector(I16, lanes)), vector(F16, lanes))
+    return b.bitcast(b.trunc(b.or_(result, sign), like(ints, I16)), like(ints, F16))
 
 
 def raw_type(itemsize: int, lanes: int = 1) -> ir.Type:

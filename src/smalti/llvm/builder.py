@@ -59,9 +59,17 @@ class Fn:
     """One LLVM function under construction."""
 
     def __init__(
-        self, module: ir.Module, name: str, args: Sequence[ir.Type], result: ir.Type = VOID, internal: bool = True
+        self,
+        module: ir.Module,
+        name: str,
+        args: Sequence[ir.Type],
+        result: ir.Type = VOID,
+        internal: bool = True,
+        native_half: bool = False,
     ) -> None:
         self.module = module
+        # Whether the target has instructions between float16 and float32 (else LLVM calls a library there is not).
+        self.native_half = native_half
         self.function = ir.Function(module, ir.FunctionType(result, list(args)), name)
         self.function.attributes.add("nounwind")
         # LLVM must not turn loops into calls of memset or memcpy: the code has no C library.  (llvmlite's own `add`

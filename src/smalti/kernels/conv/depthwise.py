@@ -1,7 +1,8 @@
-"""Depthwise 2-D convolution in float32, any kernel size, stride, dilation and padding.
+"""Depthwise 2-D convolution with sums in float32, any kernel size, stride, dilation and padding.
 
 Inside the image a tile of neighbouring pixels shares the weights of a channel vector; pixels whose window leaves the
-image run over the taps that lie inside.  Nothing outside the tensors is read.
+image run over the taps that lie inside.  Nothing outside the tensors is read.  Weights are kept as float32 whatever
+their type, narrow pixels are widened as they are loaded.
 """
 
 from __future__ import annotations
@@ -11,15 +12,24 @@ from dataclasses import dataclass
 
 import numpy as np
 from llvmlite import ir
+from numpy.typing import NDArray
 
 from smalti.errors import CompilerError
-from smalti.ir import ops
 from smalti.ir.dims import bounds
 from smalti.ir.graph import Node
-from smalti.kernels.conv.gemm import activate
+from smalti.kernels.conv.convolution import (
+    PREFIXES,
+    Convolution,
+    convolution,
+    is_depthwise,
+    read_convolution,
+    wide_constant,
+)
+from smalti.kernels.conv.epilogue import Epilogue, load_wide
+from smalti.kernels.conv.matrix import constant_parameters, runtime_parameters
 from smalti.kernels.kernel import KernelPlan, StepEmitter
-from smalti.kernels.nodes import attributes, constant_value, required_constant, static_channels, static_shape
-from smalti.llvm.builder import F32, I64, PTR, Fn, vector
+from smalti.kernels.nodes import static_channels, static_shape
+from smalti.llvm.builder import F32, I64, PTR, Fn, lanes_of, vector
 from smalti.numerics import DType
 from smalti.target.target import Target
 
@@ -38,7 +48,10 @@ class DepthwiseTile:
 
 @dataclass(frozen=True, slots=True)
 class DepthwiseSpec:
-    """Geometry of the row function; strides in bytes."""
+    """Geometry of the row function; strides in bytes.
+
+    ``span`` is the distance of the rows of parameters, ``offset`` is subtracted from pixels of type ``source``.
+    """
 
     kh: int
     kw: int
@@ -48,46 +61,50 @@ class DepthwiseSpec:
     result_pixel: int
     tap: int
     channels: int
-    activation: ops.Activation
+    span: int
+    source: DType
+    offset: float
+    epilogue: Epilogue
 
     @property
     def key(self) -> str:
         """Text that names the function."""
         return (
-            f"f32_dw{self.kh}x{self.kw}_s{self.stride}d{self.dilation}_i{self.source_pixel}o{self.result_pixel}"
-            f"t{self.tap}_c{self.channels}_{self.activation.value}"
+            f"dw{self.kh}x{self.kw}_s{self.stride}d{self.dilation}_i{self.source_pixel}o{self.result_pixel}"
+            f"t{self.tap}_c{self.channels}p{self.span}_{self.source.value}{self.offset!r}_{self.epilogue.key}"
         )
 
 
 ROW_ARGS = (PTR, PTR, PTR, PTR, I64, I64, I64, I64, I64, I64)
-"""source row of tap 0 at x = 0, result row, weights, bias, first tap row, end tap row, bytes between tap rows,
+"""source row of tap 0 at x = 0, result row, weights, parameters, first tap row, end tap row, bytes between tap rows,
 source width, result width, left padding"""
 
 
 @dataclass(frozen=True, slots=True)
 class DepthwiseKernel:
-    """Depthwise convolution with multiplier 1."""
+    """Depthwise convolution with multiplier 1; ``dtype`` is that of the weights."""
 
-    name: str = "f32_depthwise"
+    dtype: DType = DType.FLOAT32
+
+    @property
+    def name(self) -> str:
+        """Name shown in profiles."""
+        return f"{PREFIXES[self.dtype]}_depthwise"
 
     def accepts(self, node: Node, target: Target) -> bool:
-        """Whether the node is a float32 depthwise convolution with multiplier 1 and constant weights and bias."""
-        op = node.op
-        if not isinstance(op, ops.DepthwiseConv2d) or op.layout is not ops.Layout.NHWC:
+        """Whether the node is a depthwise convolution with multiplier 1 and constant weights and parameters."""
+        c = read_convolution(node, target)
+        if c is None or not is_depthwise(node) or c.weights is not self.dtype:
             return False
-        weights = constant_value(node.inputs[1])
-        if weights is None or weights.shape[3] != 1 or node.inputs[0].type.dtype is not DType.FLOAT32:
-            return False
-        return not op.bias or constant_value(node.inputs[2]) is not None
+        return static_shape(node.inputs[1])[3] == 1 and not runtime_parameters(node, c)
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the channel block so that the rows of a window stay in the second-level cache."""
-        op = attributes(node, ops.DepthwiseConv2d)
-        weights = required_constant(node.inputs[1])
-        channels = weights.shape[2]
+        c = convolution(node, target)
+        kh, _, channels, _ = static_shape(node.inputs[1])
         _, high = bounds(node.inputs[0].type.shape[2])
         width = NOMINAL_WIDTH if high is None else int(high)
-        window = ((weights.shape[0] - 1) * op.dilation[0] + 1) * width * 4
+        window = ((kh - 1) * c.dilation[0] + 1) * width * c.x.itemsize
         lanes = target.vector_bits // 32
         vectors = -(-channels // lanes)
         blocks = 1
@@ -96,13 +113,11 @@ class DepthwiseKernel:
         while blocks < vectors and vectors % blocks and blocks * 2 > vectors:
             blocks += 1
         block = -(-vectors // blocks) * lanes
-        bias = constant_value(node.inputs[2]) if op.bias else None
-        packed_bias = np.zeros(channels, np.float32) if bias is None else bias
-        return KernelPlan((0,), (weights[:, :, :, 0], packed_bias), (), DepthwiseTile(min(block, channels), ROWS))
+        return KernelPlan((0,), filters(node, c), (), DepthwiseTile(min(block, channels), ROWS))
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a band of rows of one channel block."""
-        op, tile = attributes(node, ops.DepthwiseConv2d), plan.tile
+        c, tile = convolution(node, e.target), plan.tile
         if not isinstance(tile, DepthwiseTile):
             raise CompilerError(f"{self.name}: foreign tile {tile}")
         fn = e.fn
@@ -110,28 +125,29 @@ class DepthwiseKernel:
         kh = static_shape(node.inputs[1])[0]
         source_height, source_width = (e.size(s) for s in node.inputs[0].type.shape[1:3])
         batch, height, width = (e.size(s) for s in node.type.shape[:3])
-        top, left = e.size(op.pads[0]), e.size(op.pads[2])
+        top, left = e.size(c.pads[0]), e.size(c.pads[2])
         source, result, weights, bias = e.operand(0), e.result(), e.constant(0), e.constant(1)
         blocks, bands = -(-channels // tile.channels), fn.ceil_div(height, tile.rows)
-        row_bytes = fn.mul(source_width, 4 * channels)
+        size, result_size = c.x.itemsize, c.epilogue.stored.itemsize
+        row_bytes = fn.mul(source_width, size * channels)
 
         def band(spec: DepthwiseSpec, image: int | ir.Value, start: int | ir.Value, channel: int | ir.Value) -> None:
             row_function = depthwise_row(e, spec)
             stop = fn.minimum(fn.add(start, tile.rows), height)
             with fn.loop(start, stop) as y:
-                origin = fn.sub(fn.mul(y, op.stride[0]), top)
-                low, high = valid_taps(fn, origin, source_height, kh, op.dilation[0])
+                origin = fn.sub(fn.mul(y, c.stride[0]), top)
+                low, high = valid_taps(fn, origin, source_height, kh, c.dilation[0])
                 above = fn.mul(fn.add(fn.mul(image, source_height), origin), row_bytes)
-                below = fn.mul(fn.mul(fn.add(fn.mul(image, height), y), width), 4 * channels)
+                below = fn.mul(fn.mul(fn.add(fn.mul(image, height), y), width), result_size * channels)
                 fn.call(
                     row_function,
-                    fn.at(source, fn.add(above, fn.mul(channel, 4))),
-                    fn.at(result, fn.add(below, fn.mul(channel, 4))),
+                    fn.at(source, fn.add(above, fn.mul(channel, size))),
+                    fn.at(result, fn.add(below, fn.mul(channel, result_size))),
                     fn.at(weights, fn.mul(channel, 4)),
                     fn.at(bias, fn.mul(channel, 4)),
                     low,
                     high,
-                    fn.mul(row_bytes, op.dilation[0]),
+                    fn.mul(row_bytes, c.dilation[0]),
                     source_width,
                     width,
                     left,
@@ -141,12 +157,12 @@ class DepthwiseKernel:
             block, rest = fn.mod(item, blocks), fn.div(item, blocks)
             image, start = fn.div(rest, bands), fn.mul(fn.mod(rest, bands), tile.rows)
             channel = fn.mul(block, tile.channels)
-            full = depthwise_spec(node, tile.channels, 4 * channels, 4 * channels, 4 * channels)
+            full = depthwise_spec(node, c, tile.channels, size * channels)
             last = channels - (blocks - 1) * tile.channels
             if last == tile.channels:
                 band(full, image, start, channel)
             else:
-                part = depthwise_spec(node, last, 4 * channels, 4 * channels, 4 * channels)
+                part = depthwise_spec(node, c, last, size * channels)
                 fn.choose(
                     fn.compare("<", block, blocks - 1),
                     lambda: band(full, image, start, channel),
@@ -154,11 +170,25 @@ class DepthwiseKernel:
                 )
 
 
-def depthwise_spec(node: Node, channels: int, source_pixel: int, result_pixel: int, tap: int) -> DepthwiseSpec:
-    """Return the row geometry of a depthwise node for ``channels`` of its channels."""
-    op = attributes(node, ops.DepthwiseConv2d)
-    kh, kw = static_shape(node.inputs[1])[:2]
-    return DepthwiseSpec(kh, kw, op.stride[1], op.dilation[1], source_pixel, result_pixel, tap, channels, op.activation)
+def filters(node: Node, c: Convolution) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return weights ``[taps, channels]`` and parameters ``[rows, channels]`` of a depthwise node in float32."""
+    weights = wide_constant(node.inputs[1])
+    if weights is None:
+        raise CompilerError(f"{node!r}: the weights are not constant")
+    return weights.reshape(-1, weights.shape[2]), constant_parameters(node, c)
+
+
+def depthwise_spec(node: Node, c: Convolution, channels: int, source_pixel: int) -> DepthwiseSpec:
+    """Return the row geometry of a depthwise node for ``channels`` of its channels.
+
+    Pixels are read in the type of ``c.x`` and lie ``source_pixel`` bytes apart.
+    """
+    kh, kw, every, _ = static_shape(node.inputs[1])
+    result_pixel = c.epilogue.stored.itemsize * every
+    return DepthwiseSpec(
+        kh, kw, c.stride[1], c.dilation[1], source_pixel, result_pixel, 4 * every, channels, 4 * every, c.x, c.offset,
+        c.epilogue,
+    )  # fmt: skip
 
 
 def valid_taps(
@@ -176,7 +206,7 @@ def depthwise_row(e: StepEmitter, spec: DepthwiseSpec) -> ir.Function:
     lanes = e.target.vector_bits // 32
 
     def build(fn: Fn) -> None:
-        source, result, weights, bias, low, high, step, source_width, width, left = fn.args
+        source, result, weights, parameters, low, high, step, source_width, width, left = fn.args
         # Result columns whose whole window lies inside the source row.
         reach = (spec.kw - 1) * spec.dilation
         begin = fn.minimum(fn.div(fn.add(left, spec.stride - 1), spec.stride), width)
@@ -223,16 +253,20 @@ def _pixel_channels(
     columns: tuple[int | ir.Value, int | ir.Value],
 ) -> None:
     """Compute ``pixels`` neighbouring result pixels for all channels of the block."""
-    source, result, weights, bias, _, _, step = args[:7]
+    source, result, weights, parameters, _, _, step = args[:7]
+    epilogue = spec.epilogue
     base = fn.at(source, fn.mul(origin, spec.source_pixel))
     target = fn.at(result, fn.mul(x, spec.result_pixel))
 
     def body(channel: int | ir.Value, count: int) -> None:
-        offset = fn.mul(channel, 4)
-        sums = _sums(fn, spec, count, pixels, fn.at(base, offset), fn.at(weights, offset), fn.at(bias, offset), step,
-                     rows, columns)  # fmt: skip
+        wide, narrow = fn.mul(channel, 4), fn.mul(channel, spec.source.itemsize)
+        of_channel = fn.at(parameters, wide)
+        first = epilogue.first(fn, of_channel, count)
+        sums = _sums(fn, spec, [first] * pixels, fn.at(base, narrow), fn.at(weights, wide), step, rows, columns)
+        place = fn.at(target, fn.mul(channel, epilogue.stored.itemsize))
         for p, value in enumerate(sums):
-            fn.store(activate(fn, value, spec.activation), fn.at(target, fn.add(offset, p * spec.result_pixel)))
+            value = epilogue.finish(fn, value, of_channel, spec.span, None)
+            epilogue.store(fn, value, fn.at(place, p * spec.result_pixel))
 
     whole = spec.channels // lanes * lanes
     if whole:
@@ -245,24 +279,22 @@ def _pixel_channels(
 def _sums(
     fn: Fn,
     spec: DepthwiseSpec,
-    count: int,
-    pixels: int,
+    sums: list[ir.Value],
     base: ir.Value,
     weights: ir.Value,
-    bias: ir.Value,
     step: ir.Value,
     rows: tuple[int | ir.Value, int | ir.Value],
     columns: tuple[int | ir.Value, int | ir.Value],
 ) -> list[ir.Value]:
-    kind = vector(F32, count)
-    start = fn.load(kind, bias)
+    count = lanes_of(sums[0])
 
     def tap(ky: int | ir.Value, kx: int | ir.Value, values: list[ir.Value]) -> list[ir.Value]:
-        weight = fn.load(kind, fn.at(weights, fn.mul(fn.add(fn.mul(ky, spec.kw), kx), spec.tap)))
+        weight = fn.load(vector(F32, count), fn.at(weights, fn.mul(fn.add(fn.mul(ky, spec.kw), kx), spec.tap)))
         at = fn.add(fn.mul(step, ky), fn.mul(kx, spec.dilation * spec.source_pixel))
         updated = []
         for p, value in enumerate(values):
-            x = fn.load(kind, fn.at(base, fn.add(at, p * spec.stride * spec.source_pixel)))
+            place = fn.at(base, fn.add(at, p * spec.stride * spec.source_pixel))
+            x = load_wide(fn, spec.source, place, count, spec.offset)
             updated.append(fn.fma(x, weight, value))
         return updated
 
@@ -275,7 +307,6 @@ def _sums(
         return fn.loop_carry(first, stop, 1, values, lambda kx, v: tap(ky, kx, v))
 
     low, high = rows
-    sums = [start] * pixels
     if isinstance(low, int) and isinstance(high, int):
         for ky in range(low, high):
             sums = row(ky, sums)

@@ -1,8 +1,11 @@
-"""The float32 matrix kernel: pixels x depth times depth x channels, sums in registers.
+"""The matrix kernel: pixels x depth times depth x channels, sums in float32 in registers.
 
 A panel of weights is ``[depth][width]``; a register tile takes ``rows`` pixels at once, loads each weight vector once
 and broadcasts the pixel values.  The depth is a nest of three loops (kernel rows, kernel columns, channels), so one
 kernel serves 1x1 and general convolutions.
+
+Elements are float32, or bfloat16 where the CPU multiplies pairs of them: then a panel is ``[depth / 2][width][2]``, and
+a step of the innermost loop takes two products.
 """
 
 from __future__ import annotations
@@ -12,15 +15,18 @@ from functools import partial
 
 from llvmlite import ir
 
-from smalti.ir.ops import Activation
+from smalti.kernels.conv.epilogue import Epilogue, activate
 from smalti.kernels.conv.tile import TAIL_ROWS, Panel
+from smalti.kernels.half.bfloat import dot_pairs
 from smalti.kernels.kernel import StepEmitter
-from smalti.llvm.builder import F32, I64, PTR, Fn, lanes_of, vector
+from smalti.llvm.builder import F32, I16, I32, I64, PTR, Fn, lanes_of, vector
+
+__all__ = ["GEMM_ARGS", "Depth", "GemmSpec", "activate", "gemm_panel"]
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """The loops of a sum: ``outer`` (byte step given at run time) x ``middle`` x ``inner`` consecutive floats."""
+    """The loops of a sum: ``outer`` (byte step given at run time) x ``middle`` x ``inner`` consecutive elements."""
 
     outer: int
     middle: int
@@ -32,6 +38,14 @@ class Depth:
         """Products in one sum."""
         return self.outer * self.middle * self.inner
 
+    def panel_bytes(self, width: int, pairs: bool) -> int:
+        """Return the size of a packed panel."""
+        return self.outer * self.middle * self.steps(pairs) * width * 4
+
+    def steps(self, pairs: bool) -> int:
+        """Return the steps of the innermost loop."""
+        return (self.inner + 1) // 2 if pairs else self.inner
+
 
 @dataclass(frozen=True, slots=True)
 class GemmSpec:
@@ -42,34 +56,27 @@ class GemmSpec:
     result_stride: int
     residual_stride: int
     residual: bool
-    activation: Activation
+    epilogue: Epilogue
+    pairs: bool = False
 
     @property
     def key(self) -> str:
         """Text that names the kernel."""
         d = self.depth
         return (
-            f"{d.outer}x{d.middle}s{d.middle_step}x{d.inner}_p{self.pixel_stride}_c{self.result_stride}"
-            f"_r{self.residual_stride if self.residual else 'no'}_{self.activation.value}"
+            f"{'pairs' if self.pairs else 'f32'}_{d.outer}x{d.middle}s{d.middle_step}x{d.inner}_p{self.pixel_stride}"
+            f"_c{self.result_stride}_r{self.residual_stride if self.residual else 'no'}_{self.epilogue.key}"
         )
 
 
 GEMM_ARGS = (PTR, PTR, PTR, PTR, PTR, I64, I64)
-"""pixels, packed weights, result, packed bias, residual, outer byte step, number of pixels"""
-
-
-def activate(fn: Fn, value: ir.Value, activation: Activation) -> ir.Value:
-    """Apply a fused activation; NaN stays NaN as in TensorFlow."""
-    if activation is Activation.NONE:
-        return value
-    value = fn.clamp_low(value, 0.0)
-    return fn.clamp_high(value, 6.0) if activation is Activation.RELU6 else value
+"""pixels, packed weights, result, packed parameters, residual, outer byte step, number of pixels"""
 
 
 def gemm_panel(e: StepEmitter, spec: GemmSpec, panel: Panel) -> ir.Function:
     """Return the function that computes one panel for any number of pixels (arguments: ``GEMM_ARGS``)."""
     shape = f"{'+'.join(str(n) for n in panel.lanes)}of{panel.channels}"
-    key = f"f32_gemm_{panel.rows}x{shape}_{spec.key}"
+    key = f"gemm_{panel.rows}x{shape}_{spec.key}"
 
     def build(fn: Fn) -> None:
         sizes = [panel.rows, *(t for t in TAIL_ROWS if t < panel.rows)]
@@ -89,37 +96,47 @@ def gemm_panel(e: StepEmitter, spec: GemmSpec, panel: Panel) -> ir.Function:
 def _call_tile(
     fn: Fn, tile: ir.Function, spec: GemmSpec, pointers: list[ir.Value], step: ir.Value, row: ir.Value
 ) -> None:
-    pixels, weights, result, bias, residual = pointers
+    pixels, weights, result, parameters, residual = pointers
     fn.call(
         tile,
         fn.at(pixels, fn.mul(row, spec.pixel_stride)),
         weights,
         fn.at(result, fn.mul(row, spec.result_stride)),
-        bias,
+        parameters,
         fn.at(residual, fn.mul(row, spec.residual_stride)) if spec.residual else residual,
         step,
     )
 
 
 def _tile(fn: Fn, spec: GemmSpec, panel: Panel, rows: int) -> None:
-    pixels, weights, result, bias, residual, outer_step = fn.args
+    pixels, weights, result, parameters, residual, outer_step = fn.args
     depth = spec.depth
     starts = _lane_starts(panel)
-    initial = [fn.load(vector(F32, n), fn.at(bias, 4 * s)) for n, s in zip(panel.lanes, starts, strict=True)]
+    initial = [spec.epilogue.first(fn, fn.at(parameters, 4 * s), n) for n, s in zip(panel.lanes, starts, strict=True)]
     sums = [value for _ in range(rows) for value in initial]
+    element = I32 if spec.pairs else F32
+
+    def step(
+        base: ir.Value, weight: ir.Value, k: int | ir.Value, values: list[ir.Value], kind: ir.Type
+    ) -> list[ir.Value]:
+        block = fn.at(weight, fn.mul(k, 4 * panel.width))
+        vectors = [fn.load(vector(element, n), fn.at(block, 4 * s)) for n, s in zip(panel.lanes, starts, strict=True)]
+        updated: list[ir.Value] = []
+        for row in range(rows):
+            address = fn.at(fn.at(base, fn.mul(k, 4)), row * spec.pixel_stride)
+            x = fn.load(kind, address, align=2 if spec.pairs else 4)
+            x = fn.b.zext(x, I32) if kind == I16 else x
+            for i, w in enumerate(vectors):
+                total = values[row * len(vectors) + i]
+                every = fn.splat(x, lanes_of(w))
+                updated.append(dot_pairs(fn, total, w, every) if spec.pairs else fn.fma(every, w, total))
+        return updated
 
     def inner_loop(base: ir.Value, weight: ir.Value, values: list[ir.Value]) -> list[ir.Value]:
-        def body(k: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
-            block = fn.at(weight, fn.mul(k, 4 * panel.width))
-            vectors = [fn.load(vector(F32, n), fn.at(block, 4 * s)) for n, s in zip(panel.lanes, starts, strict=True)]
-            updated: list[ir.Value] = []
-            for row in range(rows):
-                x = fn.load(F32, fn.at(fn.at(base, fn.mul(k, 4)), row * spec.pixel_stride))
-                for i, w in enumerate(vectors):
-                    updated.append(fn.fma(fn.splat(x, lanes_of(w)), w, carried[row * len(vectors) + i]))
-            return updated
-
-        return fn.loop_carry(0, depth.inner, 1, values, body)
+        whole = depth.inner // 2 if spec.pairs else depth.inner
+        values = fn.loop_carry(0, whole, 1, values, lambda k, v: step(base, weight, k, v, element))
+        # The last element alone: there may be nothing behind it.
+        return step(base, weight, whole, values, I16) if whole < depth.steps(spec.pairs) else values
 
     def middle_loop(base: ir.Value, weight: ir.Value, values: list[ir.Value]) -> list[ir.Value]:
         if depth.middle == 1:
@@ -128,7 +145,7 @@ def _tile(fn: Fn, spec: GemmSpec, panel: Panel, rows: int) -> None:
         def body(m: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
             return inner_loop(
                 fn.at(base, fn.mul(m, depth.middle_step)),
-                fn.at(weight, fn.mul(m, 4 * panel.width * depth.inner)),
+                fn.at(weight, fn.mul(m, 4 * panel.width * depth.steps(spec.pairs))),
                 carried,
             )
 
@@ -139,11 +156,11 @@ def _tile(fn: Fn, spec: GemmSpec, panel: Panel, rows: int) -> None:
     else:
 
         def outer_body(o: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
-            block = 4 * panel.width * depth.inner * depth.middle
+            block = 4 * panel.width * depth.steps(spec.pairs) * depth.middle
             return middle_loop(fn.at(pixels, fn.mul(o, outer_step)), fn.at(weights, fn.mul(o, block)), carried)
 
         sums = fn.loop_carry(0, depth.outer, 1, sums, outer_body)
-    _write(fn, spec, panel, rows, sums, result, residual)
+    _write(fn, spec, panel, rows, sums)
     fn.finish()
 
 
@@ -154,15 +171,14 @@ def _lane_starts(panel: Panel) -> list[int]:
     return starts
 
 
-def _write(
-    fn: Fn, spec: GemmSpec, panel: Panel, rows: int, sums: list[ir.Value], result: ir.Value, residual: ir.Value
-) -> None:
-    starts = _lane_starts(panel)
+def _write(fn: Fn, spec: GemmSpec, panel: Panel, rows: int, sums: list[ir.Value]) -> None:
+    _, _, result, parameters, residual, _ = fn.args
+    epilogue, starts = spec.epilogue, _lane_starts(panel)
+    size = epilogue.stored.itemsize
     for row in range(rows):
         for i, start in enumerate(starts):
             lanes = min(panel.lanes[i], panel.channels - start)
             value = fn.first_lanes(sums[row * len(starts) + i], lanes)
-            if spec.residual:
-                other = fn.load(vector(F32, lanes), fn.at(residual, row * spec.residual_stride + 4 * start))
-                value = fn.b.fadd(value, other)
-            fn.store(activate(fn, value, spec.activation), fn.at(result, row * spec.result_stride + 4 * start))
+            other = fn.at(residual, row * spec.residual_stride + size * start) if spec.residual else None
+            value = epilogue.finish(fn, value, fn.at(parameters, 4 * start), 4 * panel.width, other)
+            epilogue.store(fn, value, fn.at(result, row * spec.result_stride + size * start))

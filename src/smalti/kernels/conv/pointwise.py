@@ -1,109 +1,86 @@
-"""1x1 convolution in float32: a matrix product over the pixels."""
+"""1x1 convolution with sums in float32: a matrix product over the pixels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from smalti.errors import CompilerError
-from smalti.ir import ops
 from smalti.ir.graph import Node
+from smalti.kernels.conv.convolution import PREFIXES, Arithmetic, convolution, is_depthwise, read_convolution
 from smalti.kernels.conv.gemm import Depth, GemmSpec, gemm_panel
-from smalti.kernels.conv.tile import GemmTile, Panel, choose_tile, pack_bias, pack_panels
+from smalti.kernels.conv.matrix import gemm_tile, matrix_plan, panels_of
+from smalti.kernels.conv.tile import GemmTile
+from smalti.kernels.conv.widen import widen_run
 from smalti.kernels.kernel import KernelPlan, StepEmitter
-from smalti.kernels.nodes import attributes, constant_value, required_constant, static_shape
+from smalti.kernels.nodes import static_shape
 from smalti.numerics import DType
 from smalti.target.target import Target
 
 
-def packed_bias(node: Node, channels: int, panels: tuple[Panel, ...]) -> NDArray[np.float32] | None:
-    """Return the packed bias of a convolution, zeros where it has none, ``None`` where it is computed at run time."""
-    if not getattr(node.op, "bias", False):
-        return pack_bias(np.zeros(channels, np.float32), panels)
-    value = constant_value(node.inputs[2])
-    return None if value is None else pack_bias(value, panels)
-
-
-def bias_needs_padding(panels: tuple[Panel, ...]) -> bool:
-    """Whether the packed bias has elements that the plain one has not."""
-    return any(p.width != p.channels for p in panels)
-
-
-def pack_convolution(node: Node, target: Target) -> tuple[tuple[int, ...], tuple[NDArray[np.float32], ...], GemmTile]:
-    """Return the run-time operands, the packed weights (and bias, unless computed at run time) and the tile."""
-    op = attributes(node, ops.Conv2d)
-    weights = required_constant(node.inputs[1])
-    depth, channels = int(np.prod(weights.shape[:3])), weights.shape[3]
-    tile = choose_tile(target, channels, depth)
-    bias = packed_bias(node, channels, tile.panels)
-    constants = [pack_panels(weights.reshape(depth, channels), tile.panels)]
-    operands = [0]
-    if bias is None:
-        operands.append(2)
-    else:
-        constants.append(bias)
-    if op.residual:
-        operands.append(len(node.inputs) - 1)
-    return tuple(operands), tuple(constants), tile
-
-
 @dataclass(frozen=True, slots=True)
 class PointwiseKernel:
-    """``[pixels, in] x [in, out]`` with fused bias, residual and activation."""
+    """``[pixels, in] x [in, out]`` with fused bias, residual and activation; ``dtype`` is that of the weights."""
 
-    name: str = "f32_conv1x1"
+    dtype: DType = DType.FLOAT32
+
+    @property
+    def name(self) -> str:
+        """Name shown in profiles."""
+        return f"{PREFIXES[self.dtype]}_conv1x1"
 
     def accepts(self, node: Node, target: Target) -> bool:
-        """Whether the node is an unpadded, unstrided 1x1 float32 convolution with constant weights."""
-        op = node.op
-        if not isinstance(op, ops.Conv2d) or op.layout is not ops.Layout.NHWC or op.input_offset:
+        """Whether the node is an unpadded, unstrided 1x1 convolution with constant weights."""
+        c = read_convolution(node, target)
+        if c is None or is_depthwise(node) or c.weights is not self.dtype or c.x is DType.UINT8:
             return False
-        weights = constant_value(node.inputs[1])
-        if weights is None or node.inputs[0].type.dtype is not DType.FLOAT32:
+        if c.arithmetic is Arithmetic.PLAIN and c.offset:
             return False
-        if weights.shape[:2] != (1, 1) or op.stride != (1, 1) or any(p != 0 for p in op.pads):
-            return False
-        run_time_bias = op.bias and constant_value(node.inputs[2]) is None
-        return not (
-            run_time_bias and bias_needs_padding(choose_tile(target, weights.shape[3], weights.shape[2]).panels)
-        )
+        return static_shape(node.inputs[1])[:2] == (1, 1) and c.stride == (1, 1) and all(p == 0 for p in c.pads)
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Choose the tile and pack weights and bias."""
-        operands, constants, tile = pack_convolution(node, target)
-        return KernelPlan(operands, constants, (), tile)
+        """Choose the tile and pack weights and parameters."""
+        c, depth = convolution(node, target), _depth(node)
+        widened = c.arithmetic is Arithmetic.WIDENED
+        tile = gemm_tile(c, target, static_shape(node.inputs[1])[3], depth.total)
+        return matrix_plan(node, c, target, depth, (4 * depth.total * tile.block,) if widened else ())
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a chunk of pixels, all panels after one another."""
-        op, tile = attributes(node, ops.Conv2d), plan.tile
+        c, depth, tile = convolution(node, e.target), _depth(node), plan.tile
         if not isinstance(tile, GemmTile):
             raise CompilerError(f"{self.name}: foreign tile {tile}")
         fn = e.fn
-        depth, channels = static_shape(node.inputs[1])[2:]
-        spec = GemmSpec(Depth(1, 1, 0, depth), 4 * depth, 4 * channels, 4 * channels, op.residual, op.activation)
-        source, result, weights = e.operand(0), e.result(), e.constant(0)
-        run_time_bias = len(plan.constants) == 1
-        bias = e.operand(1) if run_time_bias else e.constant(1)
-        residual = e.operand(len(plan.operands) - 1) if op.residual else source
+        channels = static_shape(node.inputs[1])[3]
+        size = c.epilogue.stored.itemsize
+        widened = c.arithmetic is Arithmetic.WIDENED
+        spec = GemmSpec(
+            depth, c.itemsize * depth.total, size * channels, size * channels, c.residual, c.epilogue, c.pairs
+        )
+        source, result = e.operand(0), e.result()
+        residual = e.operand(len(plan.operands) - 1) if c.residual else source
         pixels = e.size(node.type.shape[0] * node.type.shape[1] * node.type.shape[2])
         with e.parallel(fn.ceil_div(pixels, tile.chunk)) as item:
             begin = fn.mul(item, tile.chunk)
             end = fn.minimum(fn.add(begin, tile.chunk), pixels)
+            panels = panels_of(e, node, c, depth, plan, tile)
             with fn.loop(begin, end, tile.block) as start:
                 count = fn.minimum(tile.block, fn.sub(end, start))
-                first, packed = 0, 0
-                for panel in tile.panels:
+                block = fn.at(source, fn.mul(start, c.x.itemsize * depth.total))
+                if widened:
+                    fn.call(widen_run(e, c.x, c.offset), e.scratch(0), block, fn.mul(count, depth.total))
+                    block = e.scratch(0)
+                for work in panels.each():
                     fn.call(
-                        gemm_panel(e, spec, panel),
-                        fn.at(source, fn.mul(start, spec.pixel_stride)),
-                        fn.at(weights, 4 * packed * depth),
-                        fn.at(result, fn.add(fn.mul(start, spec.result_stride), 4 * first)),
-                        fn.at(bias, 4 * packed),
-                        fn.at(residual, fn.add(fn.mul(start, spec.residual_stride), 4 * first)),
+                        gemm_panel(e, spec, work.panel),
+                        block,
+                        work.weights,
+                        fn.at(result, fn.add(fn.mul(start, spec.result_stride), size * work.channel)),
+                        work.parameters,
+                        fn.at(residual, fn.add(fn.mul(start, spec.residual_stride), size * work.channel)),
                         0,
                         count,
                     )
-                    first += panel.channels
-                    packed += panel.width
+
+
+def _depth(node: Node) -> Depth:
+    return Depth(1, 1, 0, static_shape(node.inputs[1])[2])

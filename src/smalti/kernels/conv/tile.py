@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from smalti.target.target import Target
 
 TAIL_ROWS = (4, 1)
 MANY_REGISTERS = 32
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,11 @@ class GemmTile:
     block: int
 
 
-def choose_tile(target: Target, channels: int, depth: int) -> GemmTile:
-    """Choose panels for ``channels`` output channels and sums over ``depth`` products."""
+def choose_tile(target: Target, channels: int, depth: int, least: int = 1) -> GemmTile:
+    """Choose panels for ``channels`` output channels and sums over ``depth`` loads of 4 bytes.
+
+    No vector has fewer than ``least`` lanes.
+    """
     lanes = target.vector_bits // 32
     total = -(-channels // lanes)
     many = target.vector_registers >= MANY_REGISTERS
@@ -54,7 +60,7 @@ def choose_tile(target: Target, channels: int, depth: int) -> GemmTile:
     for i in range(groups):
         vectors = total * (i + 1) // groups - total * i // groups
         take = min(left, vectors * lanes)
-        panels.append(make_panel(target, take))
+        panels.append(make_panel(target, take, least))
         left -= take
     chunk = 48
     budget = max(target.caches.l2 // 2, 1 << 16)
@@ -66,13 +72,13 @@ def choose_tile(target: Target, channels: int, depth: int) -> GemmTile:
 
 
 @lru_cache(maxsize=1024)
-def make_panel(target: Target, channels: int) -> Panel:
+def make_panel(target: Target, channels: int, least: int = 1) -> Panel:
     """Return the panel of ``channels`` with as many pixels as the registers hold."""
     lanes = target.vector_bits // 32
     vectors = [lanes] * (channels // lanes)
     rest = channels % lanes
     if rest:
-        width = 1
+        width = least
         while width < rest:
             width *= 2
         vectors.append(width)
@@ -83,14 +89,30 @@ def make_panel(target: Target, channels: int) -> Panel:
     return Panel(channels, tuple(vectors), min(rows, 14))
 
 
-def pack_panels(weights: NDArray[np.float32], panels: tuple[Panel, ...]) -> NDArray[np.float32]:
+def pack_panels(weights: NDArray[Scalar], panels: tuple[Panel, ...]) -> NDArray[Scalar]:
     """Pack ``[depth, channels]`` weights panel after panel, each ``[depth, width]`` with zeros in the padding."""
     depth = weights.shape[0]
-    parts: list[NDArray[np.float32]] = []
+    parts: list[NDArray[Scalar]] = []
     first = 0
     for panel in panels:
-        block = np.zeros((depth, panel.width), np.float32)
+        block = np.zeros((depth, panel.width), weights.dtype)
         block[:, : panel.channels] = weights[:, first : first + panel.channels]
+        parts.append(block.reshape(-1))
+        first += panel.channels
+    return np.concatenate(parts)
+
+
+def pack_pairs(weights: NDArray[Scalar], run: int, panels: tuple[Panel, ...]) -> NDArray[Scalar]:
+    """Pack weights panel after panel, each ``[depth / 2, width, 2]``; ``run`` rows begin with a new pair."""
+    runs, channels = weights.shape[0] // run, weights.shape[1]
+    even = np.zeros((runs, -(-run // 2), 2, channels), weights.dtype)
+    even.reshape(runs, -1, channels)[:, :run] = weights.reshape(runs, run, channels)
+    parts: list[NDArray[Scalar]] = []
+    first = 0
+    for panel in panels:
+        block = np.zeros((runs * even.shape[1], panel.width, 2), weights.dtype)
+        columns = even[..., first : first + panel.channels]
+        block[:, : panel.channels] = columns.reshape(-1, 2, panel.channels).swapaxes(1, 2)
         parts.append(block.reshape(-1))
         first += panel.channels
     return np.concatenate(parts)

@@ -29,6 +29,7 @@ _PLAIN = frozenset(
         DType.FLOAT32,
         DType.FLOAT64,
         DType.FLOAT16,
+        DType.BFLOAT16,
         DType.INT8,
         DType.UINT8,
         DType.INT16,

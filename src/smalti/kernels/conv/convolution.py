@@ -1,0 +1,144 @@
+"""What the fast kernels need to know of a convolution, whatever its element types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.errors import CompilerError
+from smalti.ir import ops
+from smalti.ir.graph import Node
+from smalti.ir.ops import Pads
+from smalti.ir.reference import bfloat16_to_float32
+from smalti.kernels.conv.epilogue import Epilogue, Steps
+from smalti.numerics import DType
+from smalti.target.target import Target
+
+PREFIXES = {DType.FLOAT32: "f32", DType.FLOAT16: "f16", DType.BFLOAT16: "bf16", DType.INT16: "i16"}
+"""Element types of weights, and what the names of their kernels begin with."""
+
+_FLOATS = frozenset((DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16))
+Convolutions = ops.Conv2d | ops.DepthwiseConv2d | ops.QuantisedConv2d | ops.QuantisedDepthwiseConv2d
+_DEPTHWISE = (ops.DepthwiseConv2d, ops.QuantisedDepthwiseConv2d)
+
+
+class Arithmetic(Enum):
+    """How products are computed."""
+
+    PLAIN = "plain"
+    """float32 from memory"""
+    WIDENED = "widened"
+    """narrow elements are copied as float32 before"""
+    PAIRS = "pairs"
+    """the CPU multiplies and adds pairs of bfloat16"""
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """A convolution that the fast kernels can compute.
+
+    Attributes:
+        x, weights: element types.
+        offset: what is subtracted from elements of x inside the image.
+        parameters: operands that hold a float32 (or half) number for each channel, a row of zeros for ``None``.
+    """
+
+    x: DType
+    weights: DType
+    arithmetic: Arithmetic
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pads: Pads
+    offset: float
+    epilogue: Epilogue
+    parameters: tuple[int | None, ...]
+    residual: bool
+
+    @property
+    def pairs(self) -> bool:
+        """Whether products are computed in pairs."""
+        return self.arithmetic is Arithmetic.PAIRS
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element where products are computed."""
+        return 2 if self.pairs else 4
+
+
+def read_convolution(node: Node, target: Target) -> Convolution | None:
+    """Return the description of a convolution with constant weights, ``None`` where it is out of the ordinary."""
+    op = node.op
+    if not isinstance(op, Convolutions) or not isinstance(node.inputs[1].op, ops.Constant):
+        return None
+    x, weights = (n.type.dtype for n in node.inputs[:2])
+    native = target.has("avx512bf16")
+    if isinstance(op, (ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d)):
+        if x is not DType.INT16 or op.bias:
+            return None
+        offset = float(op.zero_point)
+        residual = isinstance(op, ops.QuantisedConv2d) and op.residual
+        steps = Steps(
+            op.result_zero_point,
+            op.low,
+            op.high,
+            op.residual_zero_point if isinstance(op, ops.QuantisedConv2d) else 0,
+            float(np.float32(op.residual_scale)) if isinstance(op, ops.QuantisedConv2d) else 0.0,
+        )
+        epilogue = Epilogue(op.dtype, op.activation, steps, native)
+        parameters: tuple[int | None, ...] = (2, 3 if op.addend else None)
+    else:
+        if weights not in _FLOATS or op.layout is not ops.Layout.NHWC:
+            return None
+        offset = 0.0 if isinstance(op, ops.DepthwiseConv2d) else op.input_offset
+        residual = isinstance(op, ops.Conv2d) and op.residual
+        epilogue = Epilogue(node.type.dtype, op.activation, None, native)
+        parameters = (2 if op.bias else None,)
+    if weights is DType.FLOAT32:
+        arithmetic = Arithmetic.PLAIN
+    elif native and x is weights is DType.BFLOAT16 and not isinstance(op, _DEPTHWISE) and not offset:
+        arithmetic = Arithmetic.PAIRS
+    else:
+        arithmetic = Arithmetic.WIDENED
+    return Convolution(x, weights, arithmetic, op.stride, op.dilation, op.pads, offset, epilogue, parameters, residual)
+
+
+def convolution(node: Node, target: Target) -> Convolution:
+    """Return the description of a convolution that a kernel has accepted.
+
+    Raises:
+        CompilerError: it is out of the ordinary.
+    """
+    found = read_convolution(node, target)
+    if found is None:
+        raise CompilerError(f"{node!r} is not a convolution for this kernel")
+    return found
+
+
+def is_depthwise(node: Node) -> bool:
+    """Whether the node is a depthwise convolution."""
+    return isinstance(node.op, _DEPTHWISE)
+
+
+def weight_array(node: Node) -> NDArray[np.generic]:
+    """Return the weights as they are stored.
+
+    Raises:
+        CompilerError: they are not constant.
+    """
+    op = node.inputs[1].op
+    if not isinstance(op, ops.Constant):
+        raise CompilerError(f"{node!r}: the weights are not constant")
+    return np.asarray(op.value)
+
+
+def wide_constant(node: Node) -> NDArray[np.float32] | None:
+    """Return the value of a constant of a float type or of int16 as float32, else ``None``."""
+    if not isinstance(node.op, ops.Constant):
+        return None
+    value = np.asarray(node.op.value)
+    if node.type.dtype is DType.BFLOAT16:
+        value = bfloat16_to_float32(value)
+    return value.astype(np.float32)

@@ -1,0 +1,1 @@
+"""Convolutions of 16-bit elements: what they need besides :mod:`smalti.kernels.conv`."""
