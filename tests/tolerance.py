@@ -19,6 +19,7 @@ class _Kind(Enum):
     EXACT = "exact"
     ULP = "ulp"
     FLOAT = "float"
+    ROUNDED = "rounded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,9 @@ class Tol:
     * ``Tol.FLOAT(reduction=k, scale=s)``: ``|error| <= 4 * eps * sqrt(k) * s``, where ``eps`` is that of the wanted
       dtype, ``k`` the number of terms summed for one element (rounding errors of a sum grow like a random walk) and
       ``s`` the size of the terms' sum before cancellation; by default the largest wanted magnitude.
+    * ``Tol.ROUNDED(relative=r, absolute=a, reduction=k, scale=s)``: ``|error| <= r * |want| + a`` + the limit of FLOAT
+      for each element; for sums in float32 (``eps``) that are rounded to a narrower type, whose step is ``r`` of a
+      number (and ``a`` where numbers are evenly spaced).
 
     NaN and infinities must stand in the same places, whatever the tolerance.
     """
@@ -38,6 +42,8 @@ class Tol:
     steps: int = 0
     reduction: int = 1
     scale: float | None = None
+    relative: float = 0.0
+    absolute: float = 0.0
 
     EXACT: ClassVar[Tol]
 
@@ -50,6 +56,11 @@ class Tol:
     def FLOAT(reduction: int, scale: float | None = None) -> Tol:
         """Return the tolerance of a sum of ``reduction`` terms."""
         return Tol(_Kind.FLOAT, reduction=reduction, scale=scale)
+
+    @staticmethod
+    def ROUNDED(relative: float, absolute: float, reduction: int, scale: float) -> Tol:
+        """Return the tolerance of a float32 sum of ``reduction`` terms that is rounded to a narrower type."""
+        return Tol(_Kind.ROUNDED, reduction=reduction, scale=scale, relative=relative, absolute=absolute)
 
 
 Tol.EXACT = Tol(_Kind.EXACT)
@@ -72,13 +83,18 @@ def assert_close(got: Array, want: Array, tol: Tol, what: str = "result") -> Non
         wrong = _steps_apart(got, want) > tol.steps
         _report(wrong, got, want, what, f"must be within {tol.steps} ulp")
         return
+    if tol.kind is _Kind.ROUNDED:
+        allowed = tol.relative * np.abs(want.astype(np.float64)) + tol.absolute + float_limit(want, tol)
+        wrong = np.abs(got.astype(np.float64) - want) > allowed
+        _report(wrong, got, want, what, f"must be within one step ({tol.reduction} terms)")
+        return
     limit = float_limit(want, tol)
     wrong = np.abs(got.astype(np.float64) - want) > limit
     _report(wrong, got, want, what, f"must be within {limit:.3g} ({tol.reduction} terms)")
 
 
 def float_limit(want: Array, tol: Tol) -> float:
-    """Return the largest error that a FLOAT tolerance allows for ``want``."""
+    """Return the largest error that a FLOAT tolerance (or the sum of a ROUNDED one) allows for ``want``."""
     magnitude = float(np.max(np.abs(want), initial=0)) if tol.scale is None else tol.scale
     return FLOAT_FACTOR * float(np.finfo(want.dtype).eps) * math.sqrt(tol.reduction) * magnitude
 
