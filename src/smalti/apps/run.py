@@ -1,4 +1,4 @@
-"""Run: the whole road for one model, export -> build -> infer -> eval -> table."""
+"""Run: the whole road for one model, export -> calibrate -> build -> infer -> eval -> table."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smalti.apps.build import BuildProgress, BuildResult, build
+from smalti.apps.calibrate import DEFAULT_IMAGES, calibrate_folder
 from smalti.apps.evaluate import EvalResult, evaluate_folder
 from smalti.apps.export import ExportOptions, ExportResult, export
 from smalti.apps.infer import InferOptions, InferResult, infer
@@ -17,11 +18,16 @@ from smalti.compiler import CompileOptions
 from smalti.errors import CompilerError
 from smalti.fetch.progress import Progress as FetchProgress
 from smalti.fetch.progress import silent
-from smalti.fetch.registry import DEMO, find_dataset, find_model
-from smalti.runtime.engine import load
+from smalti.fetch.registry import DEMO, DatasetEntry, find_dataset, find_model
+from smalti.numerics import DType
+from smalti.quant.modes import QuantMode, QuantOptions
+from smalti.quant.record import CalibrationRecord
+from smalti.runtime.engine import Engine, load
 from smalti.target.target import Target
 
 ImageProgress = Callable[[int, int], None]
+
+USUAL_MODES = (QuantMode.FORCE_FLOAT32, QuantMode.FORCE_FLOAT16, QuantMode.QINT8_MIXED_FLOAT16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,9 @@ class RunOptions:
         mirror: folder or address with the archives; ``None``: the publishers.
         sha256: digests of the archives, as for export.
         shape_modes: one row of the table for each: ``True`` for any image size, ``False`` for one fixed square.
+        quant_modes: one row of the table for each precision mode; ``None``: all of them for the demo, otherwise
+            float32, float16 and int8.
+        calib_num: training pictures to calibrate the quantising modes with.
         threads: threads of one inference; ``None``: the CPUs this process may use.
         image_num: only the first N pictures of the val list.
     """
@@ -45,14 +54,22 @@ class RunOptions:
     mirror: str | None = None
     sha256: tuple[str, ...] = ()
     shape_modes: tuple[bool, ...] = (True,)
+    quant_modes: tuple[QuantMode, ...] | None = None
+    calib_num: int = DEFAULT_IMAGES
     threads: int | None = None
     image_num: int | None = None
+
+    @property
+    def modes(self) -> tuple[QuantMode, ...]:
+        """The precision modes to run."""
+        return self.quant_modes or (tuple(QuantMode) if self.model == DEMO else USUAL_MODES)
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """One built model and how it did."""
 
+    quant_mode: QuantMode
     shape_mutable: bool
     build: BuildResult
     infer: InferResult
@@ -69,7 +86,6 @@ class RunResult:
     """All rows, and where things are."""
 
     model: str
-    precision: str
     threads: int
     threads_reason: str
     export: ExportResult
@@ -80,13 +96,13 @@ class RunResult:
         """Return plain values."""
         return {
             "model": self.model,
-            "precision": self.precision,
             "threads": self.threads,
             "threads_reason": self.threads_reason,
             "output_dir": str(self.output_dir),
             "export": [item.to_json() for item in self.export.items],
             "rows": [
                 {
+                    "quant_mode": row.quant_mode.value,
                     "shape_mutable": row.shape_mutable,
                     "miou": row.accuracy.miou,
                     "images": row.infer.images,
@@ -135,44 +151,75 @@ def run(
     compile_options = CompileOptions(
         target=options.target, inputs=entry.inputs, outputs=entry.outputs, name=entry.name, labels=entry.labels
     )
+    road = _Road(options, exported.graph, exported.voc_root, exported.val_list, dataset, image_progress)
     rows: list[RunRow] = []
     threads, reason = 0, ""
     for mutable in options.shape_modes:
-        mode = "mutable" if mutable else "static"
-        built = build(
-            exported.graph,
-            options.output_dir / f"{entry.name}-{mode}.smalti",
-            replace(compile_options, shape_mutable=mutable),
-            progress=build_progress,
-        )
-        labels = options.output_dir / f"labels-{mode}"
-        with load(built.path, options.threads, built.sha256) as engine:
-            threads, reason = engine.threads, engine.threads_reason
-            done = infer(
-                engine,
-                exported.voc_root,
-                labels,
-                file_list=exported.val_list,
-                image_num=options.image_num,
-                options=InferOptions(overlay=True),
-                progress=image_progress,
+        records: dict[DType, CalibrationRecord] = {}
+        for mode in options.modes:
+            chosen = replace(compile_options, shape_mutable=mutable, quant=QuantOptions(mode))
+            if mode.quantised is not None and mode.quantised not in records:
+                records[mode.quantised] = road.calibrate(chosen)
+            name = f"{mode.value}-{'mutable' if mutable else 'static'}"
+            built = build(
+                exported.graph,
+                options.output_dir / f"{entry.name}-{name}.smalti",
+                chosen,
+                record=None if mode.quantised is None else records[mode.quantised],
+                progress=build_progress,
             )
-        accuracy = evaluate_folder(
-            labels, exported.voc_root, exported.val_list, options.image_num, labels=dataset.labels
+            with load(built.path, options.threads, built.sha256) as engine:
+                threads, reason = engine.threads, engine.threads_reason
+                rows.append(road.measure(mode, mutable, built, engine, options.output_dir / f"labels-{name}"))
+    return RunResult(entry.name, threads, reason, exported, tuple(rows), options.output_dir)
+
+
+@dataclass(frozen=True, slots=True)
+class _Road:
+    """What every row of the table has in common."""
+
+    options: RunOptions
+    graph: Path
+    voc_root: Path
+    val_list: Path
+    dataset: DatasetEntry
+    progress: ImageProgress | None
+
+    def calibrate(self, chosen: CompileOptions) -> CalibrationRecord:
+        return calibrate_folder(
+            self.graph,
+            chosen,
+            self.voc_root,
+            file_list=self.voc_root / self.dataset.train_list,
+            image_num=self.options.calib_num,
+            threads=self.options.threads,
+            progress=self.progress,
         )
-        rows.append(RunRow(mutable, built, done, accuracy))
-    return RunResult(
-        entry.name, compile_options.quant_mode.value, threads, reason, exported, tuple(rows), options.output_dir
-    )
+
+    def measure(self, mode: QuantMode, mutable: bool, built: BuildResult, engine: Engine, labels: Path) -> RunRow:
+        number = self.options.image_num
+        done = infer(
+            engine,
+            self.voc_root,
+            labels,
+            file_list=self.val_list,
+            image_num=number,
+            options=InferOptions(overlay=True),
+            progress=self.progress,
+        )
+        accuracy = evaluate_folder(labels, self.voc_root, self.val_list, number, labels=self.dataset.labels)
+        return RunRow(mode, mutable, built, done, accuracy)
 
 
 def run_table(result: RunResult) -> Table:
-    """Return the table of the run: one row for each shape mode."""
+    """Return the table of the run: one row for each precision and shape mode."""
     rows = tuple(
         (
+            row.quant_mode.value,
             "true" if row.shape_mutable else "false",
             str(row.infer.images),
             f"{row.accuracy.miou:.4f}",
+            _drop(row, result.rows),
             f"{row.inference_ms:.2f}",
             f"{1000 / row.inference_ms:.1f}",
             f"{row.build.file_bytes / 1e6:.2f}",
@@ -180,6 +227,14 @@ def run_table(result: RunResult) -> Table:
         )
         for row in result.rows
     )
-    columns = ("shape_mutable", "images", "mIoU", "ms", "images/s", "file MB", "build s")
+    columns = ("quant_mode", "shape_mutable", "images", "mIoU", "drop", "ms", "images/s", "file MB", "build s")
     threads = f"{result.threads} thread{'s' if result.threads != 1 else ''}"
-    return Table(f"{result.model}, {result.precision}, {threads}", columns, rows)
+    return Table(f"{result.model}, {threads}", columns, rows, left=(0,))
+
+
+def _drop(row: RunRow, rows: tuple[RunRow, ...]) -> str:
+    """Return how many points of mIoU a row has less than float32 with the same shape, or a dash."""
+    for other in rows:
+        if other.quant_mode is QuantMode.FORCE_FLOAT32 and other.shape_mutable == row.shape_mutable:
+            return f"{100 * (other.accuracy.miou - row.accuracy.miou):+.2f}"
+    return "-"

@@ -10,22 +10,25 @@ from typing import Annotated, Any
 
 import typer
 
+from smalti.apps.calibrate import DEFAULT_IMAGES
 from smalti.apps.report import accuracy_table
 from smalti.apps.run import RunOptions, run, run_table
 from smalti.cli.build import TargetOption, build_status
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, fetch_bar, help_text, note, print_json, progress_bar, say
 from smalti.errors import UsageError
 from smalti.fetch.registry import DEMO
+from smalti.quant.modes import QuantMode
 from smalti.target.host import resolve_target
 
 HELP = help_text(
-    "Fetch a known model and its data, build it, label the val pictures, and print mIoU and milliseconds.",
+    "Fetch a known model and its data, build it in several precisions, and print mIoU and milliseconds.",
     "Without --model it runs the demo that comes with the package, without a download. What was fetched before is used "
     "again. Label maps and overlay pictures are written to --output-dir.",
     examples=(
         "smalti run",
         "smalti run --model deeplabv3_mnv2_pascal_train_aug",
         "smalti run --model deeplabv3_mnv2_pascal_train_aug --mirror /mnt/archives --shape-mutable true,false",
+        "smalti run --quant-mode f32,q8_f16",
     ),
 )
 
@@ -41,6 +44,18 @@ def run_command(
     shape_mutable: Annotated[
         str, typer.Option("--shape-mutable", help="true, false, or both with a comma: a row of the table for each.")
     ] = "true",
+    quant_mode: Annotated[
+        str | None,
+        typer.Option(
+            "--quant-mode",
+            help="Precision modes with commas, or all: a row of the table for each. Default: all for the demo, else "
+            "f32,f16,q8_f16.",
+            show_default=False,
+        ),
+    ] = None,
+    calib_num: Annotated[
+        int, typer.Option("--calib-num", min=1, help="Training pictures to calibrate int8 and int16 with.")
+    ] = DEFAULT_IMAGES,
     image_num: Annotated[int | None, typer.Option("--image-num", min=1, help="Only the first N pictures.")] = None,
     output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder for data, model and pictures.")] = Path(
         "output"
@@ -56,6 +71,8 @@ def run_command(
         mirror=mirror,
         sha256=tuple(sha256 or ()),
         shape_modes=_modes(shape_mutable),
+        quant_modes=None if quant_mode is None else QuantMode.parse_list(quant_mode),
+        calib_num=calib_num,
         threads=threads,
         image_num=image_num,
     )
@@ -70,7 +87,7 @@ def run_command(
         print_json(result.to_json())
         return
     note(f"threads: {result.threads_reason}")
-    draw(accuracy_table(result.rows[-1].accuracy.accuracy))
+    draw(accuracy_table(result.rows[0].accuracy.accuracy))
     draw(run_table(result))
     say(f"label maps and overlay pictures: {result.output_dir}")
 

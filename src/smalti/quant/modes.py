@@ -54,6 +54,17 @@ class QuantMode(Enum):
         known = ", ".join(f"{mode.value} ({mode.alias})" for mode in cls)
         raise UsageError(f"there is no precision mode {text!r}; the modes are {known}")
 
+    @classmethod
+    def parse_list(cls, text: str) -> tuple[QuantMode, ...]:
+        """Return the modes of a list with commas (or ``all``), each once.
+
+        Raises:
+            UsageError: one of them is no mode.
+        """
+        if text.strip().lower() == "all":
+            return tuple(cls)
+        return tuple(dict.fromkeys(cls.parse(word.strip()) for word in text.split(",")))
+
 
 _ALIASES = {
     QuantMode.FORCE_FLOAT32: "f32",
