@@ -1,0 +1,123 @@
+"""``smalti compare``: layer by layer against a reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smalti.apps.compare import (
+    DEFAULT_IMAGES,
+    DEFAULT_THRESHOLD,
+    NUMPY,
+    WORST,
+    CompareOptions,
+    CompareResult,
+    compare,
+    flips_table,
+    layer_table,
+)
+from smalti.apps.outputs import write_file
+from smalti.cli.build import build_status
+from smalti.cli.exit_codes import ExitCode
+from smalti.cli.infer import FileListOption, InputSizeOption, ResizeOption
+from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, note, print_json, progress_bar, say
+from smalti.vision.palette import VOC_LABELS
+
+HELP = help_text(
+    "Compare every layer of an offline model with a reference, and count the pixels whose label flips.",
+    "diff1 is sum|d| / sum|r|, diff2 sqrt(sum d^2 / sum r^2), diff3 the largest |d| / |r|, diff4 the shares of values "
+    "that are greater and less; added is diff2 less that of the layers read. The model is compiled again from the same "
+    "graph, with its own precision and ranges and every layer as an output; what that changes is said.",
+    "With --maps a picture for each image shows the pixels that flip, coloured by the confidence that the reference "
+    "had there.",
+    examples=(
+        "smalti compare --tf-model g.pb --model q8.smalti --image-dir VOC2012 --file-list val.txt",
+        "smalti compare --tf-model g.pb --model q8.smalti --image-dir pictures --reference f32.smalti --maps flips",
+        "smalti compare --tf-model g.pb --model f16.smalti --image-dir pictures --max-flipped 0.002 --json",
+    ),
+)
+
+
+def compare_command(
+    tf_model: Annotated[
+        Path, typer.Option("--tf-model", help="Frozen GraphDef (.pb) the model was built from.", show_default=False)
+    ],
+    model: Annotated[Path, typer.Option("--model", help="Offline model file.", show_default=False)],
+    image_dir: Annotated[
+        Path, typer.Option("--image-dir", help="Folder of pictures, or a VOC root.", show_default=False)
+    ],
+    file_list: FileListOption = None,
+    image_num: Annotated[int, typer.Option("--image-num", min=1, help="Only the first N pictures.")] = DEFAULT_IMAGES,
+    reference: Annotated[
+        str,
+        typer.Option("--reference", help="numpy, float32 (compiled), tensorflow, or another offline model file."),
+    ] = NUMPY,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0.0, help="diff2 above which a layer departs.")
+    ] = DEFAULT_THRESHOLD,
+    max_flipped: Annotated[
+        float | None,
+        typer.Option("--max-flipped", min=0.0, max=1.0, help="Exit code 9 if more than this share of pixels flips."),
+    ] = None,
+    maps: Annotated[
+        Path | None, typer.Option("--maps", help="Folder for pictures of the flipped pixels.", show_default=False)
+    ] = None,
+    worst: Annotated[int, typer.Option("--worst", min=0, help="How many of the worst layers to list.")] = WORST,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Also write the layers to this file.", show_default=False)
+    ] = None,
+    ranges: Annotated[
+        Path | None,
+        typer.Option("--ranges", help="Calibration record the model was built with.", show_default=False),
+    ] = None,
+    resize: ResizeOption = None,
+    input_size: InputSizeOption = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    options = CompareOptions(
+        tf_model=tf_model,
+        model=model,
+        image_dir=image_dir,
+        file_list=file_list,
+        image_num=image_num,
+        reference=reference,
+        threshold=threshold,
+        maps=maps,
+        resize=resize,
+        input_size=input_size,
+        ranges=ranges,
+        threads=threads,
+    )
+    with build_status() as status, progress_bar("compare") as progress:
+        result = compare(options, progress, status)
+    if csv is not None:
+        write_file(csv, result.to_csv().encode())
+    if as_json:
+        print_json(result.to_json())
+    else:
+        _show(result, worst)
+    if max_flipped is not None and result.flips and result.total.share > max_flipped:
+        note(f"smalti: {100 * result.total.share:.4f} % of pixels flip, more than {100 * max_flipped:.4f} %")
+        raise typer.Exit(ExitCode.ACCURACY)
+
+
+def _show(result: CompareResult, worst: int) -> None:
+    draw(layer_table(result.layers, f"{result.precision} against {result.reference}, {result.images} images"))
+    if worst:
+        draw(layer_table(result.worst[:worst], "worst layers by diff2"))
+    if result.flips:
+        draw(flips_table(result.total, result.labels or VOC_LABELS))
+    first = result.first_departing
+    say(
+        f"no layer departs: diff2 is at most {result.threshold:g}"
+        if first is None
+        else f"first layer with diff2 over {result.threshold:g}: {first.name} ({first.differences.diff2:.3g})"
+    )
+    say(f"taps: {result.taps.to_text()}")
+    for name, reason in result.not_compared:
+        say(f"not compared: {name}: {reason}")
+    if result.maps is not None:
+        say(f"pictures of the flips: {result.maps}")

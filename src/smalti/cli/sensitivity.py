@@ -1,0 +1,161 @@
+"""``smalti sensitivity``: what each layer costs when it is quantised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smalti.apps.build import read_labels
+from smalti.apps.calibrate import calibrate_folder, read_record
+from smalti.apps.outputs import write_file
+from smalti.apps.sensitivity import sensitivity, sensitivity_table
+from smalti.apps.sensitivity_trials import PictureSet
+from smalti.cli.build import (
+    InputSizeOption,
+    QuantModeOption,
+    ShapeMutableOption,
+    TargetOption,
+    build_status,
+    model_name,
+)
+from smalti.cli.infer import FileListOption
+from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, note, print_json, progress_bar
+from smalti.compiler import CompileOptions
+from smalti.errors import UsageError
+from smalti.quant.modes import ActivationScheme, CalibAlgo, Granularity, QuantMode, QuantOptions
+from smalti.quant.record import CalibrationRecord
+from smalti.target.host import resolve_target
+
+DEFAULT_IMAGES = 32
+DEFAULT_CALIBRATION = 100
+TRAIN_LIST = Path("ImageSets") / "Segmentation" / "train.txt"
+
+CalibDirOption = Annotated[
+    Path | None,
+    typer.Option("--calib-dir", help="Pictures to calibrate on; default: --image-dir.", show_default=False),
+]
+CalibListOption = Annotated[
+    Path | None,
+    typer.Option("--calib-list", help="Their file list; default: train.txt of a VOC root.", show_default=False),
+]
+CalibNumOption = Annotated[int, typer.Option("--calib-num", min=1, help="Calibrate on the first N pictures.")]
+CalibAlgoOption = Annotated[CalibAlgo, typer.Option("--calib-algo", help="How ranges are chosen.")]
+GranularityOption = Annotated[Granularity, typer.Option("--weight-granularity", help="Scales of weights.")]
+ActivationOption = Annotated[ActivationScheme, typer.Option("--activation", help="Scales of activations.")]
+
+HELP = help_text(
+    "Measure what each layer costs: a build for every layer in which it alone is quantised.",
+    "With --gt-dir rows are sorted by the mIoU they lose, else by the error of the logits against force_float32. With "
+    "--without there is also a build for every layer in which all others are quantised. With --state a stopped job "
+    "goes on where it was.",
+    examples=(
+        "smalti sensitivity --tf-model g.pb --image-dir VOC2012 --gt-dir VOC2012 --file-list val.txt --by-block",
+        "smalti sensitivity --tf-model g.pb --image-dir pictures --ranges ranges.json --csv layers.csv --state s.json",
+    ),
+)
+
+
+def sensitivity_command(
+    tf_model: Annotated[Path, typer.Option("--tf-model", help="Frozen GraphDef (.pb).", show_default=False)],
+    image_dir: Annotated[
+        Path, typer.Option("--image-dir", help="Folder of pictures, or a VOC root.", show_default=False)
+    ],
+    gt_dir: Annotated[
+        Path | None,
+        typer.Option("--gt-dir", help="Folder of masks, or a VOC root; without: logits alone.", show_default=False),
+    ] = None,
+    file_list: FileListOption = None,
+    image_num: Annotated[int, typer.Option("--image-num", min=1, help="Only the first N pictures.")] = DEFAULT_IMAGES,
+    quant_mode: QuantModeOption = QuantMode.QINT8_MIXED_FLOAT16,
+    by_block: Annotated[bool, typer.Option("--by-block", help="Blocks of layers instead of layers.")] = False,
+    without: Annotated[bool, typer.Option("--without", help="Also quantise all but each layer.")] = False,
+    calib_dir: CalibDirOption = None,
+    calib_list: CalibListOption = None,
+    calib_num: CalibNumOption = DEFAULT_CALIBRATION,
+    calib_algo: CalibAlgoOption = CalibAlgo.LINEAR,
+    weight_granularity: GranularityOption = Granularity.PER_AXIS,
+    activation: ActivationOption = ActivationScheme.ASYMMETRIC,
+    ranges: Annotated[
+        Path | None, typer.Option("--ranges", help="Calibration record of an earlier build.", show_default=False)
+    ] = None,
+    shape_mutable: ShapeMutableOption = Toggle.TRUE,
+    input_size: InputSizeOption = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Text file of class names, one a line; default: VOC's 21.")
+    ] = None,
+    target: TargetOption = "native",
+    state: Annotated[
+        Path | None, typer.Option("--state", help="File that remembers scores.", show_default=False)
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Also write the rows to this file.", show_default=False)
+    ] = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    options = CompileOptions(
+        target=resolve_target(target),
+        quant=QuantOptions(quant_mode, calib_algo, weight_granularity, activation),
+        shape_mutable=bool(shape_mutable),
+        input_size=input_size,
+        name=model_name(tf_model),
+        labels=None if labels is None else read_labels(labels),
+    )
+    record = None
+    if quant_mode.quantised is not None:
+        if ranges is not None:
+            record = read_record(ranges, tf_model, options)
+        else:
+            record = _calibrate(tf_model, options, image_dir, calib_dir, calib_list, calib_num, threads)
+    data = PictureSet(image_dir, gt_dir, file_list, image_num)
+    with build_status() as status, progress_bar("sensitivity") as progress:
+        result = sensitivity(
+            tf_model,
+            options,
+            record,
+            data,
+            by_block=by_block,
+            without=without,
+            state=state,
+            threads=threads,
+            progress=progress,
+            tell=status,
+        )
+    if csv is not None:
+        write_file(csv, result.to_csv().encode())
+    print_json(result.to_json()) if as_json else draw(sensitivity_table(result))
+
+
+def calibration_pictures(image_dir: Path, calib_dir: Path | None, calib_list: Path | None) -> tuple[Path, Path | None]:
+    """Return the folder and the list of calibration pictures, which are not those that accuracy is measured on.
+
+    Raises:
+        UsageError: nothing says which they are.
+    """
+    folder = calib_dir or image_dir
+    if calib_list is not None or (calib_dir is not None and not (calib_dir / TRAIN_LIST).is_file()):
+        return folder, calib_list
+    if (folder / TRAIN_LIST).is_file():
+        return folder, folder / TRAIN_LIST
+    raise UsageError("this mode must be calibrated: give pictures with --calib-dir or --calib-list, or --ranges")
+
+
+def _calibrate(
+    tf_model: Path,
+    options: CompileOptions,
+    image_dir: Path,
+    calib_dir: Path | None,
+    calib_list: Path | None,
+    calib_num: int,
+    threads: int | None,
+) -> CalibrationRecord:
+    folder, names = calibration_pictures(image_dir, calib_dir, calib_list)
+    with progress_bar("calibrate") as progress:
+        record = calibrate_folder(
+            tf_model, options, folder, file_list=names, image_num=calib_num, threads=threads, progress=progress
+        )
+    for warning in record.warnings:
+        note(f"calibration: {warning}")
+    return record
