@@ -20,6 +20,7 @@ from smalti.compiler import CompileOptions
 from smalti.errors import UnsupportedGraphError, UnsupportedNode, UsageError
 from smalti.frontend.report import ImportReport, left_out
 from smalti.passes.pipeline import PIPELINE
+from smalti.quant.record import CalibrationRecord
 from smalti.target.host import resolve_target
 
 REPORT = ImportReport((("Conv2D", 3),), 9, 7, (), (), (), (), ("argmax",), left_out([]), left_out([]), ())
@@ -35,6 +36,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, CompileOptions, P
         output: Path,
         options: CompileOptions,
         *,
+        record: CalibrationRecord | None = None,
         dump_dir: Path | None = None,
         progress: BuildProgress | None = None,
     ) -> BuildResult:

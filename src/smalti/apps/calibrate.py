@@ -96,27 +96,35 @@ def calibrate_model(
         return engine.calibrate(_array_runs(engine, images, progress))
 
 
-def read_record(path: Path, tf_model: Path, options: CompileOptions) -> CalibrationRecord:
-    """Read a calibration record, or ranges that a user wrote, and check that it fits the graph.
+def read_record(path: Path) -> CalibrationRecord:
+    """Read a calibration record, or ranges that a user wrote.
 
     Raises:
-        UsageError: the file cannot be read, is no record, or belongs to another graph.
+        UsageError: the file cannot be read, or is no record.
     """
     shown = printable(str(path))
     try:
         if not path.is_file():
-            raise UsageError(f"there is no calibration record {shown}: --save-ranges writes one")
+            raise UsageError("there is no such file; --save-ranges writes one")
         if path.stat().st_size > MAX_RECORD_BYTES:
-            raise UsageError(f"{shown} is too large for a calibration record ({MAX_RECORD_BYTES // 2**20} MB)")
-        record = parse_record(path.read_bytes())
+            raise UsageError(f"too large for a calibration record ({MAX_RECORD_BYTES // 2**20} MB at most)")
+        return parse_record(path.read_bytes())
     except OSError as error:
         raise UsageError(f"cannot read {shown}: {error.strerror}") from error
     except UsageError as error:
         raise UsageError(f"{shown}: {error}") from error
+
+
+def check_ranges(record: CalibrationRecord, tf_model: Path, options: CompileOptions) -> None:
+    """Check that a record fits a graph.
+
+    Raises:
+        UsageError: it was made from another graph, or names tensors that this one does not have.
+        GraphError: the graph is not supported.
+    """
     data = read_graph(tf_model)
     graph = run_pipeline(import_shaped(data, options).graph).graph
     check_record(record, graph, hashlib.sha256(data).hexdigest())
-    return record
 
 
 def write_record(path: Path, record: CalibrationRecord) -> None:

@@ -12,10 +12,23 @@ from rich.console import Console
 from rich.markup import escape
 
 from smalti.apps.build import BuildProgress, build, build_passes, build_table, read_labels
+from smalti.cli.calibration import (
+    ActivationOption,
+    CalibAlgoOption,
+    CalibFileListOption,
+    CalibImageDirOption,
+    CalibNumOption,
+    CalibrationArguments,
+    GranularityOption,
+    QuantModeOption,
+    RangesOption,
+    SaveRangesOption,
+    find_ranges,
+    read_ranges,
+)
 from smalti.cli.ui import JsonOption, Toggle, draw, help_text, print_json, say
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
-from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.target.host import resolve_target
 
 HELP = help_text(
@@ -23,12 +36,18 @@ HELP = help_text(
     "The file holds packed constants and machine code for --target. With --shape-mutable true (the default) one file "
     "takes every image size up to the graph's own limit, at the speed of a fixed one. If the graph has operations that "
     "Smalti does not know, one error lists them all.",
+    "The qint modes choose the ranges of their integers by running the float32 network on pictures (--image-dir), with "
+    "a word about pictures that are too few or too much alike. --save-ranges keeps what was found: with it, --ranges "
+    "makes the same file again without pictures.",
     examples=(
         "smalti build --tf-model frozen_inference_graph.pb --output-model-path m.smalti",
         "smalti build --tf-model g.pb --output-model-path m.smalti --shape-mutable false --input-size 513",
         "smalti build --tf-model g.pb --output-model-path logits.smalti --outputs logits/semantic/BiasAdd:0",
         "smalti build --tf-model g.pb --output-model-path m.smalti --labels classes.txt",
         "smalti build --tf-model g.pb --output-model-path m.smalti --dump-dir dump",
+        "smalti build --tf-model g.pb --output-model-path q.smalti --quant-mode q8_f16 --image-dir VOC2012 "
+        "--file-list train.txt --save-ranges r.json",
+        "smalti build --tf-model g.pb --output-model-path q.smalti --ranges r.json",
     ),
 )
 
@@ -36,7 +55,6 @@ ShapeMutableOption = Annotated[
     Toggle,
     typer.Option("--shape-mutable", case_sensitive=False, help="true: any image size; false: one fixed square."),
 ]
-QuantModeOption = Annotated[QuantMode, typer.Option("--quant-mode", help="Precision of constants and activations.")]
 TargetOption = Annotated[
     str,
     typer.Option("--target", help="native, generic, x86-64-v2, x86-64-v3, x86-64-v4 (with +vnni, +bf16) or aarch64."),
@@ -54,7 +72,7 @@ def build_command(
     output_model_path: Annotated[
         Path | None, typer.Option("--output-model-path", help="Offline model file to write.", show_default=False)
     ] = None,
-    quant_mode: QuantModeOption = QuantMode.FORCE_FLOAT32,
+    quant_mode: QuantModeOption = None,
     shape_mutable: ShapeMutableOption = Toggle.TRUE,
     input_size: InputSizeOption = None,
     batch_size: Annotated[
@@ -74,6 +92,14 @@ def build_command(
         Path | None,
         typer.Option("--labels", help="Text file of class names to store, one a line.", show_default=False),
     ] = None,
+    image_dir: CalibImageDirOption = None,
+    file_list: CalibFileListOption = None,
+    calib_num: CalibNumOption = None,
+    calib_algo: CalibAlgoOption = None,
+    weight_granularity: GranularityOption = None,
+    activation: ActivationOption = None,
+    ranges: RangesOption = None,
+    save_ranges: SaveRangesOption = None,
     dump_dir: Annotated[
         Path | None, typer.Option("--dump-dir", help="Write the graph after every pass here.", show_default=False)
     ] = None,
@@ -82,9 +108,13 @@ def build_command(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
+    arguments = CalibrationArguments(
+        quant_mode, image_dir, file_list, calib_num, calib_algo, weight_granularity, activation, ranges, save_ranges
+    )
+    read = read_ranges(arguments)
     options = CompileOptions(
         target=resolve_target(target),
-        quant=QuantOptions(quant_mode),
+        quant=arguments.quant_options(read),
         shape_mutable=bool(shape_mutable),
         input_size=input_size,
         batch_size=batch_size,
@@ -99,8 +129,9 @@ def build_command(
         return
     if output_model_path is None:
         raise UsageError("give the file to write with --output-model-path (or --stop-at, to write none)")
+    record = find_ranges(arguments, read, tf_model, options)
     with build_status() as showing:
-        result = build(tf_model, output_model_path, options, dump_dir=dump_dir, progress=showing)
+        result = build(tf_model, output_model_path, options, record=record, dump_dir=dump_dir, progress=showing)
     print_json(result.to_json()) if as_json else draw(build_table(result))
 
 
