@@ -1,7 +1,8 @@
 """Kernels of integer convolutions and what belongs to them, in order of preference."""
 
 from smalti.kernels.kernel import Kernel
+from smalti.kernels.quantised.depthwise import DepthwiseKernel
 from smalti.kernels.quantised.general import GeneralConvKernel
 from smalti.kernels.quantised.pointwise import PointwiseKernel
 
-KERNELS: tuple[Kernel, ...] = (PointwiseKernel(), GeneralConvKernel())
+KERNELS: tuple[Kernel, ...] = (PointwiseKernel(), GeneralConvKernel(), DepthwiseKernel())
