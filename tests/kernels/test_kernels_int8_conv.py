@@ -18,6 +18,7 @@ from smalti.ir.graph import Graph, Level, Node
 from smalti.ir.infer import make_node
 from smalti.ir.ops import Activation
 from smalti.kernels.quantised import KERNELS
+from smalti.kernels.quantised.dot import Dot
 from smalti.llvm.backend import emit_object
 from smalti.numerics import DType
 from smalti.plan.planner import plan_graph
@@ -34,6 +35,8 @@ def _targets() -> list[Target]:
 
 TARGETS = _targets()
 BEST = TARGETS[-1]
+KINDS = sorted({Dot.of(t).kind: t for t in TARGETS}.values(), key=str)
+"""One target for each way to multiply."""
 
 
 @dataclass(frozen=True)
@@ -87,33 +90,29 @@ BIASED = ops.QuantisedConv2d(zero_point=7, bias=True, result_zero_point=11)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
-@pytest.mark.parametrize("channels", (1, 3, 8, 15, 16, 17, 21, 24, 31, 32, 33, 48, 49, 63, 64, 65, 80, 97, 160, 321))
+@pytest.mark.parametrize("channels", (1, 3, 16, 17, 24, 31, 33, 49, 63, 65, 72, 160))
 def test_channels(target: Target, channels: int) -> None:
     result = Case((1, 5, 7, 24), channels, op=BIASED).check(target)
     assert len(np.unique(result)) > min(channels * 5, 100)
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=str)
-@pytest.mark.parametrize("depth", (1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 31, 33, 63, 64, 66, 67, 129, 960))
+@pytest.mark.parametrize("target", KINDS, ids=str)
+@pytest.mark.parametrize("depth", (1, 2, 3, 4, 5, 7, 31, 33, 66, 129, 960))
 def test_depth(target: Target, depth: int) -> None:
     Case((1, 3, 5, depth), 40, op=BIASED).check(target)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
-@pytest.mark.parametrize(
-    "pixels", ((1, 1), (1, 2), (1, 5), (1, 6), (7, 1), (2, 7), (5, 19), (8, 12), (1, 97), (21, 29))
-)
+@pytest.mark.parametrize("pixels", ((1, 1), (1, 5), (7, 1), (2, 7), (8, 12), (21, 29)))
 def test_pixels_and_residual(target: Target, pixels: tuple[int, int]) -> None:
     op = replace(BIASED, residual=True, residual_zero_point=131, residual_scale=0.37, low=3, high=250)
-    Case((1, *pixels, 18), 85, op=op).check(target)
-    Case((2, *pixels, 18), 21, op=op).check(target)
+    Case((2, *pixels, 18), 85 if pixels[0] % 2 else 21, op=op).check(target)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
-@pytest.mark.parametrize("constant_addend", (True, False))
-@pytest.mark.parametrize("channels", (1, 6, 21, 64, 86))
+@pytest.mark.parametrize(("channels", "constant_addend"), ((21, True), (86, False)))
 @pytest.mark.parametrize("dtype", (DType.UINT8, DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16), ids=lambda d: d.value)
-def test_addend_and_result_types(target: Target, constant_addend: bool, channels: int, dtype: DType) -> None:
+def test_addend_and_result_types(target: Target, channels: int, constant_addend: bool, dtype: DType) -> None:
     op = replace(BIASED, addend=True, dtype=dtype, activation=Activation.RELU6)
     Case((1, 3, 5, 13), channels, op=op, spread=4, constant_addend=constant_addend).check(target)
 
@@ -128,9 +127,17 @@ def test_activations_of_float_results(target: Target, activation: Activation) ->
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
-@pytest.mark.parametrize("limits", ((0, 255), (5, 255), (0, 200), (17, 18)))
-@pytest.mark.parametrize("zero_points", ((0, 0), (255, 255), (128, 3)))
-@pytest.mark.parametrize("channels", (16, 32, 64))
+@pytest.mark.parametrize(
+    ("limits", "zero_points", "channels"),
+    (
+        ((0, 255), (0, 0), 16),
+        ((5, 255), (255, 255), 16),
+        ((0, 200), (128, 3), 32),
+        ((17, 18), (128, 255), 32),
+        ((0, 255), (255, 255), 64),
+        ((5, 200), (128, 3), 64),
+    ),
+)
 def test_limits_and_zero_points(
     target: Target, limits: tuple[int, int], zero_points: tuple[int, int], channels: int
 ) -> None:
@@ -140,7 +147,7 @@ def test_limits_and_zero_points(
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
-@pytest.mark.parametrize("value", (-128, -127, 127))
+@pytest.mark.parametrize("value", (-128, 127))
 @pytest.mark.parametrize("kernel", ((1, 1), (2, 2)))
 def test_extreme_sums(target: Target, value: int, kernel: tuple[int, int]) -> None:
     depth = 4096 // (kernel[0] * kernel[1])
@@ -153,10 +160,9 @@ def test_extreme_sums(target: Target, value: int, kernel: tuple[int, int]) -> No
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
-@pytest.mark.parametrize("spread", (1e5, 1e9, 1e30))
+@pytest.mark.parametrize(("spread", "high"), ((1e5, 255), (1e9, 250), (1e30, 255)))
 @pytest.mark.parametrize("channels", (16, 32, 64))
-@pytest.mark.parametrize("high", (255, 250))
-def test_steps_beyond_integers_are_clipped(target: Target, spread: float, channels: int, high: int) -> None:
+def test_steps_beyond_integers_are_clipped(target: Target, spread: float, high: int, channels: int) -> None:
     op = replace(BIASED, residual=True, residual_scale=1e-3, zero_point=127, high=high)
     result = Case((1, 3, 5, 40), channels, op=op, spread=spread).check(target)
     assert set(np.unique(result)) >= {0, high}
@@ -216,9 +222,9 @@ GEOMETRIES = [
 ]
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("target", KINDS, ids=str)
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
-@pytest.mark.parametrize(("size", "depth"), (((7, 7), 5), ((9, 14), 3), ((21, 17), 8)))
+@pytest.mark.parametrize(("size", "depth"), (((7, 7), 5), ((21, 17), 8)))
 def test_geometry(target: Target, geometry: Any, size: tuple[int, int], depth: int) -> None:
     kernel, stride, dilation, pads = geometry
     op = replace(BIASED, zero_point=201, stride=stride, dilation=dilation, pads=pads)

@@ -69,10 +69,10 @@ class Dot:
         """Whether activations must be copied to 16 bits first."""
         return self.element_bytes > 1
 
-    def load_weights(self, fn: Fn, address: ir.Value) -> ir.Value:
+    def load_weights(self, fn: Fn, address: ir.Value, lanes: int) -> ir.Value:
         """Load the packed weights of one vector."""
         element = I8 if self.kind is DotKind.BYTES else I16
-        return fn.load(vector(element, self.lanes * self.group), address)
+        return fn.load(vector(element, lanes * self.group), address)
 
     def load_activations(self, fn: Fn, address: ir.Value, count: int) -> ir.Value:
         """Load ``count`` (at most ``group``) activations of a pixel, nothing behind them, into all lanes."""
@@ -84,8 +84,9 @@ class Dot:
         return fn.b.bitcast(fn.splat(word, self.lanes), vector(element, self.lanes * lanes))
 
     def accumulate(self, fn: Fn, sums: ir.Value, activations: ir.Value, weights: ir.Value) -> ir.Value:
-        """Return ``sums`` plus the products."""
+        """Return ``sums`` plus the products, for as many lanes as the sums have."""
         lanes = lanes_of(sums)
+        activations = fn.first_lanes(activations, lanes * self.group)
         if self.kind is DotKind.BYTES:
             name = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
             return named_intrinsic(fn, name, sums.type, sums, activations, weights)

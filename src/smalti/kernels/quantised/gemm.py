@@ -208,10 +208,16 @@ class _Tile:
         fn.finish()
 
     def _vectors(self, address: ir.Value, element: ir.Type) -> list[ir.Value]:
-        fn, panel = self.fn, self.panel
-        return [
-            fn.load(vector(element, panel.lanes), fn.at(address, 4 * panel.lanes * i)) for i in range(panel.vectors)
-        ]
+        fn = self.fn
+        return [fn.load(vector(element, n), fn.at(address, 4 * start)) for start, n in self._lanes()]
+
+    def _lanes(self) -> list[tuple[int, int]]:
+        """Return the first lane and the number of lanes of each vector of a pixel."""
+        result, start = [], 0
+        for lanes in self.panel.vectors:
+            result.append((start, lanes))
+            start += lanes
+        return result
 
     def _middle(self, pixels: ir.Value, weights: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         fn, depth = self.fn, self.spec.depth
@@ -239,13 +245,13 @@ class _Tile:
         return sums
 
     def _step(self, pixels: ir.Value, weights: ir.Value, count: int, sums: list[ir.Value]) -> list[ir.Value]:
-        fn, dot, vectors = self.fn, self.dot, self.panel.vectors
-        held = [dot.load_weights(fn, fn.at(weights, i * dot.lanes * dot.lane_bytes)) for i in range(vectors)]
+        fn, dot = self.fn, self.dot
+        held = [dot.load_weights(fn, fn.at(weights, start * dot.lane_bytes), n) for start, n in self._lanes()]
         updated: list[ir.Value] = []
         for row in range(self.rows):
             x = dot.load_activations(fn, fn.at(pixels, row * self.spec.pixel_stride), count)
             for i, w in enumerate(held):
-                updated.append(dot.accumulate(fn, sums[row * vectors + i], x, w))
+                updated.append(dot.accumulate(fn, sums[row * len(held) + i], x, w))
         return updated
 
     def _store(
@@ -261,20 +267,20 @@ class _Tile:
         multipliers = self._vectors(fn.at(parameters, 4 * panel.width), F32)
         more = self._vectors(addends, F32) if spec.requant.addend else None
         for row in range(self.rows):
-            first = 0
+            first, channel = row * len(multipliers), 0
             for group in panel.groups:
-                here = slice(first, first + group)
-                channel = first * panel.lanes
+                held = slice(first, first + group.vectors)
+                own = slice(first - row * len(multipliers), held.stop - row * len(multipliers))
                 place = row * spec.result_stride + channel * spec.requant.itemsize
                 requantiser.store(
-                    sums[row * panel.vectors + first : row * panel.vectors + first + group],
-                    multipliers[here],
+                    sums[held],
+                    multipliers[own],
                     fn.at(result, place),
-                    min(group * panel.lanes, panel.channels - channel),
-                    None if more is None else more[here],
+                    min(group.width, panel.channels - channel),
+                    None if more is None else more[own],
                     fn.at(residual, place) if spec.requant.residual else None,
                 )
-                first += group
+                first, channel = held.stop, channel + group.width
 
 
 def _widened_stride(spec: GemmSpec, dot: Dot) -> int:

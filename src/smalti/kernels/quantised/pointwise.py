@@ -15,7 +15,7 @@ from smalti.kernels.kernel import KernelPlan, StepEmitter
 from smalti.kernels.nodes import attributes, static_shape
 from smalti.kernels.quantised.dot import Dot
 from smalti.kernels.quantised.gemm import Depth, GemmConstants, GemmSpec, gemm_block, widened_bytes
-from smalti.kernels.quantised.requant import RESULT_TYPES, RequantSpec, pack_order, steps_fit
+from smalti.kernels.quantised.requant import RESULT_TYPES, RequantSpec, steps_fit
 from smalti.kernels.quantised.tile import (
     GemmTile,
     Panel,
@@ -132,7 +132,7 @@ def ordered_addends(e: StepEmitter, panels: tuple[Panel, ...], scratch: int) -> 
         to, source = fn.args
         first, packed = 0, 0
         for panel in panels:
-            order = pack_order(panel.groups, panel.lanes)
+            order = panel.order
             for lane in range(0, panel.width, 4):
                 channel = int(order[lane])
                 count = min(4, panel.channels - channel)

@@ -9,40 +9,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.kernels.quantised.dot import Dot
-from smalti.kernels.quantised.requant import RequantSpec, in_pack_order
+from smalti.kernels.quantised.requant import RequantSpec, pack_order
 from smalti.target.target import Target
 
 TAIL_ROWS = (4, 2, 1)
 MANY_REGISTERS = 32
+WIDEST_BITS = 512
 MAX_ROWS = 14
+SMALLEST_CHUNK = 24
+LARGEST_CHUNK = 192
+ITEM_PRODUCTS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Vectors of ``lanes`` channels that are narrowed together (see :mod:`smalti.kernels.quantised.requant`)."""
+
+    vectors: int
+    lanes: int
+
+    @property
+    def width(self) -> int:
+        """Channels of the group, with padding."""
+        return self.vectors * self.lanes
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """``channels`` output channels computed together, ``rows`` pixels at a time.
-
-    ``groups`` are the vectors that are narrowed together (see :mod:`smalti.kernels.quantised.requant`).
-    """
+    """``channels`` output channels computed together, ``rows`` pixels at a time."""
 
     channels: int
-    groups: tuple[int, ...]
-    lanes: int
+    groups: tuple[Group, ...]
     rows: int
 
     @property
-    def vectors(self) -> int:
-        """Vectors of one pixel."""
-        return sum(self.groups)
+    def vectors(self) -> tuple[int, ...]:
+        """Lanes of each vector of one pixel."""
+        return tuple(g.lanes for g in self.groups for _ in range(g.vectors))
 
     @property
     def width(self) -> int:
         """Channels including the ones that only pad the last vector."""
-        return self.vectors * self.lanes
+        return sum(g.width for g in self.groups)
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """The channel that each lane holds."""
+        starts = np.cumsum([0, *(g.width for g in self.groups)])
+        parts = [start + pack_order((g.vectors,), g.lanes) for start, g in zip(starts, self.groups, strict=False)]
+        return np.concatenate(parts)
 
     @property
     def key(self) -> str:
         """Text that names the panel."""
-        return f"{self.rows}x{'+'.join(map(str, self.groups))}x{self.lanes}of{self.channels}"
+        groups = "+".join(f"{g.vectors}x{g.lanes}" for g in self.groups)
+        return f"{self.rows}x{groups}of{self.channels}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +88,28 @@ class GemmTile:
 def make_panel(target: Target, requant: RequantSpec, channels: int) -> Panel:
     """Return the panel of ``channels`` with as many pixels as the registers hold."""
     lanes = target.vector_bits // 32
-    vectors = -(-channels // lanes)
+    full, rest = divmod(channels, lanes)
+    # CPUs run instructions on 512 bits at half the rate of shorter ones, or on fewer ports.
+    half = target.vector_bits == WIDEST_BITS and 0 < rest <= lanes // 2
+    groups = [Group(n, lanes) for n in requant.groups(full + (rest > 0 and not half))]
+    if half:
+        groups.append(Group(1, lanes // 2))
+    vectors = sum(g.vectors for g in groups)
     # One register holds the pixel's bytes, one a product, `vectors` the weights, the others the sums.
     rows = max(1, (target.vector_registers - 2 - vectors) // vectors)
-    return Panel(channels, requant.groups(vectors), lanes, min(rows, MAX_ROWS))
+    return Panel(channels, tuple(groups), min(rows, MAX_ROWS))
 
 
 def choose_tile(target: Target, requant: RequantSpec, channels: int, depth: int) -> GemmTile:
     """Choose panels for ``channels`` output channels and sums over ``depth`` products."""
     most = (4 if target.vector_registers >= MANY_REGISTERS else 2) * (target.vector_bits // 32)
     panels = tuple(make_panel(target, requant, min(most, channels - i)) for i in range(0, channels, most))
-    element = Dot.of(target).element_bytes
-    chunk = 96
+    chunk = SMALLEST_CHUNK
+    while chunk < LARGEST_CHUNK and chunk * depth * channels < ITEM_PRODUCTS:
+        chunk *= 2
+    # Pixels that are copied to 16 bits should still be in the second cache when the last panel reads them.
     block = chunk
-    while block > 24 and block * depth * element > target.caches.l2 // 4:
+    while block > SMALLEST_CHUNK and block * depth * Dot.of(target).element_bytes > target.caches.l2 // 4:
         block //= 2
     return GemmTile(panels, chunk, block)
 
@@ -106,7 +135,7 @@ def pack_weights(
     parts: list[NDArray[np.generic]] = []
     first = 0
     for panel in panels:
-        ordered = in_pack_order(grouped[..., first : first + panel.channels], panel.groups, panel.lanes)
+        ordered = _ordered(grouped[..., first : first + panel.channels], panel)
         parts.append(ordered.transpose(0, 1, 3, 2).reshape(-1))
         first += panel.channels
     return np.concatenate(parts)
@@ -118,7 +147,7 @@ def pack_constants(values: Sequence[NDArray[np.generic]], panels: Sequence[Panel
     first = 0
     for panel in panels:
         for value in values:
-            piece = in_pack_order(value[first : first + panel.channels], panel.groups, panel.lanes)
+            piece = _ordered(value[first : first + panel.channels], panel)
             parts.append(np.ascontiguousarray(piece).view(np.int32))
         first += panel.channels
     return np.concatenate(parts)
@@ -137,3 +166,9 @@ def parameter_bytes(panels: Sequence[Panel]) -> int:
 def addend_bytes(panels: Sequence[Panel]) -> int:
     """Return the bytes of the packed addends of some panels."""
     return 4 * sum(p.width for p in panels)
+
+
+def _ordered(values: NDArray[np.generic], panel: Panel) -> NDArray[np.generic]:
+    padded = np.zeros((*values.shape[:-1], panel.width), values.dtype)
+    padded[..., : panel.channels] = values
+    return padded[..., panel.order]
