@@ -9,6 +9,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from smalti.artifact.manifest import Manifest
 from smalti.artifact.writer import write_model
 from smalti.codegen.assemble import generate
 from smalti.compiler import CompileOptions, _describe, import_shaped
-from smalti.errors import InputError, UsageError
+from smalti.errors import ImageError, InputError, UsageError
 from smalti.kernels.registry import FUSED, KERNELS
 from smalti.numerics import DType
 from smalti.passes.pipeline import run_pipeline
@@ -33,6 +34,7 @@ from smalti.quant.observers import IMAGE_RANK, Tapped, tap
 from smalti.quant.record import MAX_RECORD_BYTES, CalibrationRecord, SeenImage, parse_record
 from smalti.runtime.engine import Engine, load
 from smalti.target.host import resolve_target
+from smalti.vision.images import read_file
 from smalti.vision.preprocess import resize_picture, target_size
 from smalti.vision.voc import Entry, list_pictures, printable
 
@@ -71,6 +73,9 @@ def calibrate_folder(
         DataError: the network computes values that are infinite or not a number.
     """
     entries = list_pictures(image_dir, file_list, image_num)
+    for entry in entries:
+        if entry.path is None:
+            raise ImageError(f"{printable(entry.name)}: {entry.problem}")
     with _TappedEngine(tf_model, options, threads) as engine:
         return engine.calibrate(_folder_runs(engine, entries, progress))
 
@@ -92,8 +97,13 @@ def calibrate_model(
         InputError: something is no such picture.
         UsageError, GraphError, DataError: as :func:`calibrate_folder`.
     """
+    total = len(images) if isinstance(images, Sized) else None
+    checked = (_checked(image, index) for index, image in enumerate(images))
+    first = next(checked, None)  # what is wrong with it is said before the network is compiled
+    if first is None:
+        raise UsageError("calibration needs at least one image")
     with _TappedEngine(tf_model, options, threads) as engine:
-        return engine.calibrate(_array_runs(engine, images, progress))
+        return engine.calibrate(_array_runs(engine, chain((first,), checked), total, progress))
 
 
 def read_record(path: Path) -> CalibrationRecord:
@@ -199,25 +209,26 @@ def _folder_runs(
             entry = entries[index]
             if isinstance(item, tuple):
                 failed(entry, item[1], OnError.STOP)
-            if entry.path is None:
-                raise UsageError(f"{printable(entry.name)}: {entry.problem}")
-            yield SeenImage(entry.name, hashlib.sha256(entry.path.read_bytes()).hexdigest()), engine.outputs
+            yield SeenImage(entry.name, _file_digest(entry)), engine.outputs
             if progress is not None:
                 progress(index + 1, len(entries))
     finally:
         results.close()
 
 
+def _file_digest(entry: Entry) -> str:
+    return "" if entry.path is None else hashlib.sha256(read_file(entry.path)).hexdigest()
+
+
 def _array_runs(
-    engine: _TappedEngine, images: Images, progress: Progress | None
+    engine: _TappedEngine, pictures: Images, total: int | None, progress: Progress | None
 ) -> Iterator[tuple[SeenImage, Sequence[NDArray[Any]]]]:
-    for index, image in enumerate(images):
-        picture = _checked(image, index)
+    for index, picture in enumerate(pictures):
         engine(_fit(picture, engine.preprocess))
         digest = hashlib.sha256(repr(picture.shape).encode() + np.ascontiguousarray(picture).tobytes()).hexdigest()
         yield SeenImage(str(index), digest), engine.outputs
         if progress is not None:
-            progress(index + 1, len(images) if isinstance(images, Sized) else index + 1)
+            progress(index + 1, total or index + 1)
 
 
 def _checked(image: Any, index: int) -> NDArray[np.uint8]:
