@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from passes_kit import Maker, graph_of
-from smalti.apps.calibrate import read_record, write_record
+from smalti.apps.calibrate import load_record, write_record
 from smalti.errors import UsageError
 from smalti.ir.graph import Level
 from smalti.quant import record as record_module
@@ -147,14 +147,14 @@ def test_damage_never_ends_in_another_error() -> None:
 def test_a_file_is_named_in_the_message(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     with pytest.raises(UsageError, match=r"r\.json: there is no such file"):
-        read_record(path)
+        load_record(path)
     path.write_text('{"tensors": 3}')
     with pytest.raises(UsageError, match=r"r\.json: calibration record: tensors must be an object"):
-        read_record(path)
+        load_record(path)
     with pytest.raises(UsageError):
-        read_record(tmp_path)
+        load_record(tmp_path)
     write_record(path, RECORD)
-    assert read_record(path) == RECORD
+    assert load_record(path) == RECORD
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("smalti.apps.calibrate.MAX_RECORD_BYTES", 100)
     monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it was read"))
     with pytest.raises(UsageError, match="too large"):
-        read_record(path)
+        load_record(path)
     monkeypatch.setattr(record_module, "MAX_RECORD_BYTES", 100)
     with pytest.raises(UsageError, match="at most"):
         parse_record(bytes(101))

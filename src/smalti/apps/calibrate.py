@@ -106,7 +106,19 @@ def calibrate_model(
         return engine.calibrate(_array_runs(engine, chain((first,), checked), total, progress))
 
 
-def read_record(path: Path) -> CalibrationRecord:
+def read_record(path: Path, tf_model: Path, options: CompileOptions) -> CalibrationRecord:
+    """Read a calibration record, or ranges that a user wrote, and check that it fits the graph.
+
+    Raises:
+        UsageError: the file cannot be read, is no record, or belongs to another graph.
+        GraphError: the graph is not supported.
+    """
+    record = load_record(path)
+    check_ranges(record, tf_model, options)
+    return record
+
+
+def load_record(path: Path) -> CalibrationRecord:
     """Read a calibration record, or ranges that a user wrote.
 
     Raises:

@@ -14,17 +14,20 @@ from rich.markup import escape
 from smalti.apps.build import BuildProgress, build, build_passes, build_table, read_labels
 from smalti.cli.calibration import (
     ActivationOption,
+    BuildModeOption,
     CalibAlgoOption,
     CalibFileListOption,
     CalibImageDirOption,
     CalibNumOption,
     CalibrationArguments,
     GranularityOption,
-    QuantModeOption,
     RangesOption,
     SaveRangesOption,
     find_ranges,
     read_ranges,
+)
+from smalti.cli.calibration import (
+    QuantModeOption as QuantModeOption,
 )
 from smalti.cli.ui import JsonOption, Toggle, draw, help_text, print_json, say
 from smalti.compiler import CompileOptions
@@ -72,7 +75,7 @@ def build_command(
     output_model_path: Annotated[
         Path | None, typer.Option("--output-model-path", help="Offline model file to write.", show_default=False)
     ] = None,
-    quant_mode: QuantModeOption = None,
+    quant_mode: BuildModeOption = None,
     shape_mutable: ShapeMutableOption = Toggle.TRUE,
     input_size: InputSizeOption = None,
     batch_size: Annotated[

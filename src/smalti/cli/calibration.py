@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from smalti.apps.calibrate import DEFAULT_IMAGES, calibrate_folder, check_ranges, read_record, write_record
+from smalti.apps.calibrate import DEFAULT_IMAGES, calibrate_folder, check_ranges, load_record, write_record
 from smalti.cli.ui import note, progress_bar
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
@@ -18,14 +18,26 @@ from smalti.vision.voc import printable
 
 DEFAULTS = QuantOptions()
 
-QuantModeOption = Annotated[
-    str | None,
+
+def parse_mode(text: str | QuantMode) -> QuantMode:
+    """Return the precision mode of a name or short name.
+
+    Raises:
+        UsageError: there is no such mode; the message lists them.
+    """
+    return text if isinstance(text, QuantMode) else QuantMode.parse(text)
+
+
+_MODES = "Precision, by name or short name: " + ", ".join(f"{m.value} ({m.alias})" for m in QuantMode) + "."
+QuantModeOption = Annotated[QuantMode, typer.Option("--quant-mode", parser=parse_mode, metavar="MODE", help=_MODES)]
+BuildModeOption = Annotated[
+    QuantMode | None,
     typer.Option(
         "--quant-mode",
+        parser=parse_mode,
         metavar="MODE",
         show_default=False,
-        help="Precision, by name or short name: " + ", ".join(f"{m.value} ({m.alias})" for m in QuantMode) + ". "
-        f"Default: {DEFAULTS.mode.value}, or that of --ranges.",
+        help=f"{_MODES} Default: {DEFAULTS.mode.value}, or that of --ranges.",
     ),
 ]
 CalibImageDirOption = Annotated[
@@ -91,7 +103,7 @@ SaveRangesOption = Annotated[
 class CalibrationArguments:
     """What was said on the command line; ``None``: nothing."""
 
-    quant_mode: str | None = None
+    quant_mode: QuantMode | None = None
     image_dir: Path | None = None
     file_list: Path | None = None
     calib_num: int | None = None
@@ -117,7 +129,7 @@ class CalibrationArguments:
             base = record.options or DEFAULTS
         options = replace(
             base,
-            mode=base.mode if self.quant_mode is None else QuantMode.parse(self.quant_mode),
+            mode=self.quant_mode or base.mode,
             calib_algo=self.calib_algo or base.calib_algo,
             weight_granularity=self.weight_granularity or base.weight_granularity,
             activation=self.activation or base.activation,
@@ -154,7 +166,7 @@ def read_ranges(arguments: CalibrationArguments) -> CalibrationRecord | None:
     Raises:
         UsageError: the file is no record.
     """
-    return None if arguments.ranges is None else read_record(arguments.ranges)
+    return None if arguments.ranges is None else load_record(arguments.ranges)
 
 
 def find_ranges(

@@ -19,6 +19,7 @@ _PLACES: Final = {
     "TensorStats": "smalti.quant.record",
     "calibrate_folder": "smalti.apps.calibrate",
     "calibrate_model": "smalti.apps.calibrate",
+    "load_record": "smalti.apps.calibrate",
     "read_record": "smalti.apps.calibrate",
     "write_record": "smalti.apps.calibrate",
 }
