@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.apps.build import read_graph
-from smalti.apps.calibrate import read_record
+from smalti.apps.calibrate import load_record
 from smalti.apps.compare_maps import EDGES, Flips, count_flips, draw_flips, full_logits, margins_at, sum_flips
 from smalti.apps.compare_sources import EngineSource, NumpySource, Sample, Source, TensorFlowSource
 from smalti.apps.compare_stats import Differences, DifferenceSums
@@ -230,9 +230,7 @@ def compare(
         engine = stack.enter_context(load(options.model, options.threads))
         one_input(engine.manifest)
         say("compiling the model again with its layers as outputs")
-        given = None
-        if options.ranges is not None:
-            given = read_record(options.ranges, options.tf_model, options_of(engine.manifest, data)[0])
+        given = None if options.ranges is None else load_record(options.ranges)
         compile_options, record = options_of(engine.manifest, data, given)
         lowered = lower(data, compile_options, record)
         check_same_steps(lowered, engine.manifest)

@@ -118,25 +118,28 @@ def draw_flips(
     picture: NDArray[np.uint8],
     reference: NDArray[np.integer],
     model: NDArray[np.integer],
-    margins: NDArray[np.float32],
+    margins: NDArray[np.float32] | None,
     names: Sequence[str],
+    titles: tuple[str, str] = ("reference", "model"),
 ) -> NDArray[np.uint8]:
     """Return three pictures side by side: the reference's labels, the model's, and the flips in heat colours.
 
     Args:
         picture: RGB uint8 [H, W, 3], as the network saw it.
         reference, model: label maps [H, W].
-        margins: the reference's margin at each flipped pixel, in C order.
+        margins: the reference's margin at each flipped pixel, in C order; ``None`` draws all of them red.
         names: class names.
+        titles: of the first two pictures.
     """
     wrong = reference != model
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     flips = np.repeat((grey // 3 + 20)[..., None], 3, axis=2).astype(np.uint8)
-    flips[wrong] = heat(margins)
+    flips[wrong] = heat(np.ones(1)) if margins is None else heat(margins)
+    share = f"{int(wrong.sum()):,} of {wrong.size:,} flip ({100 * wrong.mean():.3f} %)"
     panels = [
-        _titled(add_legend(blend(picture, reference), reference, names), "reference"),
-        _titled(add_legend(blend(picture, model), model, names), "model"),
-        _titled(_with_scale(flips), f"{int(wrong.sum()):,} of {wrong.size:,} pixels flip ({100 * wrong.mean():.3f} %)"),
+        _titled(add_legend(blend(picture, reference), reference, names), titles[0]),
+        _titled(add_legend(blend(picture, model), model, names), titles[1]),
+        _titled(flips if margins is None else _with_scale(flips), share),
     ]
     height = max(panel.shape[0] for panel in panels)
     padded = [np.pad(p, ((0, height - p.shape[0]), (0, _FRAME), (0, 0)), constant_values=32) for p in panels]

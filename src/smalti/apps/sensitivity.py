@@ -19,7 +19,7 @@ from smalti.quant.record import CalibrationRecord
 
 PROBE_IMAGES: Final = 16
 MAX_RETURNS: Final = 16
-_BAR: Final = 24
+_BAR: Final = 12
 
 
 @dataclass(frozen=True, slots=True)

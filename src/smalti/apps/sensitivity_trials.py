@@ -252,7 +252,7 @@ def _score(said: dict[str, Any]) -> Score:
 
 def blocks_of(layers: Sequence[str], enough: int = 8) -> dict[str, tuple[str, ...]]:
     """Return layers by block, in order: the first parts of their paths, as many as give at least ``enough`` blocks."""
-    paths = [name.removesuffix(":0").split("/") for name in layers]
+    paths = [name.replace(":0", "").split("/") for name in layers]
     blocks: dict[str, tuple[str, ...]] = {}
     for depth in range(1, max(map(len, paths), default=0) + 1):
         blocks = {}

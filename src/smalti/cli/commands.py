@@ -24,6 +24,9 @@ COMMANDS: Final[dict[str, Place]] = {
     "eval": Place("smalti.cli.evaluate", "eval_command"),
     "inspect": Place("smalti.cli.inspect", "inspect_command"),
     "bench": Place("smalti.cli.bench", "bench_command"),
+    "compare": Place("smalti.cli.compare", "compare_command"),
+    "sensitivity": Place("smalti.cli.sensitivity", "sensitivity_command"),
+    "accuracy": Place("smalti.cli.accuracy", "accuracy_command"),
     "run": Place("smalti.cli.run", "run_command"),
     "knobs": Place("smalti.cli.knobs", "knobs_command"),
 }

@@ -30,6 +30,7 @@ class ExitCode(IntEnum):
     FETCH = 6
     RESOURCE = 7
     REGRESSION = 8
+    ACCURACY = 9
     INTERRUPTED = 130
 
     @property
@@ -47,6 +48,7 @@ _MEANINGS: Final = {
     ExitCode.FETCH: "a download failed, or the disk refused a file",
     ExitCode.RESOURCE: "no memory or threads, or another job writes to the same folder",
     ExitCode.REGRESSION: "a comparison found this model slower than allowed",
+    ExitCode.ACCURACY: "a comparison found labels or accuracy further off than allowed",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C or SIGTERM)",
 }
 

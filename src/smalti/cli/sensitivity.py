@@ -8,28 +8,36 @@ from typing import Annotated
 import typer
 
 from smalti.apps.build import read_labels
-from smalti.apps.calibrate import calibrate_folder, read_record
 from smalti.apps.outputs import write_file
 from smalti.apps.sensitivity import sensitivity, sensitivity_table
 from smalti.apps.sensitivity_trials import PictureSet
 from smalti.cli.build import (
     InputSizeOption,
-    QuantModeOption,
     ShapeMutableOption,
     TargetOption,
     build_status,
     model_name,
 )
+from smalti.cli.calibration import (
+    ActivationOption,
+    CalibAlgoOption,
+    CalibNumOption,
+    CalibrationArguments,
+    GranularityOption,
+    RangesOption,
+    find_ranges,
+    parse_mode,
+    read_ranges,
+)
 from smalti.cli.infer import FileListOption
-from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, note, print_json, progress_bar
+from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, print_json, progress_bar
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
-from smalti.quant.modes import ActivationScheme, CalibAlgo, Granularity, QuantMode, QuantOptions
-from smalti.quant.record import CalibrationRecord
+from smalti.quant.modes import QuantMode
 from smalti.target.host import resolve_target
 
 DEFAULT_IMAGES = 32
-DEFAULT_CALIBRATION = 100
+DEFAULT_MODE = QuantMode.QINT8_MIXED_FLOAT16
 TRAIN_LIST = Path("ImageSets") / "Segmentation" / "train.txt"
 
 CalibDirOption = Annotated[
@@ -40,10 +48,16 @@ CalibListOption = Annotated[
     Path | None,
     typer.Option("--calib-list", help="Their file list; default: train.txt of a VOC root.", show_default=False),
 ]
-CalibNumOption = Annotated[int, typer.Option("--calib-num", min=1, help="Calibrate on the first N pictures.")]
-CalibAlgoOption = Annotated[CalibAlgo, typer.Option("--calib-algo", help="How ranges are chosen.")]
-GranularityOption = Annotated[Granularity, typer.Option("--weight-granularity", help="Scales of weights.")]
-ActivationOption = Annotated[ActivationScheme, typer.Option("--activation", help="Scales of activations.")]
+LayerModeOption = Annotated[
+    QuantMode | None,
+    typer.Option(
+        "--quant-mode",
+        parser=parse_mode,
+        metavar="MODE",
+        show_default=False,
+        help=f"Precision, by name or short name; default: {DEFAULT_MODE.value}, or that of --ranges.",
+    ),
+]
 
 HELP = help_text(
     "Measure what each layer costs: a build for every layer in which it alone is quantised.",
@@ -68,18 +82,16 @@ def sensitivity_command(
     ] = None,
     file_list: FileListOption = None,
     image_num: Annotated[int, typer.Option("--image-num", min=1, help="Only the first N pictures.")] = DEFAULT_IMAGES,
-    quant_mode: QuantModeOption = QuantMode.QINT8_MIXED_FLOAT16,
+    quant_mode: LayerModeOption = None,
     by_block: Annotated[bool, typer.Option("--by-block", help="Blocks of layers instead of layers.")] = False,
     without: Annotated[bool, typer.Option("--without", help="Also quantise all but each layer.")] = False,
     calib_dir: CalibDirOption = None,
     calib_list: CalibListOption = None,
-    calib_num: CalibNumOption = DEFAULT_CALIBRATION,
-    calib_algo: CalibAlgoOption = CalibAlgo.LINEAR,
-    weight_granularity: GranularityOption = Granularity.PER_AXIS,
-    activation: ActivationOption = ActivationScheme.ASYMMETRIC,
-    ranges: Annotated[
-        Path | None, typer.Option("--ranges", help="Calibration record of an earlier build.", show_default=False)
-    ] = None,
+    calib_num: CalibNumOption = None,
+    calib_algo: CalibAlgoOption = None,
+    weight_granularity: GranularityOption = None,
+    activation: ActivationOption = None,
+    ranges: RangesOption = None,
     shape_mutable: ShapeMutableOption = Toggle.TRUE,
     input_size: InputSizeOption = None,
     labels: Annotated[
@@ -95,20 +107,21 @@ def sensitivity_command(
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
+    mode = quant_mode or (DEFAULT_MODE if ranges is None else None)
+    folder, names = None, None
+    if ranges is None and mode is not None and mode.quantised is not None:
+        folder, names = calibration_pictures(image_dir, calib_dir, calib_list)
+    arguments = CalibrationArguments(mode, folder, names, calib_num, calib_algo, weight_granularity, activation, ranges)
+    read = read_ranges(arguments)
     options = CompileOptions(
         target=resolve_target(target),
-        quant=QuantOptions(quant_mode, calib_algo, weight_granularity, activation),
+        quant=arguments.quant_options(read),
         shape_mutable=bool(shape_mutable),
         input_size=input_size,
         name=model_name(tf_model),
         labels=None if labels is None else read_labels(labels),
     )
-    record = None
-    if quant_mode.quantised is not None:
-        if ranges is not None:
-            record = read_record(ranges, tf_model, options)
-        else:
-            record = _calibrate(tf_model, options, image_dir, calib_dir, calib_list, calib_num, threads)
+    record = find_ranges(arguments, read, tf_model, options)
     data = PictureSet(image_dir, gt_dir, file_list, image_num)
     with build_status() as status, progress_bar("sensitivity") as progress:
         result = sensitivity(
@@ -140,22 +153,3 @@ def calibration_pictures(image_dir: Path, calib_dir: Path | None, calib_list: Pa
     if (folder / TRAIN_LIST).is_file():
         return folder, folder / TRAIN_LIST
     raise UsageError("this mode must be calibrated: give pictures with --calib-dir or --calib-list, or --ranges")
-
-
-def _calibrate(
-    tf_model: Path,
-    options: CompileOptions,
-    image_dir: Path,
-    calib_dir: Path | None,
-    calib_list: Path | None,
-    calib_num: int,
-    threads: int | None,
-) -> CalibrationRecord:
-    folder, names = calibration_pictures(image_dir, calib_dir, calib_list)
-    with progress_bar("calibrate") as progress:
-        record = calibrate_folder(
-            tf_model, options, folder, file_list=names, image_num=calib_num, threads=threads, progress=progress
-        )
-    for warning in record.warnings:
-        note(f"calibration: {warning}")
-    return record

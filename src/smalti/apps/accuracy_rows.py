@@ -1,0 +1,212 @@
+"""The rows of an accuracy table as values and JSON, and the file that keeps them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.errors import DataError, UsageError
+from smalti.quant.modes import QuantMode
+from smalti.vision.images import read_file
+from smalti.vision.metrics import MAX_CLASSES, Segmentation
+
+TABLE_FORMAT: Final = "smalti-accuracy-1"
+MAX_TABLE_BYTES: Final = 256 << 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AccuracyRow:
+    """One build of the model and how it did.
+
+    Attributes:
+        mode, shape_mutable: what was built.
+        key: digest of everything the row depends on.
+        accuracy: against the masks.
+        flipped: pixels whose label is not that of force_float32 at the same shapes, by picture.
+        pixels: pixels of each picture's label map.
+        ms: median milliseconds of one call of the engine.
+        calls: how many calls that is the median of.
+        file_bytes: length of the model file.
+        model_file: the file, relative to the output folder; ``sha256`` is its digest.
+        labels_dir: folder of its label maps, relative to the output folder.
+        threads: threads of an inference.
+        cpu: where ``ms`` was measured.
+        seconds: wall time of calibrating, building and measuring.
+        notes: warnings of the calibration.
+        was_kept: taken from an earlier run.
+    """
+
+    mode: QuantMode
+    shape_mutable: bool
+    key: str
+    accuracy: Segmentation
+    flipped: Mapping[str, int]
+    pixels: Mapping[str, int]
+    ms: float
+    calls: int
+    file_bytes: int
+    model_file: str
+    sha256: str
+    labels_dir: str
+    threads: int
+    cpu: str
+    seconds: float
+    notes: tuple[str, ...] = ()
+    was_kept: bool = False
+
+    @property
+    def name(self) -> str:
+        """A name for files: mode and shape."""
+        return row_name(self.mode, self.shape_mutable)
+
+    @property
+    def flipped_share(self) -> float:
+        """Flipped pixels of all."""
+        return sum(self.flipped.values()) / max(1, sum(self.pixels.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "quant_mode": self.mode.value,
+            "shape_mutable": self.shape_mutable,
+            "key": self.key,
+            "accuracy": self.accuracy.to_json(),
+            "flipped_share": self.flipped_share,
+            "flipped": dict(self.flipped),
+            "pixels": dict(self.pixels),
+            "ms": self.ms,
+            "calls": self.calls,
+            "file_bytes": self.file_bytes,
+            "model_file": self.model_file,
+            "sha256": self.sha256,
+            "labels_dir": self.labels_dir,
+            "threads": self.threads,
+            "cpu": self.cpu,
+            "seconds": self.seconds,
+            "notes": list(self.notes),
+        }
+
+
+def row_name(mode: QuantMode, shape_mutable: bool) -> str:
+    """Return the name that files of a row have."""
+    return f"{mode.value}-{'mutable' if shape_mutable else 'static'}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AccuracyTable:
+    """All rows of one model, in the order in which they were asked for.
+
+    Attributes:
+        model: name of the model.
+        graph_sha256: digest of the GraphDef.
+        pictures_sha256: digest of the names and sizes of pictures and masks.
+        images: pictures that each row was measured on.
+        rows: float32 of each shape first.
+    """
+
+    model: str
+    graph_sha256: str
+    pictures_sha256: str
+    images: int
+    rows: tuple[AccuracyRow, ...]
+
+    def float32(self, shape_mutable: bool) -> AccuracyRow | None:
+        """Return the row that the others of the same shape are compared with."""
+        return self.row(QuantMode.FORCE_FLOAT32, shape_mutable)
+
+    def row(self, mode: QuantMode, shape_mutable: bool) -> AccuracyRow | None:
+        """Return a row, or ``None``."""
+        return next((r for r in self.rows if r.mode is mode and r.shape_mutable == shape_mutable), None)
+
+    def drop(self, row: AccuracyRow) -> float:
+        """Return the loss of mean IoU against float32 at the same shapes, in points (hundredths of mIoU)."""
+        base = self.float32(row.shape_mutable)
+        return math.nan if base is None else 100 * (base.accuracy.miou - row.accuracy.miou)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        rows = []
+        for row in self.rows:
+            drop = self.drop(row)
+            rows.append({**row.to_json(), "drop_points": drop if math.isfinite(drop) else None})
+        return {
+            "format": TABLE_FORMAT,
+            "model": self.model,
+            "graph_sha256": self.graph_sha256,
+            "pictures_sha256": self.pictures_sha256,
+            "images": self.images,
+            "rows": rows,
+        }
+
+    def to_bytes(self) -> bytes:
+        """Return the file."""
+        return (json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n").encode("ascii")
+
+
+def read_table(path: Path) -> AccuracyTable:
+    """Read a table that ``smalti accuracy`` wrote.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: it is no such table.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no accuracy table {path}")
+    try:
+        record = json.loads(read_file(path, max_bytes=MAX_TABLE_BYTES).decode("utf-8"))
+        if record["format"] != TABLE_FORMAT:
+            raise DataError(f"{path} is not an accuracy table of this version of Smalti")
+        return AccuracyTable(
+            str(record["model"]),
+            str(record["graph_sha256"]),
+            str(record["pictures_sha256"]),
+            int(record["images"]),
+            tuple(_row(said) for said in record["rows"]),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        raise DataError(f"{path} is not a table of smalti accuracy") from error
+
+
+def kept(row: AccuracyRow) -> AccuracyRow:
+    """Return a row, marked as taken from an earlier run."""
+    return replace(row, was_kept=True)
+
+
+def _row(said: dict[str, Any]) -> AccuracyRow:
+    ms = float(said["ms"])
+    if not 0 < ms < math.inf:
+        raise ValueError("no time")
+    return AccuracyRow(
+        QuantMode(said["quant_mode"]),
+        bool(said["shape_mutable"]),
+        str(said["key"]),
+        _segmentation(said["accuracy"]),
+        {str(name): int(count) for name, count in said["flipped"].items()},
+        {str(name): int(count) for name, count in said["pixels"].items()},
+        ms,
+        int(said["calls"]),
+        int(said["file_bytes"]),
+        str(said["model_file"]),
+        str(said["sha256"]),
+        str(said["labels_dir"]),
+        int(said["threads"]),
+        str(said["cpu"]),
+        float(said["seconds"]),
+        tuple(str(note) for note in said["notes"]),
+    )
+
+
+def _segmentation(said: dict[str, Any]) -> Segmentation:
+    labels = tuple(str(name) for name in said["labels"])
+    counts: NDArray[np.int64] = np.asarray(said["confusion"], np.int64)
+    if not 1 <= len(labels) <= MAX_CLASSES or counts.shape != (len(labels), len(labels)) or bool((counts < 0).any()):
+        raise ValueError("no confusion matrix")
+    counts.setflags(write=False)
+    return Segmentation(counts, labels, int(said["images"]))

@@ -1,0 +1,179 @@
+"""``smalti accuracy``: the accuracy table of a model."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smalti.apps.accuracy import AccuracyOptions, accuracy, find_material
+from smalti.apps.accuracy_baseline import BaselineResult, baseline_table, compare_tables
+from smalti.apps.accuracy_html import WORST_IMAGES, html_report
+from smalti.apps.accuracy_report import accuracy_rows_table, to_csv, to_markdown
+from smalti.apps.accuracy_rows import AccuracyTable, read_table
+from smalti.apps.build import read_labels
+from smalti.apps.calibrate import DEFAULT_IMAGES
+from smalti.apps.outputs import write_file
+from smalti.apps.report import Table
+from smalti.apps.stream import Progress
+from smalti.cli.build import TargetOption, build_status
+from smalti.cli.calibration import DEFAULTS, ActivationOption, CalibAlgoOption, CalibNumOption, GranularityOption
+from smalti.cli.exit_codes import ExitCode
+from smalti.cli.infer import FileListOption, ImageNumOption
+from smalti.cli.run import _displays, _modes
+from smalti.cli.sensitivity import CalibDirOption, CalibListOption
+from smalti.cli.ui import JsonOption, ThreadsOption, draw, fetch_bar, help_text, note, print_json, progress_bar, say
+from smalti.fetch.registry import DEMO
+from smalti.quant.modes import QuantMode, QuantOptions
+from smalti.target.host import resolve_target
+from smalti.vision.voc import list_pictures, output_names
+
+DEFAULT_MODES = "f32,f16,q8_f16"
+
+HELP = help_text(
+    "Build a model in several precisions, measure each against the masks, and print the accuracy table.",
+    "Drop is in points of mIoU against force_float32 of the same shapes, flipped the share of pixels whose label is "
+    "not that of force_float32, ms the median of single calls of the engine. The output folder keeps models, ranges, "
+    "label maps and the table; a stopped run goes on from there, and finished rows are measured again only with "
+    "--force or when anything they depend on has changed.",
+    "Without a name it measures the demo that comes with the package. With --baseline the exit code is 9 when a mode "
+    "loses more than before.",
+    examples=(
+        "smalti accuracy",
+        "smalti accuracy --model g.pb --image-dir VOC2012 --gt-dir VOC2012 --file-list val.txt --html report.html",
+        "smalti accuracy --model deeplabv3_mnv2_pascal_train_aug --mirror /mnt/archives --shape-mutable true,false",
+        "smalti accuracy --modes f32,q8_f16 --baseline earlier.json --max-drop-increase 0.05",
+    ),
+)
+
+
+def accuracy_command(
+    model: Annotated[str, typer.Option("--model", help="Name of a known model, or a frozen GraphDef (.pb).")] = DEMO,
+    modes: Annotated[str, typer.Option("--modes", help="Precision modes with commas, or all.")] = DEFAULT_MODES,
+    shape_mutable: Annotated[str, typer.Option("--shape-mutable", help="true, false, or both with a comma.")] = "true",
+    image_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--image-dir", help="Pictures, or a VOC root; default: a known model's val set.", show_default=False
+        ),
+    ] = None,
+    gt_dir: Annotated[
+        Path | None, typer.Option("--gt-dir", help="Folder of masks, or a VOC root.", show_default=False)
+    ] = None,
+    file_list: FileListOption = None,
+    image_num: ImageNumOption = None,
+    calib_dir: CalibDirOption = None,
+    calib_list: CalibListOption = None,
+    calib_num: CalibNumOption = None,
+    calib_algo: CalibAlgoOption = None,
+    weight_granularity: GranularityOption = None,
+    activation: ActivationOption = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="Text file of class names, one a line; default: the model's, else VOC's 21."),
+    ] = None,
+    mirror: Annotated[
+        str | None, typer.Option("--mirror", help="Folder or address with the archives.", show_default=False)
+    ] = None,
+    sha256: Annotated[
+        list[str] | None, typer.Option("--sha256", help="Digest of an archive: HEX or NAME=HEX.", show_default=False)
+    ] = None,
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", help="Folder for models, label maps and the table.")
+    ] = Path("accuracy"),
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a report in one file here.", show_default=False)
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Write the table in Markdown here.", show_default=False)
+    ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the table as CSV here.", show_default=False)] = None,
+    worst_images: Annotated[
+        int, typer.Option("--worst-images", min=0, help="Pictures for each row of the report.")
+    ] = WORST_IMAGES,
+    baseline: Annotated[
+        Path | None,
+        typer.Option("--baseline", help="Compare with this earlier accuracy.json.", show_default=False),
+    ] = None,
+    max_drop_increase: Annotated[
+        float, typer.Option("--max-drop-increase", min=0.0, help="Points a mode may lose more than in --baseline.")
+    ] = 0.1,
+    force: Annotated[bool, typer.Option("--force", help="Measure again what is there already.")] = False,
+    target: TargetOption = "native",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    options = AccuracyOptions(
+        target=resolve_target(target),
+        output_dir=output_dir,
+        model=model,
+        modes=QuantMode.parse_list(modes),
+        shape_modes=_modes(shape_mutable),
+        quant=QuantOptions(
+            calib_algo=calib_algo or DEFAULTS.calib_algo,
+            weight_granularity=weight_granularity or DEFAULTS.weight_granularity,
+            activation=activation or DEFAULTS.activation,
+        ),
+        image_dir=image_dir,
+        gt_dir=gt_dir,
+        file_list=file_list,
+        image_num=image_num,
+        calib_dir=calib_dir,
+        calib_list=calib_list,
+        calib_num=calib_num or DEFAULT_IMAGES,
+        labels=None if labels is None else read_labels(labels),
+        mirror=mirror,
+        sha256=tuple(sha256 or ()),
+        threads=threads,
+        force=force,
+    )
+    earlier = None if baseline is None else read_table(baseline)
+    with _displays() as display:
+        table = accuracy(
+            options,
+            fetch_progress=display(fetch_bar),
+            progress=display(_bar),
+            tell=display(build_status),
+        )
+    compared = None if earlier is None else compare_tables(table, earlier, str(baseline), max_drop_increase)
+    for path, text in ((markdown, to_markdown), (csv, to_csv)):
+        if path is not None:
+            write_file(path, text(table).encode())
+    if html is not None:
+        write_file(html, _report(table, options, worst_images, compared).encode())
+    _show(table, compared, as_json)
+    if compared is not None and compared.is_worse:
+        raise typer.Exit(ExitCode.ACCURACY)
+
+
+def _bar() -> AbstractContextManager[Progress]:
+    return progress_bar("images")
+
+
+def _report(table: AccuracyTable, options: AccuracyOptions, worst: int, compared: BaselineResult | None) -> str:
+    material = find_material(options)
+    entries = list_pictures(material.image_dir, material.file_list, options.image_num)
+    pictures = {
+        name: entry.path for name, entry in zip(output_names(entries), entries, strict=True) if entry.path is not None
+    }
+    extra: list[Table] = [] if compared is None else [baseline_table(compared)]
+    return html_report(table, options.output_dir, pictures, worst, extra)
+
+
+def _show(table: AccuracyTable, compared: BaselineResult | None, as_json: bool) -> None:
+    if as_json:
+        print_json({**table.to_json(), "baseline": None if compared is None else compared.to_json()})
+        return
+    kept = sum(row.was_kept for row in table.rows)
+    if kept:
+        note(f"{kept} of {len(table.rows)} rows are kept from an earlier run")
+    for row in table.rows:
+        for warning in row.notes:
+            note(f"{row.name}: {warning}")
+    draw(accuracy_rows_table(table))
+    if compared is not None:
+        draw(baseline_table(compared))
+        for text in compared.notes:
+            say(f"note: {text}")
