@@ -14,6 +14,7 @@ from smalti.ir.graph import Node
 from smalti.ir.ops import Pads
 from smalti.ir.reference import bfloat16_to_float32
 from smalti.kernels.conv.epilogue import Epilogue, Steps
+from smalti.kernels.values import native_half
 from smalti.numerics import DType
 from smalti.target.target import Target
 
@@ -31,7 +32,9 @@ class Arithmetic(Enum):
     PLAIN = "plain"
     """float32 from memory"""
     WIDENED = "widened"
-    """narrow elements are copied as float32 before"""
+    """elements of x are copied as float32 before, weights are widened as they are loaded"""
+    COPIED = "copied"
+    """both are copied as float32 before"""
     PAIRS = "pairs"
     """the CPU multiplies and adds pairs of bfloat16"""
 
@@ -61,6 +64,16 @@ class Convolution:
     def pairs(self) -> bool:
         """Whether products are computed in pairs."""
         return self.arithmetic is Arithmetic.PAIRS
+
+    @property
+    def widened(self) -> bool:
+        """Whether elements of x are copied as float32 before."""
+        return self.arithmetic in (Arithmetic.WIDENED, Arithmetic.COPIED)
+
+    @property
+    def panel_type(self) -> DType:
+        """Element type of the weights that the matrix kernel loads."""
+        return self.weights if self.arithmetic is Arithmetic.WIDENED else DType.FLOAT32
 
     @property
     def itemsize(self) -> int:
@@ -101,7 +114,8 @@ def read_convolution(node: Node, target: Target) -> Convolution | None:
     elif native and x is weights is DType.BFLOAT16 and not isinstance(op, _DEPTHWISE) and not offset:
         arithmetic = Arithmetic.PAIRS
     else:
-        arithmetic = Arithmetic.WIDENED
+        # Families without these instructions also have short vectors: too few products for each widened weight.
+        arithmetic = Arithmetic.WIDENED if native_half(target) else Arithmetic.COPIED
     return Convolution(x, weights, arithmetic, op.stride, op.dilation, op.pads, offset, epilogue, parameters, residual)
 
 

@@ -4,7 +4,7 @@ A panel of weights is ``[depth][width]``; a register tile takes ``rows`` pixels 
 and broadcasts the pixel values.  The depth is a nest of three loops (kernel rows, kernel columns, channels), so one
 kernel serves 1x1 and general convolutions.
 
-Elements are float32, or bfloat16 where the CPU multiplies pairs of them: then a panel is ``[depth / 2][width][2]``, and
+Weights may be stored in 16 bits and be widened as they are loaded.  Elements are float32, or bfloat16 where the CPU multiplies pairs of them: then a panel is ``[depth / 2][width][2]``, and
 a step of the innermost loop takes two products.
 """
 
@@ -15,11 +15,12 @@ from functools import partial
 
 from llvmlite import ir
 
-from smalti.kernels.conv.epilogue import Epilogue, activate
+from smalti.kernels.conv.epilogue import Epilogue, activate, load_wide
 from smalti.kernels.conv.tile import TAIL_ROWS, Panel
 from smalti.kernels.half.bfloat import dot_pairs
 from smalti.kernels.kernel import StepEmitter
 from smalti.llvm.builder import F32, I16, I32, I64, PTR, Fn, lanes_of, vector
+from smalti.numerics import DType
 
 __all__ = ["GEMM_ARGS", "Depth", "GemmSpec", "activate", "gemm_panel"]
 
@@ -58,13 +59,19 @@ class GemmSpec:
     residual: bool
     epilogue: Epilogue
     pairs: bool = False
+    weights: DType = DType.FLOAT32
+
+    @property
+    def column_bytes(self) -> int:
+        """Bytes of the weights of one channel in one step of the innermost loop."""
+        return 4 if self.pairs else self.weights.itemsize
 
     @property
     def key(self) -> str:
         """Text that names the kernel."""
         d = self.depth
         return (
-            f"{'pairs' if self.pairs else 'f32'}_{d.outer}x{d.middle}s{d.middle_step}x{d.inner}_p{self.pixel_stride}"
+            f"{'pairs' if self.pairs else self.weights.value}_{d.outer}x{d.middle}s{d.middle_step}x{d.inner}_p{self.pixel_stride}"
             f"_c{self.result_stride}_r{self.residual_stride if self.residual else 'no'}_{self.epilogue.key}"
         )
 
@@ -114,13 +121,17 @@ def _tile(fn: Fn, spec: GemmSpec, panel: Panel, rows: int) -> None:
     starts = _lane_starts(panel)
     initial = [spec.epilogue.first(fn, fn.at(parameters, 4 * s), n) for n, s in zip(panel.lanes, starts, strict=True)]
     sums = [value for _ in range(rows) for value in initial]
-    element = I32 if spec.pairs else F32
+    element, column = I32 if spec.pairs else F32, spec.column_bytes
 
     def step(
         base: ir.Value, weight: ir.Value, k: int | ir.Value, values: list[ir.Value], kind: ir.Type
     ) -> list[ir.Value]:
-        block = fn.at(weight, fn.mul(k, 4 * panel.width))
-        vectors = [fn.load(vector(element, n), fn.at(block, 4 * s)) for n, s in zip(panel.lanes, starts, strict=True)]
+        block = fn.at(weight, fn.mul(k, column * panel.width))
+        places = [(fn.at(block, column * s), n) for n, s in zip(panel.lanes, starts, strict=True)]
+        if spec.pairs:
+            vectors = [fn.load(vector(I32, n), place) for place, n in places]
+        else:
+            vectors = [load_wide(fn, spec.weights, place, n) for place, n in places]
         updated: list[ir.Value] = []
         for row in range(rows):
             address = fn.at(fn.at(base, fn.mul(k, 4)), row * spec.pixel_stride)
@@ -145,7 +156,7 @@ def _tile(fn: Fn, spec: GemmSpec, panel: Panel, rows: int) -> None:
         def body(m: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
             return inner_loop(
                 fn.at(base, fn.mul(m, depth.middle_step)),
-                fn.at(weight, fn.mul(m, 4 * panel.width * depth.steps(spec.pairs))),
+                fn.at(weight, fn.mul(m, column * panel.width * depth.steps(spec.pairs))),
                 carried,
             )
 
@@ -156,7 +167,7 @@ def _tile(fn: Fn, spec: GemmSpec, panel: Panel, rows: int) -> None:
     else:
 
         def outer_body(o: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
-            block = 4 * panel.width * depth.steps(spec.pairs) * depth.middle
+            block = column * panel.width * depth.steps(spec.pairs) * depth.middle
             return middle_loop(fn.at(pixels, fn.mul(o, outer_step)), fn.at(weights, fn.mul(o, block)), carried)
 
         sums = fn.loop_carry(0, depth.outer, 1, sums, outer_body)

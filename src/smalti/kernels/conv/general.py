@@ -60,7 +60,7 @@ class GeneralConvKernel:
         cin, cout = static_shape(node.inputs[1])[2:]
         size, depth = c.epilogue.stored.itemsize, _depth(node, c)
         pixel = c.itemsize * c.stride[1] * cin
-        spec = GemmSpec(depth, pixel, size * cout, size * cout, c.residual, c.epilogue, c.pairs)
+        spec = GemmSpec(depth, pixel, size * cout, size * cout, c.residual, c.epilogue, c.pairs, c.panel_type)
         result, scratch = e.result(), e.scratch(0)
         residual = e.operand(len(plan.operands) - 1) if c.residual else result
         band_rows, band_width = _band(node, c)

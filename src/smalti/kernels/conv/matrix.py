@@ -1,6 +1,6 @@
 """What 1x1 and general convolutions share: packed constants and the panels of a block of pixels.
 
-Scratch buffers are first the kernel's own, then (widened arithmetic) one panel of weights, then (parameters computed
+Scratch buffers are first the kernel's own, then (copied weights) one panel of them, then (parameters computed
 at run time that do not lie as the matrix kernel wants them) the parameters.
 """
 
@@ -31,8 +31,8 @@ def gemm_tile(c: Convolution, target: Target, channels: int, depth: int) -> Gemm
     if c.pairs:
         return choose_tile(target, channels, (depth + 1) // 2, DOT_LANES[0])
     tile = choose_tile(target, channels, depth)
-    # Weights are widened once for a block of pixels.
-    return replace(tile, block=tile.chunk) if c.arithmetic is Arithmetic.WIDENED else tile
+    # Weights are copied once for a block of pixels.
+    return replace(tile, block=tile.chunk) if c.arithmetic is Arithmetic.COPIED else tile
 
 
 def pack_weights(
@@ -80,7 +80,7 @@ def matrix_plan(node: Node, c: Convolution, target: Target, depth: Depth, own: t
     if copied or not runtime:
         constants.append(pack_panels(constant_parameters(node, c), tile.panels))
     scratch = list(own)
-    if c.arithmetic is Arithmetic.WIDENED:
+    if c.arithmetic is Arithmetic.COPIED:
         scratch.append(4 * max(p.width for p in tile.panels) * depth.total)
     if copied:
         scratch.append(constants[1].nbytes)
@@ -102,7 +102,7 @@ class PanelWork:
 class Panels:
     """The packed constants of a convolution (or of a block of its channels) while a step is written.
 
-    ``room`` is the scratch buffer of a widened panel, ``None`` where weights are multiplied as they are.
+    ``room`` is the scratch buffer of a copied panel, ``None`` where weights are multiplied as they are.
     """
 
     e: StepEmitter
@@ -133,7 +133,7 @@ def panels_of(e: StepEmitter, node: Node, c: Convolution, depth: Depth, plan: Ke
         parameters = _copied_parameters(e, node, c, tile, e.constant(1), e.scratch(len(plan.scratch) - 1))
     else:
         parameters = e.operand(1) if runtime_parameters(node, c) else e.constant(1)
-    room = e.scratch(len(plan.scratch) - 1 - copied) if c.arithmetic is Arithmetic.WIDENED else None
+    room = e.scratch(len(plan.scratch) - 1 - copied) if c.arithmetic is Arithmetic.COPIED else None
     return Panels(e, c, depth, tile, e.constant(0), parameters, room)
 
 

@@ -40,9 +40,8 @@ class PointwiseKernel:
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the tile and pack weights and parameters."""
         c, depth = convolution(node, target), _depth(node)
-        widened = c.arithmetic is Arithmetic.WIDENED
         tile = gemm_tile(c, target, static_shape(node.inputs[1])[3], depth.total)
-        return matrix_plan(node, c, target, depth, (4 * depth.total * tile.block,) if widened else ())
+        return matrix_plan(node, c, target, depth, (4 * depth.total * tile.block,) if c.widened else ())
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a chunk of pixels, all panels after one another."""
@@ -52,10 +51,8 @@ class PointwiseKernel:
         fn = e.fn
         channels = static_shape(node.inputs[1])[3]
         size = c.epilogue.stored.itemsize
-        widened = c.arithmetic is Arithmetic.WIDENED
-        spec = GemmSpec(
-            depth, c.itemsize * depth.total, size * channels, size * channels, c.residual, c.epilogue, c.pairs
-        )
+        pixel, stride = c.itemsize * depth.total, size * channels
+        spec = GemmSpec(depth, pixel, stride, stride, c.residual, c.epilogue, c.pairs, c.panel_type)
         source, result = e.operand(0), e.result()
         residual = e.operand(len(plan.operands) - 1) if c.residual else source
         pixels = e.size(node.type.shape[0] * node.type.shape[1] * node.type.shape[2])
@@ -66,7 +63,7 @@ class PointwiseKernel:
             with fn.loop(begin, end, tile.block) as start:
                 count = fn.minimum(tile.block, fn.sub(end, start))
                 block = fn.at(source, fn.mul(start, c.x.itemsize * depth.total))
-                if widened:
+                if c.widened:
                     fn.call(widen_run(e, c.x, c.offset), e.scratch(0), block, fn.mul(count, depth.total))
                     block = e.scratch(0)
                 for work in panels.each():
