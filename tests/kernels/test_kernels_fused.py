@@ -16,6 +16,7 @@ from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import Activation
 from smalti.kernels.conv import FUSED, KERNELS
+from smalti.kernels.conv.bands import Band
 from smalti.kernels.conv.expand_depthwise import ExpandDepthwiseKernel, ExpandDepthwiseTile
 from smalti.kernels.conv.tile import choose_tile
 from smalti.numerics import DType
@@ -110,7 +111,7 @@ def test_every_tile_gives_the_same_bits(channels: int, rows: int) -> None:
         pytest.skip(f"blocks are multiples of {lanes} channels on {target}")
     graph = _block((17, 19), 96, GEOMETRIES[3])
     own = _compile(graph, target)
-    tile = ExpandDepthwiseTile(channels, rows, choose_tile(target, channels, DEPTH))
+    tile = ExpandDepthwiseTile(Band(channels, rows), choose_tile(target, channels, DEPTH))
 
     class Forced(ExpandDepthwiseKernel):
         """The kernel with a tile of the test's choice."""
