@@ -79,7 +79,7 @@ class ExpandDepthwiseKernel:
         panels = tile.gemm.panels * (channels // tile.band.channels)
         rows = _rows(node, c).taken(tile.band.rows)
         scratch: list[int | Dim] = [expand.type.shape[2] * (rows * tile.band.channels * WIDE_ITEM)]
-        if wide.arithmetic is Arithmetic.WIDENED:
+        if wide.widened:
             width = sum(panel.width for panel in tile.gemm.panels)
             scratch += [4 * depth.total * tile.gemm.block, 4 * depth.total * width]
         return KernelPlan(
@@ -122,7 +122,7 @@ class _Work:
         self.c = replace(convolution(node, e.target), x=self.epilogue.stored)
         self.depth = _depth(node.inputs[0])
         self.width, self.result_width = (e.size(n.type.shape[2]) for n in (node.inputs[0], node))
-        self.widened = self.narrow.arithmetic is Arithmetic.WIDENED
+        self.widened = self.narrow.widened
         self.row_bytes = self.fn.mul(self.width, WIDE_ITEM * tile.band.channels)
         self.block: Index = 0
         self.panels: Panels
