@@ -457,13 +457,20 @@ class QuantisedDepthwiseConv2d(Op):
 
 @dataclass(frozen=True, slots=True)
 class QuantisedMean(Op):
-    """Mean over ``axes`` of integers, in the same steps: ``clip(rint(float32(sum) / float32(count)))``.
+    """Mean over ``axes`` of integers, in steps of its own.
 
-    ``axes`` are sorted and non-negative; they stay with size 1 if ``keep_dims``.  The sum is exact (int32).
+    ``t = (float32(sum) / float32(count) - zero_point) * multiplier``, each operation rounded to float32; the result is
+    ``clip(rint(t) + result_zero_point)``.  The sum is exact.  ``multiplier`` (a float32 value) is the operand's step
+    over the result's, which is ``scale``.  ``axes`` are sorted and non-negative; they stay with size 1 if
+    ``keep_dims``.
     """
 
     axes: tuple[int, ...]
     keep_dims: bool
+    zero_point: int = 0
+    multiplier: float = 1.0
+    scale: float = 1.0
+    result_zero_point: int = 0
 
 
 def _class_name(op: type[Op]) -> str:

@@ -59,12 +59,13 @@ def depthwise_conv2d(op: ops.QuantisedDepthwiseConv2d, operands: Sequence[Array]
 
 
 def mean(op: ops.QuantisedMean, operands: Sequence[Array], env: Env) -> Array:
-    """Exact sum, one division and one rounding."""
+    """Exact sum, then a division, a difference and a product in float32, and one rounding."""
     (x,) = operands
-    total = x.astype(np.int32).sum(axis=op.axes, keepdims=op.keep_dims, dtype=np.int32)
+    total = x.sum(axis=op.axes, keepdims=op.keep_dims, dtype=np.int64)
     count = np.float32(np.prod([x.shape[a] for a in op.axes], dtype=np.int64))
-    means = np.asarray(total.astype(np.float32) / count)
-    return numerics.round_and_clip(means, 0, *DType.from_numpy(x.dtype).limits).astype(x.dtype)
+    steps = np.asarray((total.astype(np.float32) / count - np.float32(op.zero_point)) * np.float32(op.multiplier))
+    dtype = DType.from_numpy(x.dtype)
+    return numerics.round_and_clip(steps, op.result_zero_point, *dtype.limits).astype(x.dtype)
 
 
 def _finish(op: QuantisedConvolution, operands: Sequence[Array], total: Array | None, residual: Array | None) -> Array:

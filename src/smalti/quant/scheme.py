@@ -102,6 +102,11 @@ def quantisable(node: Node) -> bool:
     return bool(np.isfinite(w.op.value).all())
 
 
+def is_mean(node: Node) -> bool:
+    """Whether the node averages."""
+    return isinstance(node.op, ops.Reduce) and node.op.fn is ops.ReduceFn.MEAN
+
+
 def has_residual(node: Node) -> bool:
     """Whether another tensor is added to a convolution's sums."""
     return isinstance(node.op, ops.Conv2d) and node.op.residual
@@ -109,12 +114,9 @@ def has_residual(node: Node) -> bool:
 
 def keeps_steps(node: Node) -> bool:
     """Whether an operation's result has the scale of its operands."""
-    op = node.op
-    if isinstance(op, ops.Pool):
-        return op.fn is ops.PoolFn.MAX
-    if isinstance(op, ops.Reduce):
-        return op.fn is ops.ReduceFn.MEAN
-    return isinstance(op, SAME_STEPS)
+    if isinstance(node.op, ops.Pool):
+        return node.op.fn is ops.PoolFn.MAX
+    return isinstance(node.op, SAME_STEPS)
 
 
 class _Scheme:
@@ -143,6 +145,8 @@ class _Scheme:
                 self._convolution(node)
             elif node in self.params and keeps_steps(node):
                 self._same_steps(node)
+            elif node in self.params and is_mean(node) and node.inputs[0] in self.params:
+                self._mean(node)
             else:
                 self._float_node(node)
         outputs = tuple(self._float(node, node.type.dtype) for node in self.graph.outputs)
@@ -184,7 +188,7 @@ class _Scheme:
             if node in wanted or not self._has_range(node):
                 continue
             wanted.add(node)
-            if keeps_steps(node):
+            if keeps_steps(node) or is_mean(node):
                 stack.extend(node.inputs)
         for group in self._groups(wanted):
             stats = [s for s in map(self._stats, group) if s is not None]
@@ -254,7 +258,7 @@ class _Scheme:
         """Whether a reader takes this tensor as integers."""
         if user in self.quantised_layers:
             return user.inputs[0] is node or (has_residual(user) and user.inputs[-1] is node)
-        return user in self.params and keeps_steps(user)
+        return user in self.params and (keeps_steps(user) or is_mean(user))
 
     # ---- nodes ------------------------------------------------------------------------------------------------------
 
@@ -277,11 +281,22 @@ class _Scheme:
         self.floats[node, kept] = make_node(node.op, operands, node.name)
 
     def _same_steps(self, node: Node) -> None:
-        operands = [self._integer(operand) for operand in node.inputs]
-        op = node.op
-        if isinstance(op, ops.Reduce):
-            op = ops.QuantisedMean(op.axes, op.keep_dims)
-        self.integers[node] = make_node(op, operands, node.name)
+        self.integers[node] = make_node(node.op, [self._integer(operand) for operand in node.inputs], node.name)
+
+    def _mean(self, node: Node) -> None:
+        op, x, own = node.op, node.inputs[0], self.params[node]
+        if not isinstance(op, ops.Reduce):
+            raise CompilerError(f"{node!r} is no mean")
+        steps = self.params[x]
+        made = ops.QuantisedMean(
+            op.axes,
+            op.keep_dims,
+            steps.zero_point,
+            float(np.float32(steps.scale / own.scale)),
+            own.scale,
+            own.zero_point,
+        )
+        self.integers[node] = make_node(made, (self._integer(x),), node.name)
 
     def _convolution(self, node: Node) -> None:
         op = node.op
@@ -358,7 +373,7 @@ class _Scheme:
             return np.zeros(error.shape[-1])
         means = np.asarray(stats.channel_mean)
         taps = error.sum(axis=(0, 1))
-        return taps * means if depthwise else means @ taps
+        return np.asarray(taps * means if depthwise else means @ taps)
 
     def _addend(self, node: Node, bias: NDArray[np.float64], step_out: float) -> Node | None:
         """Return what is added to a layer's sums in float32: a bias computed at run time, or any beside int16."""

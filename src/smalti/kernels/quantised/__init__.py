@@ -3,6 +3,14 @@
 from smalti.kernels.kernel import Kernel
 from smalti.kernels.quantised.depthwise import DepthwiseKernel
 from smalti.kernels.quantised.general import GeneralConvKernel
+from smalti.kernels.quantised.mean import QuantisedMeanKernel
 from smalti.kernels.quantised.pointwise import PointwiseKernel
+from smalti.kernels.quantised.quantise import QuantiseKernel
 
-KERNELS: tuple[Kernel, ...] = (PointwiseKernel(), GeneralConvKernel(), DepthwiseKernel())
+KERNELS: tuple[Kernel, ...] = (
+    PointwiseKernel(),
+    GeneralConvKernel(),
+    DepthwiseKernel(),
+    QuantiseKernel(),
+    QuantisedMeanKernel(),
+)

@@ -26,7 +26,7 @@ VECTORS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class _Dims:
+class ReducedDims:
     """Collapsed dimensions: sizes and strides of those that stay and of those that are reduced."""
 
     kept: tuple[int | Dim, ...]
@@ -36,14 +36,15 @@ class _Dims:
     last_kept: bool
 
 
-def _dims(node: Node, op: ops.Reduce) -> _Dims:
+def reduced_dims(node: Node, axes: tuple[int, ...]) -> ReducedDims:
+    """Return the loops over the operand of a reduction."""
     shape = node.inputs[0].type.shape
-    kept_shape = tuple(1 if i in op.axes else s for i, s in enumerate(shape))
-    marks = tuple(0 if i in op.axes else s for i, s in enumerate(c_strides(kept_shape)))
+    kept_shape = tuple(1 if i in axes else s for i, s in enumerate(shape))
+    marks = tuple(0 if i in axes else s for i, s in enumerate(c_strides(kept_shape)))
     walk = collapse(shape, (c_strides(shape), marks))
     rows = list(zip(walk.sizes, walk.strides[0], walk.strides[1], strict=True))
     kept, reduced = [r for r in rows if r[2] != 0], [r for r in rows if r[2] == 0]
-    return _Dims(
+    return ReducedDims(
         tuple(r[0] for r in kept),
         tuple(r[1] for r in kept),
         tuple(r[0] for r in reduced),
@@ -69,13 +70,13 @@ class ReduceKernel:
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step."""
         op = attributes(node, ops.Reduce)
-        dims = _dims(node, op)
+        dims = reduced_dims(node, op.axes)
         if dims.last_kept:
             self._columns(e, node, op, dims)
         else:
             self._rows(e, node, op, dims)
 
-    def _columns(self, e: StepEmitter, node: Node, op: ops.Reduce, dims: _Dims) -> None:
+    def _columns(self, e: StepEmitter, node: Node, op: ops.Reduce, dims: ReducedDims) -> None:
         """The innermost dimension stays: an item is a block of its elements."""
         fn, dtype = e.fn, node.type.dtype
         lanes = VECTORS * e.target.vector_bits // 8 // max(dtype.itemsize, 4)
@@ -111,7 +112,7 @@ class ReduceKernel:
 
             in_vectors(fn, 0, length, lanes, piece)
 
-    def _rows(self, e: StepEmitter, node: Node, op: ops.Reduce, dims: _Dims) -> None:
+    def _rows(self, e: StepEmitter, node: Node, op: ops.Reduce, dims: ReducedDims) -> None:
         """The innermost dimension is reduced: an item is a group of results."""
         fn, dtype = e.fn, node.type.dtype
         lanes = e.target.vector_bits // 8 // max(dtype.itemsize, 4)
