@@ -12,7 +12,6 @@ from smalti.ir.graph import Node
 from smalti.kernels.kernel import KernelPlan, StepEmitter
 from smalti.kernels.nodes import attributes
 from smalti.kernels.quantised.quantise import round_and_clip
-from smalti.kernels.quantised.quantise import nearest
 from smalti.kernels.reduce.kernel import reduced_dims
 from smalti.kernels.reduce.loops import nested
 from smalti.kernels.values import load_value, register_type

@@ -72,7 +72,8 @@ def nearest(fn: Fn, value: ir.Value) -> ir.Value:
 
 def quantised(fn: Fn, value: ir.Value, op: ops.Quantise) -> ir.Value:
     """Return the integers of float32 values."""
-    reciprocal = float(np.float32(1) / np.float32(op.scale))
+    with np.errstate(over="ignore"):
+        reciprocal = float(np.float32(1) / np.float32(op.scale))
     steps = fn.b.fmul(value, fn.f32(reciprocal, lanes_of(value)))
     return round_and_clip(fn, steps, op.zero_point, op.dtype)
 
@@ -84,7 +85,7 @@ def round_and_clip(fn: Fn, steps: ir.Value, zero_point: int, dtype: DType) -> ir
     bottom = fn.f32(low, lanes)
     steps = fn.b.select(fn.b.fcmp_ordered(">", steps, bottom), steps, bottom)
     steps = fn.clamp_high(steps, high)
-    whole = fn.b.fptosi(fn.intrinsic("llvm.rint", steps.type, steps), vector(I32, lanes))
+    whole = nearest(fn, steps)
     if zero_point:
         whole = fn.b.add(whole, number(whole.type, zero_point))
     return fn.b.trunc(whole, vector(scalar_type(dtype), lanes))
