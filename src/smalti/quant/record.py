@@ -115,7 +115,10 @@ class CalibrationRecord:
             f"  {_compact(key)}: {_compact(value)}" for key, value in record.items() if key not in ("tensors", "images")
         ]
         lines.append(f'  "images": [{_block([_compact(i) for i in record["images"]])}]')
-        tensors = [f"{_compact(name)}: {json.dumps(stats, allow_nan=False)}" for name, stats in sorted(record["tensors"].items())]
+        tensors = [
+            f"{_compact(name)}: {json.dumps(stats, allow_nan=False)}"
+            for name, stats in sorted(record["tensors"].items())
+        ]
         lines.append(f'  "tensors": {{{_block(tensors)}}}')
         return ("{\n" + ",\n".join(lines) + "\n}\n").encode("ascii")
 
