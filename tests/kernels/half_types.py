@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,12 @@ def usable_targets() -> list[Target]:
         if not missing_features(extended.features):
             best = extended
     return plain if best == plain[-1] else [*plain, best]
+
+
+def different_code(dtypes: Sequence[DType]) -> list[tuple[DType, Target]]:
+    """Return pairs of type and target whose kernels differ."""
+    targets = usable_targets()
+    return [(d, t) for d in dtypes for t in targets if d is DType.BFLOAT16 or not t.has("avx512bf16")]
 
 
 def random_numbers(shape: tuple[int, ...], seed: int, scale: float = 1.0) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kernels.half_types import Array, check_results, fixed, narrow, random_numbers, usable_targets, wide
+from kernels.half_types import Array, check_results, different_code, fixed, narrow, random_numbers, usable_targets, wide
 from kernels.harness import compile_graph, run_compiled
 from smalti.ir import ops, reference
 from smalti.ir.dims import symbol
@@ -21,10 +21,12 @@ from smalti.target.target import Target
 TARGETS = usable_targets()
 HALF = [DType.FLOAT16, DType.BFLOAT16]
 BEST = TARGETS[-1]
-CHANNELS = (1, 3, 7, 16, 21, 24, 33, 64, 65, 97)
+CHANNELS = (1, 7, 16, 21, 33, 65, 97)
 H, W = symbol("H"), symbol("W")
 either = pytest.mark.parametrize("dtype", HALF, ids=lambda d: d.value)
-everywhere = pytest.mark.parametrize("target", TARGETS, ids=str)
+everywhere = pytest.mark.parametrize(
+    ("dtype", "target"), different_code(HALF), ids=lambda v: v.value if isinstance(v, DType) else str(v)
+)
 
 
 def _tensor(shape: tuple[int, ...], dtype: DType, name: str, mutable: bool = False) -> Node:
@@ -83,7 +85,6 @@ class _Case:
         return Graph(inputs, (make_node(self.op, nodes, "y"),), ("y",), Level.CANONICAL)
 
 
-@either
 @everywhere
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_pointwise_channels(dtype: DType, target: Target, channels: int) -> None:
@@ -92,9 +93,8 @@ def test_pointwise_channels(dtype: DType, target: Target, channels: int) -> None
     case.check(target, 25, "conv1x1")
 
 
-@either
 @everywhere
-@pytest.mark.parametrize("pixels", [(1, 1), (1, 7), (13, 1), (7, 14), (24, 33)])
+@pytest.mark.parametrize("pixels", [(1, 1), (1, 7), (24, 33)])
 @pytest.mark.parametrize("depth", [7, 8])
 def test_pointwise_pixels_and_residual(dtype: DType, target: Target, pixels: tuple[int, int], depth: int) -> None:
     case = _Case(ops.Conv2d(residual=True), dtype)
@@ -110,10 +110,9 @@ def test_pointwise_depth(dtype: DType, depth: int, mutable: bool) -> None:
     case.tensor((2, 4, 9, depth), mutable=mutable).fixed((1, 1, depth, 17)).check(BEST, depth, "conv1x1")
 
 
-@either
 @everywhere
 @pytest.mark.parametrize("own", [True, False])
-@pytest.mark.parametrize("channels", [32, 37, 97])
+@pytest.mark.parametrize("channels", [32, 97])
 def test_bias_at_run_time(dtype: DType, target: Target, own: bool, channels: int) -> None:
     op = ops.Conv2d(bias=True, activation=Activation.RELU)
     case = _Case(op, dtype).tensor((1, 9, 23, 20)).fixed((1, 1, 20, channels))
@@ -125,15 +124,12 @@ GEOMETRIES = [
     ((3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
     ((3, 3), (2, 2), (1, 1), (0, 1, 0, 1)),
     ((3, 3), (1, 1), (6, 6), (6, 6, 6, 6)),
-    ((3, 3), (1, 1), (18, 18), (18, 18, 18, 18)),
     ((5, 3), (1, 2), (1, 3), (2, 2, 3, 3)),
-    ((1, 1), (2, 2), (1, 1), (0, 0, 0, 0)),
     ((7, 7), (3, 2), (1, 1), (3, 3, 3, 3)),
     ((3, 3), (1, 1), (1, 1), (3, 5, 4, 6)),
 ]
 
 
-@either
 @everywhere
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 @pytest.mark.parametrize("cin", [5, 6])
@@ -144,7 +140,6 @@ def test_general_geometry(dtype: DType, target: Target, geometry: Any, cin: int)
     case.check(target, kernel[0] * kernel[1] * cin + 1, "conv2d")
 
 
-@either
 @everywhere
 @pytest.mark.parametrize("mutable", [False, True])
 def test_image_convolution(dtype: DType, target: Target, mutable: bool) -> None:
@@ -153,7 +148,6 @@ def test_image_convolution(dtype: DType, target: Target, mutable: bool) -> None:
     case.fixed((32,), DType.FLOAT32).check(target, 28, "conv2d")
 
 
-@either
 @everywhere
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_depthwise_channels(dtype: DType, target: Target, channels: int) -> None:
@@ -172,7 +166,6 @@ def test_depthwise_geometry(dtype: DType, geometry: Any, mutable: bool) -> None:
     case.check(BEST, kernel[0] * kernel[1], "depthwise")
 
 
-@either
 @everywhere
 def test_special_numbers(dtype: DType, target: Target) -> None:
     x = random_numbers((1, 1, 6, 4), 1)
@@ -194,7 +187,7 @@ def run(graph: Graph, values: dict[str, Array], target: Target) -> Array:
     return run_compiled(compile_graph(graph, target, KERNELS), values)[0]
 
 
-@everywhere
+@pytest.mark.parametrize("target", TARGETS, ids=str)
 def test_float16_overflows_to_infinity(target: Target) -> None:
     case = _Case(ops.Conv2d(), DType.FLOAT16).tensor((1, 2, 3, 4))
     case.values["x0"] = np.full((1, 2, 3, 4), 60000, np.float16)

@@ -4,8 +4,8 @@ A panel of weights is ``[depth][width]``; a register tile takes ``rows`` pixels 
 and broadcasts the pixel values.  The depth is a nest of three loops (kernel rows, kernel columns, channels), so one
 kernel serves 1x1 and general convolutions.
 
-Weights may be stored in 16 bits and be widened as they are loaded.  Elements are float32, or bfloat16 where the CPU multiplies pairs of them: then a panel is ``[depth / 2][width][2]``, and
-a step of the innermost loop takes two products.
+Elements are float32 (weights may be stored in 16 bits and are widened as they are loaded), or bfloat16 where the CPU
+multiplies pairs of them: then a panel is ``[depth / 2][width][2]``; a step of the innermost loop takes two products.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ class GemmSpec:
     @property
     def key(self) -> str:
         """Text that names the kernel."""
-        d = self.depth
+        d, elements = self.depth, "pairs" if self.pairs else self.weights.value
         return (
-            f"{'pairs' if self.pairs else self.weights.value}_{d.outer}x{d.middle}s{d.middle_step}x{d.inner}_p{self.pixel_stride}"
+            f"{elements}_{d.outer}x{d.middle}s{d.middle_step}x{d.inner}_p{self.pixel_stride}"
             f"_c{self.result_stride}_r{self.residual_stride if self.residual else 'no'}_{self.epilogue.key}"
         )
 
