@@ -80,8 +80,9 @@ class ExpandDepthwiseKernel:
         rows = _rows(node, c).taken(tile.band.rows)
         scratch: list[int | Dim] = [expand.type.shape[2] * (rows * tile.band.channels * WIDE_ITEM)]
         if wide.widened:
-            width = sum(panel.width for panel in tile.gemm.panels)
-            scratch += [4 * depth.total * tile.gemm.block, 4 * depth.total * width]
+            scratch.append(4 * depth.total * tile.gemm.block)
+        if wide.arithmetic is Arithmetic.COPIED:
+            scratch.append(4 * depth.total * sum(panel.width for panel in tile.gemm.panels))
         return KernelPlan(
             operands=((0, 0),),
             constants=(
@@ -122,19 +123,18 @@ class _Work:
         self.c = replace(convolution(node, e.target), x=self.epilogue.stored)
         self.depth = _depth(node.inputs[0])
         self.width, self.result_width = (e.size(n.type.shape[2]) for n in (node.inputs[0], node))
-        self.widened = self.narrow.widened
         self.row_bytes = self.fn.mul(self.width, WIDE_ITEM * tile.band.channels)
         self.block: Index = 0
         self.panels: Panels
 
     def begin(self, block: Index) -> None:
-        """Take the panels of the block; their weights are widened once for the item."""
+        """Take the panels of the block; weights are copied once for the item if at all."""
         e, fn, c = self.e, self.fn, self.narrow
         self.block = block
         width = sum(panel.width for panel in self.tile.gemm.panels)
         weights = fn.at(e.constant(0), fn.mul(block, width * weight_bytes(c, self.depth)))
         parameters = fn.at(e.constant(1), fn.mul(block, 4 * width * len(c.parameters)))
-        if self.widened:
+        if c.arithmetic is Arithmetic.COPIED:
             fn.call(widen_run(e, c.weights), e.scratch(2), weights, width * self.depth.total)
             weights, c = e.scratch(2), replace(c, weights=DType.FLOAT32, arithmetic=Arithmetic.PLAIN)
         self.panels = Panels(e, c, self.depth, self.tile.gemm, weights, parameters, None)
@@ -143,12 +143,12 @@ class _Work:
         """Make pixels of the wide tensor."""
         e, fn, tile, depth, c = self.e, self.fn, self.tile, self.depth, self.narrow
         result = WIDE_ITEM * tile.band.channels
-        spec = GemmSpec(depth, c.itemsize * depth.total, result, 0, False, self.epilogue, c.pairs)
+        spec = GemmSpec(depth, c.itemsize * depth.total, result, 0, False, self.epilogue, c.pairs, c.panel_type)
         target = fn.at(e.scratch(0), fn.mul(scratch_row, self.row_bytes))
         with fn.loop(0, pixels, tile.gemm.block) as start:
             count = fn.minimum(tile.gemm.block, fn.sub(pixels, start))
             source = fn.at(e.operand(0), fn.mul(fn.add(pixel, start), c.x.itemsize * depth.total))
-            if self.widened:
+            if c.widened:
                 fn.call(widen_run(e, c.x, c.offset), e.scratch(1), source, fn.mul(count, depth.total))
                 source = e.scratch(1)
             for work in self.panels.each():
