@@ -9,13 +9,17 @@ import pytest
 
 from kernels.half_types import Array, check_results, different_code, fixed, narrow, random_numbers, usable_targets, wide
 from kernels.harness import compile_graph, run_compiled
+from smalti.codegen.module import build_module
 from smalti.ir import ops, reference
 from smalti.ir.dims import symbol
 from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import Activation
 from smalti.kernels.conv import KERNELS
+from smalti.llvm.backend import emit_object
+from smalti.llvm.link import link
 from smalti.numerics import DType
+from smalti.plan.planner import plan_graph
 from smalti.target.target import Target
 
 TARGETS = usable_targets()
@@ -69,7 +73,7 @@ class _Case:
 
     def check(self, target: Target, reduction: int, kernel: str = "") -> Array:
         """Compare; the steps must be computed by the kernel of that name."""
-        graph, same = (self._graph(nodes) for nodes in (self.nodes, self.wide))
+        graph, same = (self.graph(nodes) for nodes in (self.nodes, self.wide))
         want = reference.run(same, self.wide_values)["y"]
         compiled = compile_graph(graph, target, KERNELS)
         prefix = {DType.FLOAT16: "f16", DType.BFLOAT16: "bf16"}[self.dtype]
@@ -80,7 +84,7 @@ class _Case:
         scale = largest * float(np.abs(weights.value).max())
         return check_results(compiled, self.values, want, self.dtype, reduction, scale * reduction**0.5)
 
-    def _graph(self, nodes: list[Node]) -> Graph:
+    def graph(self, nodes: list[Node]) -> Graph:
         inputs = tuple(n for n in nodes if isinstance(n.op, ops.Input))
         return Graph(inputs, (make_node(self.op, nodes, "y"),), ("y",), Level.CANONICAL)
 
@@ -174,7 +178,7 @@ def test_special_numbers(dtype: DType, target: Target) -> None:
     case.values["x0"] = narrow(x, dtype)
     weights = narrow(np.ones((1, 1, 4, 5), np.float32), dtype)
     case.nodes.append(constant(weights, bfloat16=dtype is DType.BFLOAT16))
-    graph = case._graph(case.nodes)
+    graph = case.graph(case.nodes)
     result = wide(run(graph, case.values, target), dtype)
     assert np.isnan(result[0, 0, 1]).all()
     assert (result[0, 0, 2] == 6).all()
@@ -192,10 +196,20 @@ def test_float16_overflows_to_infinity(target: Target) -> None:
     case = _Case(ops.Conv2d(), DType.FLOAT16).tensor((1, 2, 3, 4))
     case.values["x0"] = np.full((1, 2, 3, 4), 60000, np.float16)
     case.nodes.append(constant(np.ones((1, 1, 4, 5), np.float16)))
-    assert np.isposinf(run(case._graph(case.nodes), case.values, target)).all()
+    assert np.isposinf(run(case.graph(case.nodes), case.values, target)).all()
 
 
 def test_only_constants_of_the_same_type_are_taken() -> None:
     case = _Case(ops.Conv2d(), DType.FLOAT16).tensor((1, 2, 3, 4)).tensor((1, 1, 4, 5))
     node = make_node(case.op, case.nodes, "y")
     assert not any(kernel.accepts(node, BEST) for kernel in KERNELS)
+
+
+@pytest.mark.parametrize("name", ["aarch64", "aarch64+bf16", "x86-64-v2", "x86-64-v3"])
+@either
+def test_no_library_is_called(name: str, dtype: DType) -> None:
+    """Conversions that the CPU family lacks must not become calls: linking refuses them."""
+    target = Target.parse(name)
+    case = _Case(ops.Conv2d(residual=True), dtype).tensor((1, 5, 6, 7)).fixed((1, 1, 7, 19)).tensor((1, 5, 6, 19))
+    text = build_module(plan_graph(case.graph(case.nodes), target, KERNELS)).text
+    assert link(emit_object(text, target)).code
