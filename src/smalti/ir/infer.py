@@ -135,6 +135,8 @@ def _arity(op: Op) -> tuple[int, int]:
     if isinstance(op, ops.QuantisedConv2d):
         count = 3 + op.bias + op.addend + op.residual
         return count, count
+    if isinstance(op, ops.ImageConv2d):
+        return 3 + op.bias, 3 + op.bias
     if isinstance(op, ops.QuantisedDepthwiseConv2d):
         return 3 + op.bias + op.addend, 3 + op.bias + op.addend
     if isinstance(op, (ops.Binary, ops.MatMul, ops.Gather)):
@@ -285,6 +287,17 @@ def _quantised_conv2d(op: ops.QuantisedConv2d, types: Types) -> TensorType:
     return result
 
 
+def _image_conv2d(op: ops.ImageConv2d, types: Types) -> TensorType:
+    x, w, multiplier = types[:3]
+    kh, kw, _, cout = _weights(x, w, Layout.NHWC, "ImageConv2d")
+    size = _window(x.shape, Layout.NHWC, (kh, kw), op.stride, (1, 1), op.pads)
+    pair = (x.dtype, w.dtype)
+    _require(pair == (DType.UINT8, DType.INT16), f"ImageConv2d of {x.dtype.value} with {w.dtype.value} weights")
+    _require(multiplier == TensorType(DType.FLOAT32, (cout,)), f"the multiplier is {multiplier}")
+    _require(not op.bias or types[3] == TensorType(DType.INT32, (cout,)), f"the bias is {types[-1]}")
+    return TensorType(DType.UINT8, _image(x.shape[0], size, cout, Layout.NHWC))
+
+
 def _quantised_depthwise(op: ops.QuantisedDepthwiseConv2d, types: Types) -> TensorType:
     x, w = types[:2]
     kh, kw, cin, multiplier = _weights(x, w, Layout.NHWC, "QuantisedDepthwiseConv2d")
@@ -313,6 +326,8 @@ def _quantised_operands(
 
 def _quantised_mean(op: ops.QuantisedMean, types: Types) -> TensorType:
     _require(types[0].dtype in QUANTISED_TYPES, f"QuantisedMean of {types[0].dtype.value}")
+    low, high = types[0].dtype.limits
+    _require(low <= op.result_zero_point <= high, f"QuantisedMean: zero point {op.result_zero_point}")
     return _reduce(ops.Reduce(ops.ReduceFn.MEAN, op.axes, op.keep_dims), types)
 
 
@@ -515,6 +530,7 @@ _RULES: dict[type[Op], Rule] = {
     ops.Quantise: _quantise,
     ops.Dequantise: _dequantise,
     ops.QuantisedConv2d: _quantised_conv2d,
+    ops.ImageConv2d: _image_conv2d,
     ops.QuantisedDepthwiseConv2d: _quantised_depthwise,
     ops.QuantisedMean: _quantised_mean,
 }

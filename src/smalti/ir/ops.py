@@ -434,6 +434,29 @@ class QuantisedConv2d(Op):
 
 
 @dataclass(frozen=True, slots=True)
+class ImageConv2d(Op):
+    """The first convolution of a picture, exact in integers, NHWC.
+
+    Inputs: x uint8, weights int16 ``[kh, kw, in, out]``, multiplier float32 ``[out]``, then bias int32 ``[out]`` if
+    ``bias``.  ``sum = conv(2 * x - double_offset, w) + bias`` in int32 (whoever chooses the weights sees to it that it
+    fits); padded positions count as zero.  The result is uint8:
+    ``clip(rint(float32(sum) * multiplier) + result_zero_point, low, high)``, each operation rounded to float32.
+
+    ``double_offset=255`` stands for pixels less 127.5, which no integer zero point can say.  ``scale`` is what one
+    step of the result stands for; the arithmetic does not use it.
+    """
+
+    stride: tuple[int, int] = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+    double_offset: int = 0
+    bias: bool = False
+    scale: float = 1.0
+    result_zero_point: int = 0
+    low: int = 0
+    high: int = 255
+
+
+@dataclass(frozen=True, slots=True)
 class QuantisedDepthwiseConv2d(Op):
     """Depthwise 2-D convolution of integers, NHWC, multiplier 1.
 
@@ -484,7 +507,7 @@ CANONICAL_ONLY: frozenset[type[Op]] = frozenset((ResizeArgMax,))
 """Operations that only passes make."""
 
 QUANTISED_ONLY: frozenset[type[Op]] = frozenset(
-    (Quantise, Dequantise, QuantisedConv2d, QuantisedDepthwiseConv2d, QuantisedMean)
+    (Quantise, Dequantise, QuantisedConv2d, ImageConv2d, QuantisedDepthwiseConv2d, QuantisedMean)
 )
 """Operations of level quantised."""
 

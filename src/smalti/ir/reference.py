@@ -205,6 +205,7 @@ _RULES: dict[type[Op], Callable[[Any, Sequence[Array], Env], Array]] = {
     ops.Quantise: quantised.quantise,
     ops.Dequantise: quantised.dequantise,
     ops.QuantisedConv2d: quantised.conv2d,
+    ops.ImageConv2d: quantised.image_conv2d,
     ops.QuantisedDepthwiseConv2d: quantised.depthwise_conv2d,
     ops.QuantisedMean: quantised.mean,
 }

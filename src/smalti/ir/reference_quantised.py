@@ -47,6 +47,18 @@ def conv2d(op: ops.QuantisedConv2d, operands: Sequence[Array], env: Env) -> Arra
     return _finish(op, operands, total, residual)
 
 
+def image_conv2d(op: ops.ImageConv2d, operands: Sequence[Array], env: Env) -> Array:
+    """Exact sums over all taps, one product, one rounding."""
+    w = operands[1].astype(np.float64)
+    kh, kw, cin, cout = w.shape
+    x = padded(2.0 * operands[0] - op.double_offset, op.pads, env)
+    total: Array = np.asarray(operands[3] if op.bias else np.zeros(cout), np.float64)
+    for ky, kx, view in taps(x, (kh, kw), op.stride, (1, 1)):
+        total = total + (np.ascontiguousarray(view).reshape(-1, cin) @ w[ky, kx]).reshape(*view.shape[:3], cout)
+    steps = numerics.requantise(total.astype(np.int64).astype(np.int32), operands[2])
+    return numerics.round_and_clip(steps, op.result_zero_point, op.low, op.high).astype(np.uint8)
+
+
 def depthwise_conv2d(op: ops.QuantisedDepthwiseConv2d, operands: Sequence[Array], env: Env) -> Array:
     """Exact sums over all taps, then the requantisation."""
     w = operands[1].astype(np.float64)

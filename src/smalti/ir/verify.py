@@ -15,6 +15,9 @@ from smalti.ir.infer import QUANTISED_TYPES, infer_type
 from smalti.ir.ops import Layout, Op, Shape
 from smalti.numerics import DType
 
+LARGEST_DOUBLE_OFFSET = 510
+"""Twice the largest pixel."""
+
 
 def verify(graph: Graph, level: Level | None = None) -> None:
     """Check every rule of the graph's level.
@@ -102,7 +105,7 @@ def size_attributes(op: Op) -> Shape:
     """Return every size attribute of an operation."""
     if isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d, ops.Pool, ops.SpaceToBatch)):
         return op.pads
-    if isinstance(op, (ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d)):
+    if isinstance(op, (ops.QuantisedConv2d, ops.ImageConv2d, ops.QuantisedDepthwiseConv2d)):
         return op.pads
     if isinstance(op, ops.BatchToSpace):
         return op.crops
@@ -165,6 +168,10 @@ def _attribute_problems(op: Op) -> Iterator[str]:
         yield from _step_problems(op.scale, op.zero_point, op.dtype if isinstance(op, ops.Quantise) else None)
     elif isinstance(op, (ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d)):
         yield from _quantised_problems(op)
+    elif isinstance(op, ops.ImageConv2d):
+        yield from _image_problems(op)
+    elif isinstance(op, ops.QuantisedMean):
+        yield from _mean_problems(op)
     elif isinstance(op, ops.Pool) and min(*op.size, *op.stride) <= 0:
         yield f"size {op.size} and stride {op.stride} must be positive"
 
@@ -189,3 +196,21 @@ def _quantised_problems(op: ops.QuantisedConv2d | ops.QuantisedDepthwiseConv2d) 
         yield f"results in [{op.low}, {op.high}] are outside {op.dtype.value}"
     if op.activation is not ops.Activation.NONE:
         yield "an integer result has limits, no activation"
+
+
+def _image_problems(op: ops.ImageConv2d) -> Iterator[str]:
+    if min(op.stride) <= 0:
+        yield f"stride {op.stride} must be positive"
+    if not 0 <= op.double_offset <= LARGEST_DOUBLE_OFFSET:
+        yield f"double_offset is {op.double_offset}, not in 0..{LARGEST_DOUBLE_OFFSET}"
+    yield from _step_problems(op.scale, op.result_zero_point, DType.UINT8)
+    if not 0 <= op.low <= op.high <= 255:
+        yield f"results in [{op.low}, {op.high}] are outside uint8"
+
+
+def _mean_problems(op: ops.QuantisedMean) -> Iterator[str]:
+    if list(op.axes) != sorted(set(op.axes)):
+        yield f"axes {op.axes} are not sorted or not distinct"
+    yield from _step_problems(op.scale, op.result_zero_point, None)
+    if not (np.isfinite(op.multiplier) and float(np.float32(op.multiplier)) == op.multiplier):
+        yield f"multiplier is {op.multiplier}, not a float32 value"

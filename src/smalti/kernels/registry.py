@@ -33,4 +33,4 @@ KERNELS: tuple[Kernel, ...] = (
     *copy.KERNELS,
 )
 
-FUSED: tuple[FusedKernel, ...] = conv.FUSED
+FUSED: tuple[FusedKernel, ...] = (*conv.FUSED, *quantised.FUSED)
