@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quantised_graphs import graph_of_quantised_operations, picture
 from random_graphs import MAKERS, GraphMaker, graph_of_everything, random_inputs
 from smalti.errors import CompilerError, GraphError
 from smalti.ir import dims, ops
@@ -52,6 +53,7 @@ def test_sizes_are_read_back(size: int | dims.Dim) -> None:
 
 def test_every_operation_is_covered() -> None:
     graphs = [graph_of_everything(level) for level in (Level.IMPORTED, Level.CANONICAL)]
+    graphs.append(graph_of_quantised_operations())
     made = {type(node.op).__name__ for graph in graphs for node in graph.nodes()}
     assert made == {op.__name__ for op in ALL_OPS}
 
@@ -66,6 +68,22 @@ def test_a_graph_of_everything_is_read_back(level: Level) -> None:
     inputs = random_inputs(7, 9, graph)
     for want, got in zip(run(graph, inputs).values(), run(again, inputs).values(), strict=True):
         assert_close(got, want, Tol.EXACT)
+
+
+def test_a_quantised_graph_is_read_back() -> None:
+    graph = graph_of_quantised_operations()
+    text = to_text(graph)
+    again = parse(text, constants(graph))
+    assert to_text(again) == text
+    assert [node.type for node in again.nodes()] == [node.type for node in graph.nodes()]
+    kept = [node.op.bfloat16 for node in again.nodes() if isinstance(node.op, ops.Constant)]
+    assert kept.count(True) == 2
+    names = {"thin:0", "last:0"}
+    want, got = run(graph, picture()), run(again, picture())
+    assert want.keys() == got.keys() == names
+    for name in names:
+        assert len(np.unique(want[name])) > 10
+        assert_close(got[name], want[name], Tol.EXACT)
 
 
 @settings(max_examples=60, deadline=None)
