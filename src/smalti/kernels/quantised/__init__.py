@@ -2,6 +2,7 @@
 
 from smalti.kernels.kernel import FusedKernel, Kernel
 from smalti.kernels.quantised.depthwise import DepthwiseKernel
+from smalti.kernels.quantised.expand_depthwise import ExpandDepthwiseKernel
 from smalti.kernels.quantised.general import GeneralConvKernel
 from smalti.kernels.quantised.image import ImageConvKernel
 from smalti.kernels.quantised.mean import QuantisedMeanKernel
@@ -17,4 +18,4 @@ KERNELS: tuple[Kernel, ...] = (
     QuantiseKernel(),
     QuantisedMeanKernel(),
 )
-FUSED: tuple[FusedKernel, ...] = (StemKernel(),)
+FUSED: tuple[FusedKernel, ...] = (StemKernel(), ExpandDepthwiseKernel())
