@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kernels.guard import Side
 from kernels.harness import check, compile_graph, input_node, run_compiled, single, weights
+from smalti.codegen.module import build_module
 from smalti.ir import ops, reference
 from smalti.ir.dims import symbol
 from smalti.ir.graph import Graph, Level, Node
@@ -21,7 +22,9 @@ from smalti.kernels.quantised.depthwise import DepthwiseKernel, DepthwiseTile, p
 from smalti.kernels.quantised.pointwise import requant_of
 from smalti.kernels.quantised.strips import cut
 from smalti.kernels.quantised.window import MOST_TAPS
+from smalti.llvm.backend import emit_object
 from smalti.numerics import DType
+from smalti.plan.planner import plan_graph
 from smalti.target.host import arch, missing_features
 from smalti.target.target import Target, known_extensions, levels_of
 from tolerance import Tol, assert_close
@@ -213,6 +216,15 @@ def test_every_tile_gives_the_same_bits(block: int, rows: int) -> None:
     assert compiled.plan.steps[0].plan.tile == forced.tile
     values = {"x0": case.operands()[0]}
     assert_close(run_compiled(compiled, values, 2)[0], reference.run(graph, values)["y"], Tol.EXACT)
+
+
+@pytest.mark.parametrize("name", ["x86-64-v3+vnni", "aarch64", "aarch64+dotprod"])
+@pytest.mark.parametrize("channels", [5, 24, 100])
+def test_code_for_other_cpus(name: str, channels: int) -> None:
+    target = Target.parse(name)
+    case = Case((1, 5, 6, channels))
+    plan = plan_graph(single(case.op, case.operands()), target, KERNELS)
+    assert emit_object(build_module(plan).text, target).startswith(b"\x7fELF")
 
 
 @pytest.mark.parametrize("name", ["x86-64-v2", "x86-64-v3+vnni", "x86-64-v4", "x86-64-v4+vnni", "aarch64"])
