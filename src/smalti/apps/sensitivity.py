@@ -282,14 +282,18 @@ class _Search:
         self._source = trials
         self._bound = bound
         self.trials: list[KeepTrial] = []
+        self._answers: dict[frozenset[str], bool] = {}
 
     def drop(self, kept: Sequence[str]) -> float:
         return _miou(self._source.float32()) - _miou(self._source.score(kept))
 
     def holds(self, kept: Sequence[str], what: str) -> bool:
+        if frozenset(kept) in self._answers:
+            return self._answers[frozenset(kept)]
         drop = self.drop(kept)
         # The difference of two equal means may be a rounding error above zero.
         holds = drop <= self._bound + 1e-12
+        self._answers[frozenset(kept)] = holds
         self.trials.append(KeepTrial(len(kept), what, _miou(self._source.score(kept)), drop, holds))
         return holds
 

@@ -1,0 +1,169 @@
+"""The accuracy table of a small network: rows, what is kept of an earlier run, the report, the earlier table."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from small_segmenter import CLASSES, LABELS, SIDE, network
+from smalti.apps.accuracy import TABLE_FILE, AccuracyOptions, accuracy, find_material
+from smalti.apps.accuracy_rows import read_table
+from smalti.cli.exit_codes import ExitCode
+from smalti.cli.main import run
+from smalti.errors import UsageError
+from smalti.quant.modes import QuantMode
+from smalti.target.host import resolve_target
+from smalti.vision.headers import ImageFormat
+from smalti.vision.images import encode_mask, encode_picture, read_mask
+
+IMAGES = 3
+MODES = (QuantMode.FORCE_BFLOAT16, QuantMode.QINT8_MIXED_FLOAT32)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VOC root with random pictures and masks, the graph and its class names."""
+    folder = tmp_path_factory.mktemp("accuracy")
+    (folder / "g.pb").write_bytes(network())
+    (folder / "labels.txt").write_text("\n".join(LABELS))
+    random = np.random.default_rng(2)
+    for part in ("JPEGImages", "SegmentationClass"):
+        (folder / part).mkdir()
+    for index in range(IMAGES):
+        picture = random.integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+        (folder / "JPEGImages" / f"p{index}.png").write_bytes(encode_picture(picture, ImageFormat.PNG))
+        mask = random.integers(0, CLASSES, (SIDE, SIDE))
+        (folder / "SegmentationClass" / f"p{index}.png").write_bytes(encode_mask(mask))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(place: Path) -> AccuracyOptions:
+    chosen = options(place, place / "out")
+    accuracy(chosen)
+    return chosen
+
+
+def options(place: Path, out: Path) -> AccuracyOptions:
+    return AccuracyOptions(
+        resolve_target("native"),
+        out,
+        str(place / "g.pb"),
+        modes=MODES,
+        shape_modes=(False,),
+        image_dir=place,
+        gt_dir=place,
+        calib_dir=place,
+        labels=LABELS,
+    )
+
+
+def command(place: Path, *more: str) -> list[str]:
+    found = ["accuracy", "--model", str(place / "g.pb"), "--image-dir", str(place), "--gt-dir", str(place)]
+    found += ["--calib-dir", str(place), "--labels", str(place / "labels.txt"), "--shape-mutable", "false"]
+    return [*found, "--modes", "bf16,q8_f32", "--output-dir", str(place / "out"), *more]
+
+
+def test_rows_are_measured_against_float32(done: AccuracyOptions) -> None:
+    table = read_table(done.output_dir / TABLE_FILE)
+    assert [row.mode for row in table.rows] == [QuantMode.FORCE_FLOAT32, *MODES]
+    float32, half, int8 = table.rows
+    assert float32.flipped_share == 0.0 and table.drop(float32) == 0.0
+    for row in (half, int8):
+        assert 0 < row.flipped_share < 0.2 and row.ms > 0 and row.calls >= 3
+        assert table.drop(row) == 100 * (float32.accuracy.miou - row.accuracy.miou)
+        assert row.file_bytes == (done.output_dir / row.model_file).stat().st_size
+        for name, count in row.flipped.items():
+            maps = [read_mask(done.output_dir / r.labels_dir / name) for r in (float32, row)]
+            assert int((maps[0] != maps[1]).sum()) == count
+    assert int8.notes, "three pictures are too few to calibrate on"
+    assert (done.output_dir / f"ranges-{int8.name}.json").is_file()
+
+
+def test_finished_rows_are_kept_until_something_changes(done: AccuracyOptions, place: Path) -> None:
+    told: list[str] = []
+    again = accuracy(done, tell=told.append)
+    assert all(row.was_kept for row in again.rows) and told == []
+    (done.output_dir / again.rows[1].model_file).unlink()
+    repaired = accuracy(done, tell=told.append)
+    assert [row.was_kept for row in repaired.rows] == [True, False, True]
+    assert repaired.rows[1].sha256 == again.rows[1].sha256
+    fewer = accuracy(replace(done, image_num=2, modes=(QuantMode.FORCE_FLOAT32,), output_dir=place / "fewer"))
+    assert not fewer.rows[0].was_kept and fewer.images == 2
+    other = accuracy(replace(done, image_num=1, modes=(QuantMode.FORCE_FLOAT32,), output_dir=place / "fewer"))
+    assert not other.rows[0].was_kept, "another list of pictures"
+    forced = accuracy(replace(done, image_num=1, modes=(), output_dir=place / "fewer", force=True))
+    assert not forced.rows[0].was_kept
+
+
+def test_a_damaged_table_is_measured_again(done: AccuracyOptions, place: Path) -> None:
+    out = place / "damaged"
+    out.mkdir()
+    (out / TABLE_FILE).write_text('{"format": "smalti-accuracy-1"')
+    told: list[str] = []
+    accuracy(replace(done, output_dir=out, modes=(), image_num=1), tell=told.append)
+    assert "cannot be read" in told[0] and read_table(out / TABLE_FILE).images == 1
+
+
+def test_the_command_writes_every_form(done: AccuracyOptions, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [place / name for name in ("r.html", "r.md", "r.csv")]
+    more = [
+        text for name, path in zip(("--html", "--markdown", "--csv"), files, strict=True) for text in (name, str(path))
+    ]
+    assert run(command(place, *more)) == ExitCode.OK
+    assert f"{IMAGES} images" in capsys.readouterr().out
+    page = files[0].read_text()
+    outside = re.findall(r'(?:src|href)="(?!data:)', page)
+    assert outside == [] and "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    table = read_table(done.output_dir / TABLE_FILE)
+    flipping = sum(count > 0 for row in table.rows for count in row.flipped.values())
+    assert page.count("<svg") == 1 and page.count("<details") == 3 and page.count("<img") == flipping > 0
+    assert page.count("<rect") == 3 * CLASSES
+    lines = files[1].read_text().splitlines()
+    assert lines[2].startswith("| Model | Quant_Mode | Shape_Mutable | mIoU | drop | flipped % | ms | file MB |")
+    assert len(files[2].read_text().splitlines()) == 4
+
+
+def test_an_earlier_table_decides_the_exit_code(
+    done: AccuracyOptions, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = json.loads((done.output_dir / TABLE_FILE).read_text())
+    same = place / "same.json"
+    same.write_text(json.dumps(earlier))
+    assert run(command(place, "--baseline", str(same), "--max-drop-increase", "0")) == ExitCode.OK
+    # In the better table the int8 row has more pixels on the diagonal.
+    counts = np.array(earlier["rows"][2]["accuracy"]["confusion"])
+    earlier["rows"][2]["accuracy"]["confusion"] = (counts + 10 * np.eye(CLASSES, dtype=int)).tolist()
+    better = place / "better.json"
+    better.write_text(json.dumps(earlier))
+    capsys.readouterr()
+    assert run(command(place, "--baseline", str(better), "--json")) == ExitCode.ACCURACY
+    shown = json.loads(capsys.readouterr().out)["baseline"]
+    assert [row["worse"] for row in shown["rows"]] == [False, False, True]
+    assert run(command(place, "--baseline", str(better), "--max-drop-increase", "50")) == ExitCode.OK
+    (place / "none.json").write_text("{}")
+    assert run(command(place, "--baseline", str(place / "none.json"))) == ExitCode.BAD_DATA
+
+
+def test_what_is_missing_is_said(place: Path, tmp_path: Path) -> None:
+    plain = AccuracyOptions(resolve_target("native"), tmp_path / "out", str(place / "g.pb"))
+    with pytest.raises(UsageError, match="--image-dir and --gt-dir"):
+        accuracy(plain)
+    with pytest.raises(UsageError, match="calibrated"):
+        accuracy(replace(plain, image_dir=place, gt_dir=place))
+    with pytest.raises(UsageError, match="no model"):
+        accuracy(replace(plain, model="deeplabv9"))
+    with pytest.raises(UsageError, match="no graph"):
+        accuracy(replace(plain, model=str(place / "other.pb")))
+
+
+def test_a_known_model_brings_its_own_data(tmp_path: Path) -> None:
+    found = find_material(AccuracyOptions(resolve_target("native"), tmp_path, "demo"))
+    assert found.name == "demo" and found.graph.is_file() and found.labels is not None
+    assert found.file_list is not None and found.file_list.name == "val.txt"
+    assert found.calib_list is not None and found.calib_list.name == "train.txt"
