@@ -116,9 +116,8 @@ SHAPES = (
 def test_mean(target: Target, shape: tuple[int, ...], axes: tuple[int, ...], dtype: type) -> None:
     rng = np.random.default_rng(len(axes))
     info = np.iinfo(dtype)
-    for keep_dims in (True, False):
-        values = rng.integers(info.min, int(info.max) + 1, shape).astype(dtype)
-        check(ops.QuantisedMean(axes, keep_dims), [values], target, KERNELS)
+    values = rng.integers(info.min, int(info.max) + 1, shape).astype(dtype)
+    check(ops.QuantisedMean(axes, keep_dims=dtype is np.uint8), [values], target, KERNELS)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
