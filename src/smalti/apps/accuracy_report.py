@@ -12,8 +12,11 @@ from smalti.apps.report import Table, percent
 COLUMNS = ("Model", "Quant_Mode", "Shape_Mutable", "mIoU", "drop", "flipped %", "ms", "file MB")
 
 
-def accuracy_rows_table(table: AccuracyTable) -> Table:
-    """Return one row for each build: drop in points of mIoU, flipped pixels against float32 of the same shapes."""
+def accuracy_rows_table(table: AccuracyTable, with_model: bool = True) -> Table:
+    """Return one row for each build: drop in points of mIoU, flipped pixels against float32 of the same shapes.
+
+    Without its column, the model stands in the title.
+    """
     rows = tuple(
         (
             table.model,
@@ -27,7 +30,10 @@ def accuracy_rows_table(table: AccuracyTable) -> Table:
         )
         for row in table.rows
     )
-    return Table(accuracy_title(table), COLUMNS, rows, left=(0, 1, 2))
+    if with_model:
+        return Table(accuracy_title(table), COLUMNS, rows, left=(0, 1, 2))
+    title = f"{table.model}: {accuracy_title(table)}"
+    return Table(title, COLUMNS[1:], tuple(row[1:] for row in rows), left=(0, 1))
 
 
 def accuracy_title(table: AccuracyTable) -> str:

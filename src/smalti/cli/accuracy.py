@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from smalti.apps.accuracy import AccuracyOptions, accuracy, find_material
 from smalti.apps.accuracy_baseline import BaselineResult, baseline_table, compare_tables
@@ -30,6 +31,7 @@ from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.target.host import resolve_target
 from smalti.vision.voc import list_pictures, output_names
 
+_TABLE_WIDTH = 96
 DEFAULT_MODES = "f32,f16,q8_f16"
 
 HELP = help_text(
@@ -172,7 +174,7 @@ def _show(table: AccuracyTable, compared: BaselineResult | None, as_json: bool) 
     for row in table.rows:
         for warning in row.notes:
             note(f"{row.name}: {warning}")
-    draw(accuracy_rows_table(table))
+    draw(accuracy_rows_table(table, with_model=Console().width >= _TABLE_WIDTH + len(table.model)))
     if compared is not None:
         draw(baseline_table(compared))
         for text in compared.notes:
