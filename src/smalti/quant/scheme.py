@@ -18,9 +18,18 @@ from smalti.ir.infer import constant, make_node
 from smalti.ir.verify import verify
 from smalti.numerics import DType
 from smalti.quant.half import HALF_OPS, half_constant, to_half
-from smalti.quant.modes import QuantMode, QuantOptions
-from smalti.quant.params import MAX_BIAS, QParams, QWeights, activation_params, quantise_weights
+from smalti.quant.image import image_convolution, reads_image
+from smalti.quant.modes import Granularity, QuantMode, QuantOptions
+from smalti.quant.params import (
+    MAX_BIAS,
+    WEIGHT_LEVELS,
+    QParams,
+    QWeights,
+    activation_params,
+    quantise_weights,
+)
 from smalti.quant.record import CalibrationRecord, TensorStats
+from smalti.quant.rounding import round_filters
 from smalti.quant.tail import CONVOLUTIONS, tail_of
 
 Convolution = ops.Conv2d | ops.DepthwiseConv2d
@@ -143,6 +152,8 @@ class _Scheme:
                 self.floats[node, node.type.dtype] = inputs.get(node, node)
             elif node in self.quantised_layers:
                 self._convolution(node)
+            elif self._is_integer_stem(node):
+                self.integers[node] = image_convolution(node, self.params[node])
             elif node in self.params and keeps_steps(node):
                 self._same_steps(node)
             elif node in self.params and is_mean(node) and node.inputs[0] in self.params:
@@ -262,6 +273,12 @@ class _Scheme:
 
     # ---- nodes ------------------------------------------------------------------------------------------------------
 
+    def _is_integer_stem(self, node: Node) -> bool:
+        """Whether a convolution of the picture can be exact in integers and a reader wants integers of it."""
+        if self.dtype is not DType.UINT8 or node.name in self.options.keep or node not in self.params:
+            return False
+        return reads_image(node) and any(self._takes_integers(user, node) for user in self.users[node])
+
     def _float_node(self, node: Node) -> None:
         half = (
             self.float_type is not DType.FLOAT32
@@ -359,6 +376,10 @@ class _Scheme:
         smallest = np.abs(bias) / (steps.scale * MAX_BIAS)
         shaped = weights[:, :, :, 0] if depthwise else weights
         made = quantise_weights(shaped, self.weight_type, self.options.weight_granularity, smallest)
+        if depthwise and self.options.weight_granularity is Granularity.PER_AXIS:
+            levels = WEIGHT_LEVELS[self.weight_type]
+            values, scales = round_filters(shaped, made.scales, levels)
+            made = QWeights(values.astype(self.weight_type.numpy), scales)
         bias = bias - self._mean_error(node.inputs[0], made.real - shaped, depthwise)
         return QWeights(made.values.reshape(weights.shape), made.scales), bias
 
@@ -396,7 +417,7 @@ def _integer_bias(bias: NDArray[np.float64], steps: NDArray[np.float64]) -> NDAr
 def _precisions(graph: Graph, options: QuantOptions) -> tuple[LayerPrecision, ...]:
     tail, found = tail_of(graph), []
     for node in graph.nodes():
-        if isinstance(node.op, (*CONVOLUTIONS, ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d)):
+        if isinstance(node.op, (*CONVOLUTIONS, ops.QuantisedConv2d, ops.ImageConv2d, ops.QuantisedDepthwiseConv2d)):
             why = "asked for" if node.name in options.keep else "logits" if node in tail else ""
             found.append(LayerPrecision(node.name, node.inputs[0].type.dtype, node.inputs[1].type.dtype, why))
     return tuple(found)
