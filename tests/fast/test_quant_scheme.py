@@ -136,7 +136,8 @@ def test_every_layer_behind_the_stem_computes_in_integers(graph: Graph, record: 
     assert len(ops_of(made.graph, ops.QuantisedDepthwiseConv2d)) == 1
     assert len(ops_of(made.graph, ops.QuantisedMean)) == 1
     assert not ops_of(made.graph, ops.Dequantise)
-    assert len(ops_of(made.graph, ops.Quantise)) == 1
+    assert not ops_of(made.graph, ops.Quantise)
+    assert len(ops_of(made.graph, ops.ImageConv2d)) == 1
     assert {layer.weights for layer in made.layers[1:]} == {DType.INT8}
     assert error(graph, made) < 0.1
 

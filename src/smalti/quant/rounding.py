@@ -37,9 +37,9 @@ def round_filters(weights: NDArray[np.float32], finest: Array, levels: int) -> t
     covariance = pixel_covariance(height, width)
     best_cost = np.full(channels, np.inf)
     best, scales = np.zeros_like(taps), finest.copy()
-    for stretch in STRETCHES:
-        scale = finest * stretch
-        values = _passed_on(taps, scale, covariance, levels)
+    nearest = np.clip(np.rint(taps / finest), -levels, levels)
+    tried = [(finest, nearest), *((s, _passed_on(taps, s, covariance, levels)) for s in finest * STRETCHES[:, None])]
+    for scale, values in tried:
         error = values * scale - taps
         cost = np.einsum("kc,kj,jc->c", error, covariance, error)
         better = cost < best_cost
