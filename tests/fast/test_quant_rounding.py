@@ -20,7 +20,7 @@ def cost(error: np.ndarray) -> float:
 def test_errors_on_smooth_pictures_are_smaller_than_with_nearest_integers(seed: int) -> None:
     rng = np.random.default_rng(seed)
     weights = (EDGE[:, :, None] * rng.uniform(0.5, 2.0, 4) + rng.normal(0, 0.1, (3, 3, 4))).astype(np.float32)
-    finest = np.abs(weights).max(axis=(0, 1)) / 127.0
+    finest = np.abs(weights).max(axis=(0, 1)).astype(np.float64) / 127.0
     values, scales = round_filters(weights, finest, 127)
     nearest = np.rint(weights / finest) * finest
     for channel in range(4):
