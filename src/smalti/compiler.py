@@ -21,6 +21,7 @@ from smalti.llvm.backend import llvm_version
 from smalti.passes.pipeline import PIPELINE, Instrument, run_pipeline
 from smalti.plan.planner import plan_graph
 from smalti.plan.schedule import Plan
+from smalti.quant.calibrate import check_record
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord
 from smalti.quant.scheme import Quantised, quantise
@@ -92,17 +93,20 @@ def compile_graph(
 
     Raises:
         GraphError: the graph is damaged or not supported (then the error lists every unsupported node).
-        UsageError: an option does not fit the graph, or the mode needs ranges and there are none.
+        UsageError: an option does not fit the graph; the mode needs ranges and there are none, or those of another
+            graph.
     """
     imported = import_shaped(data, options)
     optimised = run_pipeline(imported.graph, instrument=instrument)
+    if record is not None:
+        check_record(record, optimised.graph, hashlib.sha256(data).hexdigest())
     quantised = quantise(optimised.graph, options.quant, record)
     if instrument is not None and quantised.graph is not optimised.graph:
         instrument(len(PIPELINE) + 1, quantised.graph, None)
     notes = (*optimised.notes, *quantised.notes)
     report = replace(imported.report, recognised=(*imported.report.recognised, *notes))
     plan = plan_graph(quantised.graph, options.target, kernels, fused=FUSED)
-    about = _describe(data, imported.graph, options, report)
+    about = describe(data, imported.graph, options, report)
     made = generate(plan, {**about, "quantisation": _describe_precision(options.quant, quantised, record)})
     return CompiledModel(made.manifest, made.constants, made.code, report, plan)
 
@@ -164,7 +168,8 @@ def _describe_precision(
     return described
 
 
-def _describe(data: bytes, graph: Graph, options: CompileOptions, report: ImportReport) -> dict[str, Any]:
+def describe(data: bytes, graph: Graph, options: CompileOptions, report: ImportReport) -> dict[str, Any]:
+    """Return the free-form part of a manifest: what the file says about its origin and its use."""
     images = [n for n in graph.inputs if n.type.rank == IMAGE_RANK]
     if not images:
         preprocess: dict[str, Any] = {"input_size": None, "resize": "none"}

@@ -41,7 +41,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, CompileOptions, P
         progress: BuildProgress | None = None,
     ) -> BuildResult:
         calls.append((output, options, dump_dir))
-        return BuildResult(output, "0" * 64, 3, 1, 2, 0.5, options.target.name, 4, REPORT)
+        return BuildResult(output, "0" * 64, 3, 1, 2, 0.5, options.target.name, 4, REPORT, options.quant_mode.value)
 
     monkeypatch.setattr(build, "build", fake)
     return calls

@@ -38,6 +38,8 @@ class BuildResult:
         target: the CPUs it runs on.
         steps: kernel calls in one inference.
         report: what the importer and the passes recognised.
+        precision: the precision mode.
+        warnings: what the check of the calibration set found, in words.
     """
 
     path: Path
@@ -49,6 +51,8 @@ class BuildResult:
     target: str
     steps: int
     report: ImportReport
+    precision: str
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -61,6 +65,8 @@ class BuildResult:
             "seconds": self.seconds,
             "target": self.target,
             "steps": self.steps,
+            "precision": self.precision,
+            "warnings": list(self.warnings),
             "report": self.report.to_json(),
         }
 
@@ -99,7 +105,7 @@ def build(
         write_file(dump_dir / "plan.txt", str(compiled.plan).encode())
     _check_folder(output_model_path)
     sha256 = write_model(output_model_path, compiled.manifest, compiled.constants, compiled.code)
-    return _result(output_model_path, compiled, sha256, time.perf_counter() - start)
+    return _result(output_model_path, compiled, sha256, time.perf_counter() - start, record)
 
 
 def build_passes(tf_model: Path, options: CompileOptions, stop_at: str, dump_dir: Path | None = None) -> ImportReport:
@@ -172,6 +178,7 @@ def build_table(result: BuildResult) -> Table:
         *_under("left out", [*_left_out("before the inputs", r.before_inputs), *_left_out("behind", r.after_outputs)]),
         *_under("checks", [about] if dropped else []),
         *_under("note", r.notes),
+        ("precision", result.precision),
         ("code", f"{result.steps} steps, {result.code_bytes / 1e3:.0f} kB for {result.target}"),
         ("constants", f"{result.constant_bytes / 1e6:.2f} MB"),
         ("file", f"{result.path}, {result.file_bytes / 1e6:.2f} MB, built in {result.seconds:.1f} s"),
@@ -238,7 +245,9 @@ def _check_folder(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _result(path: Path, compiled: CompiledModel, sha256: str, seconds: float) -> BuildResult:
+def _result(
+    path: Path, compiled: CompiledModel, sha256: str, seconds: float, record: CalibrationRecord | None
+) -> BuildResult:
     return BuildResult(
         path=path,
         sha256=sha256,
@@ -249,4 +258,6 @@ def _result(path: Path, compiled: CompiledModel, sha256: str, seconds: float) ->
         target=compiled.manifest.target,
         steps=len(compiled.manifest.steps),
         report=compiled.report,
+        precision=compiled.manifest.precision,
+        warnings=() if record is None else record.warnings,
     )

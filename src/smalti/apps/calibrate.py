@@ -22,7 +22,7 @@ from smalti.apps.stream import Clock, OnError, Preprocess, Progress, choose_prep
 from smalti.artifact.manifest import Manifest
 from smalti.artifact.writer import write_model
 from smalti.codegen.assemble import generate
-from smalti.compiler import CompileOptions, _describe, import_shaped
+from smalti.compiler import CompileOptions, describe, import_shaped
 from smalti.errors import ImageError, InputError, UsageError
 from smalti.kernels.registry import FUSED, KERNELS
 from smalti.numerics import DType
@@ -204,7 +204,7 @@ def _compile(data: bytes, options: CompileOptions, threads: int | None) -> tuple
         )
     tapped = tap(run_pipeline(imported.graph).graph)
     plan = plan_graph(tapped.graph, target, KERNELS, fused=FUSED)
-    made = generate(plan, _describe(data, imported.graph, plain, imported.report))
+    made = generate(plan, describe(data, imported.graph, plain, imported.report))
     with tempfile.TemporaryDirectory(prefix="smalti-") as folder:
         path = Path(folder) / "calibration.smalti"
         sha256 = write_model(path, made.manifest, made.constants, made.code)

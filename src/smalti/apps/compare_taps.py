@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from smalti.artifact.manifest import Manifest
 from smalti.artifact.writer import write_model
 from smalti.codegen.assemble import generate
-from smalti.compiler import CompileOptions, _describe, import_shaped
+from smalti.compiler import CompileOptions, describe, import_shaped
 from smalti.errors import InputError, ModelFileError, UsageError
 from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
@@ -129,7 +129,7 @@ def lower(data: bytes, options: CompileOptions, record: CalibrationRecord | None
     imported = import_shaped(data, options)
     canonical = run_pipeline(imported.graph).graph
     quantised = quantise(canonical, options.quant, record)
-    about = _describe(data, imported.graph, options, imported.report)
+    about = describe(data, imported.graph, options, imported.report)
     return Lowered(canonical, quantised.graph, dict(quantised.params), about)
 
 

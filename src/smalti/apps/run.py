@@ -217,7 +217,6 @@ def run_table(result: RunResult) -> Table:
         (
             row.quant_mode.value,
             "true" if row.shape_mutable else "false",
-            str(row.infer.images),
             f"{row.accuracy.miou:.4f}",
             _drop(row, result.rows),
             f"{row.inference_ms:.2f}",
@@ -227,9 +226,10 @@ def run_table(result: RunResult) -> Table:
         )
         for row in result.rows
     )
-    columns = ("quant_mode", "shape_mutable", "images", "mIoU", "drop", "ms", "images/s", "file MB", "build s")
+    columns = ("quant_mode", "mutable", "mIoU", "drop", "ms", "images/s", "MB", "build s")
     threads = f"{result.threads} thread{'s' if result.threads != 1 else ''}"
-    return Table(f"{result.model}, {threads}", columns, rows, left=(0,))
+    images = result.rows[0].infer.images
+    return Table(f"{result.model}, {images} images, {threads}", columns, rows, left=(0,))
 
 
 def _drop(row: RunRow, rows: tuple[RunRow, ...]) -> str:
