@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from smalti import __version__
 from smalti.artifact.manifest import Manifest
@@ -163,9 +166,17 @@ def _describe_precision(
                 name: {"scale": p.scale, "zero_point": p.zero_point, "dtype": p.dtype.value, "range": list(p.range)}
                 for name, p in sorted(quantised.params.items())
             },
+            "means": {name: _packed_means(record, name) for name in sorted(quantised.params)},
             "calibration": record.summary(),
         }
     return described
+
+
+def _packed_means(record: CalibrationRecord, name: str) -> str:
+    """Return the mean of each channel of a tensor, float32 in base64: biases were corrected with it."""
+    stats = record.tensors.get(name)
+    means = () if stats is None else stats.channel_mean
+    return base64.b64encode(np.asarray(means, "<f4").tobytes()).decode("ascii")
 
 
 def describe(data: bytes, graph: Graph, options: CompileOptions, report: ImportReport) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from smalti.cli.build import TargetOption, build_status
 from smalti.cli.calibration import DEFAULTS, ActivationOption, CalibAlgoOption, CalibNumOption, GranularityOption
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import FileListOption, ImageNumOption
-from smalti.cli.run import _displays, _modes
+from smalti.cli.run import displays, parse_shapes
 from smalti.cli.sensitivity import CalibDirOption, CalibListOption
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, fetch_bar, help_text, note, print_json, progress_bar, say
 from smalti.fetch.registry import DEMO
@@ -112,7 +112,7 @@ def accuracy_command(
         output_dir=output_dir,
         model=model,
         modes=QuantMode.parse_list(modes),
-        shape_modes=_modes(shape_mutable),
+        shape_modes=parse_shapes(shape_mutable),
         quant=QuantOptions(
             calib_algo=calib_algo or DEFAULTS.calib_algo,
             weight_granularity=weight_granularity or DEFAULTS.weight_granularity,
@@ -132,7 +132,7 @@ def accuracy_command(
         force=force,
     )
     earlier = None if baseline is None else read_table(baseline)
-    with _displays() as display:
+    with displays() as display:
         table = accuracy(
             options,
             fetch_progress=display(fetch_bar),

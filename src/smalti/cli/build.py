@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from smalti.apps.build import BuildProgress, build, build_passes, build_table, read_labels
+from smalti.cli.bounded import Bound, EvalListOption, GtDirOption, MaxDropOption
 from smalti.cli.calibration import (
     ActivationOption,
     BuildModeOption,
@@ -51,6 +52,8 @@ HELP = help_text(
         "smalti build --tf-model g.pb --output-model-path q.smalti --quant-mode q8_f16 --image-dir VOC2012 "
         "--file-list train.txt --save-ranges r.json",
         "smalti build --tf-model g.pb --output-model-path q.smalti --ranges r.json",
+        "smalti build --tf-model g.pb --output-model-path q.smalti --quant-mode q8_f16 --image-dir VOC2012 "
+        "--file-list train.txt --max-miou-drop 0.002 --gt-dir VOC2012 --eval-list val.txt",
     ),
 )
 
@@ -103,6 +106,9 @@ def build_command(
     activation: ActivationOption = None,
     ranges: RangesOption = None,
     save_ranges: SaveRangesOption = None,
+    max_miou_drop: MaxDropOption = None,
+    gt_dir: GtDirOption = None,
+    eval_list: EvalListOption = None,
     dump_dir: Annotated[
         Path | None, typer.Option("--dump-dir", help="Write the graph after every pass here.", show_default=False)
     ] = None,
@@ -114,6 +120,7 @@ def build_command(
     arguments = CalibrationArguments(
         quant_mode, image_dir, file_list, calib_num, calib_algo, weight_granularity, activation, ranges, save_ranges
     )
+    bound = Bound(max_miou_drop, gt_dir, eval_list, image_dir)
     read = read_ranges(arguments)
     options = CompileOptions(
         target=resolve_target(target),
@@ -134,6 +141,7 @@ def build_command(
         raise UsageError("give the file to write with --output-model-path (or --stop-at, to write none)")
     record = find_ranges(arguments, read, tf_model, options)
     with build_status() as showing:
+        options = bound.apply(tf_model, options, record, showing)
         result = build(tf_model, output_model_path, options, record=record, dump_dir=dump_dir, progress=showing)
     print_json(result.to_json()) if as_json else draw(build_table(result))
 

@@ -70,13 +70,13 @@ def run_command(
         model=model,
         mirror=mirror,
         sha256=tuple(sha256 or ()),
-        shape_modes=_modes(shape_mutable),
+        shape_modes=parse_shapes(shape_mutable),
         quant_modes=None if quant_mode is None else QuantMode.parse_list(quant_mode),
         calib_num=calib_num,
         threads=threads,
         image_num=image_num,
     )
-    with _displays() as display:
+    with displays() as display:
         result = run(
             options,
             fetch_progress=display(fetch_bar),
@@ -93,7 +93,7 @@ def run_command(
 
 
 @contextmanager
-def _displays() -> Iterator[Callable[[Callable[[], AbstractContextManager[Any]]], Callable[..., None]]]:
+def displays() -> Iterator[Callable[[Callable[[], AbstractContextManager[Any]]], Callable[..., None]]]:
     """Give a function that makes progress functions of displays; a display ends when another one begins."""
     with ExitStack() as stack:
         current: list[tuple[object, Callable[..., None]]] = []
@@ -110,7 +110,12 @@ def _displays() -> Iterator[Callable[[Callable[[], AbstractContextManager[Any]]]
         yield display
 
 
-def _modes(text: str) -> tuple[bool, ...]:
+def parse_shapes(text: str) -> tuple[bool, ...]:
+    """Return the shape modes of ``true``, ``false`` or ``true,false``.
+
+    Raises:
+        UsageError: the text is none of these.
+    """
     known = {"true": True, "false": False}
     words = [word.strip().lower() for word in text.split(",")]
     if not words or any(word not in known for word in words) or len(set(words)) != len(words):
