@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 
 from model_kit import label_parts, reverse_parts
-from smalti.apps import bench_peak, bench_plot
+from smalti.apps import bench_plot
 from smalti.apps.bench import BenchOptions, bench
 from smalti.apps.bench_compare import Verdict, compare_reports, judge, read_report
+from smalti.apps.bench_layers import Layer, LayerTable
+from smalti.apps.bench_limits import Precision
 from smalti.apps.bench_loop import LoopResult, Record
-from smalti.apps.bench_peak import fma_module
+from smalti.apps.bench_peak import Arithmetic, Peaks
 from smalti.apps.bench_plot import write_plot
-from smalti.apps.bench_profile import Layer, LayerTable
 from smalti.apps.bench_report import BenchReport, saved_of
 from smalti.apps.bench_stats import Ratio
 from smalti.apps.bench_tables import bench_tables, last_line, layer_table
@@ -29,9 +30,7 @@ from smalti.apps.bench_trace import chrome_trace
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
 from smalti.errors import DataError, UsageError
-from smalti.llvm.backend import emit_assembly
 from smalti.runtime.profile import Profile
-from smalti.target.target import Target
 from tolerance import Tol, assert_close
 
 SECTIONS = [
@@ -264,12 +263,26 @@ def test_a_model_that_is_no_image_model(tmp_path: Path) -> None:
     assert run(["bench", "--model", str(path), *QUICK, "--e2e"]) == ExitCode.USAGE
 
 
-def layers(ms: Sequence[float], limit: float | None) -> LayerTable:
+def layers(ms: Sequence[float], rate: float | None) -> LayerTable:
+    peaks = Peaks({} if rate is None else {Arithmetic.FLOAT32: rate})
+    precision = Precision("float32", "float32", Arithmetic.FLOAT32)
     made = tuple(
-        Layer(i + 1, f"scope/layer_{i}/with/a/long/name:0", "Conv2d", "k", (1, 2), v, v / sum(ms), 1_000_000, 4_000)
+        Layer(
+            i + 1,
+            f"scope/layer_{i}/with/a/long/name:0",
+            "Conv2d",
+            "k",
+            (1, 2),
+            v,
+            v / sum(ms),
+            1_000_000,
+            4_000,
+            precision,
+            peaks.compute_ms(precision.arithmetic, 1_000_000),
+        )
         for i, v in enumerate(ms)
     )
-    return LayerTable("g", 3, 2, sum(ms), limit, made, Profile((), 0, 2), 0)
+    return LayerTable("g", 3, 2, sum(ms), peaks, made, Profile((), 0, 2), 0)
 
 
 def test_the_profile_is_sorted_by_time_and_says_only_what_can_be_true() -> None:
@@ -279,28 +292,17 @@ def test_the_profile_is_sorted_by_time_and_says_only_what_can_be_true() -> None:
     assert table.to_json()["layers"][0]["percent_of_limit"] == 10.0
     hidden = table.to_json()["layers"][2]
     assert table.untimed == 1 and hidden["gflops"] is None and hidden["percent_of_limit"] is None
-    rows = layer_table(table).rows
-    assert rows[0][1] == "layer_1/with/a/long/name" and rows[2][7] == rows[2][8] == rows[2][10] == "n/a"
+    shown = layer_table(table)
+    rows = [dict(zip(shown.columns, row, strict=True)) for row in shown.rows]
+    assert rows[0]["name"] == "layer_1/with/a/long/name" and rows[0]["limit"] == "float32"
+    assert rows[2]["GOP/s"] == rows[2]["% of limit"] == rows[2]["GB/s"] == "n/a"
     narrow = layer_table(table, wide=False)
-    assert narrow.columns == ("#", "name", "kernel", "ms", "%", "GFLOP/s", "% of limit") and narrow.left == (1, 2)
-    assert narrow.rows[0][:3] == ("2", "layer_1/with/a/long/name", "k") and narrow.footer[1] == "sum"
+    assert narrow.columns == ("#", "name", "kernel", "precision", "ms", "%", "GOP/s", "% of limit")
+    assert narrow.left == (1, 2, 3) and narrow.footer[1] == "sum"
+    assert narrow.rows[0][:4] == ("2", "layer_1/with/a/long/name", "k", "f32 x f32")
     unknown = layers([0.5, 1e-5], None)
-    assert unknown.untimed == 0 and layer_table(unknown).rows[0][8] == "n/a" and "n/a" in layer_table(unknown).title
-
-
-@pytest.mark.parametrize("name", ["x86-64-v3", "x86-64-v4", "aarch64"])
-def test_the_limit_is_measured_with_multiply_adds_in_registers(name: str) -> None:
-    target = Target.parse(name)
-    text = emit_assembly(fma_module(target), target)
-    body = text[text.index("fma_loop:") :]
-    count = sum(line.split()[0].startswith(("vfmadd", "fmla", "fmad")) for line in body.splitlines() if line.split())
-    assert count == target.vector_registers - 4
-    assert "call" not in body and "bl\t" not in body
-
-
-def test_there_is_no_limit_without_fused_multiply_adds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_peak, "native_target", lambda: Target.parse("x86-64-v2"))
-    assert bench_peak.fma_limit(1) is None
+    assert unknown.untimed == 0 and unknown.limit_ms is None
+    assert unknown.to_json()["limit_gflops"] is None and layer_table(unknown, wide=False).rows[0][-1] == "n/a"
 
 
 def test_the_timeline_is_valid_trace_events(report: BenchReport) -> None:

@@ -17,8 +17,8 @@ from smalti.apps.bench_cold import ColdStart
 from smalti.apps.bench_compare import MAX_SAMPLES, REPORT_FORMAT, Comparison, SavedGroup, SavedReport
 from smalti.apps.bench_e2e import EndToEnd
 from smalti.apps.bench_inputs import ShapeGroup
+from smalti.apps.bench_layers import LayerTable
 from smalti.apps.bench_loop import LoopResult, Record, milliseconds
-from smalti.apps.bench_profile import LayerTable
 from smalti.apps.bench_stats import Summary, drift, summarise, trace_averages
 from smalti.apps.bench_system import Device, Utilisation
 from smalti.artifact.manifest import Manifest, TensorSpec
@@ -26,6 +26,25 @@ from smalti.runtime.dims import Shape, describe_shape
 
 PARTS = ("pre", "compute", "post", "total")
 _LAYOUTS = {4: "NHWC", 3: "NHW"}
+_LAYER_COLUMNS = (
+    "number",
+    "name",
+    "op",
+    "kernel",
+    "activations",
+    "weights",
+    "arithmetic",
+    "shape",
+    "ms",
+    "percent",
+    "macs",
+    "gflops",
+    "limit_ms",
+    "bound",
+    "percent_of_limit",
+    "bytes",
+    "gigabytes_per_s",
+)
 _MIN_TRACE_RUNS = 100
 _MANY = 30
 
@@ -248,12 +267,11 @@ def layers_csv(tables: Sequence[LayerTable]) -> str:
     """Return one line per step of every profiled group."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    names = ("number", "name", "op", "kernel", "shape", "ms", "percent", "macs", "gflops", "percent_of_limit", "bytes")
-    writer.writerow(("group", *names, "gigabytes_per_s"))
+    writer.writerow(("group", *_LAYER_COLUMNS))
     for table in tables:
         for row in table.to_json()["layers"]:
             row["shape"] = "x".join(map(str, row["shape"]))
-            writer.writerow((table.group, *("" if value is None else value for value in row.values())))
+            writer.writerow((table.group, *("" if row[name] is None else row[name] for name in _LAYER_COLUMNS)))
     return buffer.getvalue()
 
 

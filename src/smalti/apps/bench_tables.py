@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from smalti.apps.bench_compare import Comparison
 from smalti.apps.bench_e2e import EndToEnd
-from smalti.apps.bench_profile import Layer, LayerTable, by_time
+from smalti.apps.bench_layers import Bound, Layer, LayerTable, by_time
+from smalti.apps.bench_peak import Arithmetic
 from smalti.apps.bench_report import PARTS, BenchReport
 from smalti.apps.bench_stats import Summary
 from smalti.apps.report import Table
@@ -42,7 +43,8 @@ def bench_tables(report: BenchReport, *, wide: bool = True) -> list[Table]:
     if report.cold is not None:
         tables.append(_cold(report))
     tables.append(_traces(report))
-    tables += [layer_table(layers, wide=wide) for layers in report.layers]
+    for layers in report.layers:
+        tables += profile_tables(layers, wide=wide)
     if report.end_to_end is not None:
         tables.append(_end_to_end(report.end_to_end))
     if report.comparison is not None:
@@ -192,25 +194,51 @@ def _traces(report: BenchReport) -> Table:
     return Table(title, ("trace", "runs", *(_PART_NAMES[part] for part in PARTS)), rows)
 
 
+def profile_tables(table: LayerTable, *, wide: bool = True) -> list[Table]:
+    """Return the steps of one profiled group, the limits they are compared with, and what follows in words."""
+    words = Table(f"In words: {table.group}", ("",), tuple((sentence,) for sentence in table.words))
+    return [layer_table(table, wide=wide), limits_table(table), *([words] if table.words else [])]
+
+
 def layer_table(table: LayerTable, *, wide: bool = True) -> Table:
     """Return the steps of one profiled group, the longest first; without ``wide`` in fewer columns."""
-    limit = table.limit
     rows = tuple(_layer_row(table, layer) for layer in by_time(table.layers))
     whole = 2 * table.macs / table.total_ms / 1e6 if table.macs and table.total_ms > 0 else None
     moved = sum(layer.bytes for layer in table.layers)
-    share = _optional(table.share_of_limit(whole), 0)
-    footer = ("", "sum", "", "", "", f"{table.total_ms:.4f}", "100.0", _optional(whole, 1), share)
-    known = NOT_AVAILABLE if limit is None else f"{limit:.1f} GFLOP/s"
+    share = _optional(table.whole_percent, 0)
+    footer = ("", "sum", "", "", "", f"{table.total_ms:.4f}", "100.0", _optional(whole, 1), "", share)
     how = f"median of {table.runs} runs, {_threads(table.threads)}"
-    title = f"Profile of {table.group}: {how}; limit (FMA loop): {known}"
     whole_table = Table(
-        title,
-        ("#", "name", "op", "kernel", "shape", "ms", "%", "GFLOP/s", "% of limit", "MB", "GB/s"),
+        f"Profile of {table.group}: {table.mode}, {how}",
+        ("#", "name", "kernel", "precision", "shape", "ms", "%", "GOP/s", "limit", "% of limit", "MB", "GB/s"),
         rows,
         (*footer, f"{moved / 1e6:.2f}", ""),
-        left=(1, 2, 3, 4),
+        left=(1, 2, 3, 4, 8),
     )
-    return whole_table if wide else _without(whole_table, ("op", "shape", "MB", "GB/s"))
+    return whole_table if wide else _without(whole_table, ("shape", "limit", "MB", "GB/s"))
+
+
+def limits_table(table: LayerTable) -> Table:
+    """Return what this machine can do, and how much of the run each limit bounds."""
+    rows = [
+        (kind.value, kind.instruction, f"{rate:.1f} {kind.unit}", *_bounded(table, Bound.COMPUTE, kind))
+        for kind, rate in table.peaks.rates.items()
+    ]
+    if table.peaks.copies:
+        rates = [rate / 1e9 for _, rate in table.peaks.copies]
+        rate = f"{min(rates):.1f} to {max(rates):.1f} GB/s"
+        rows.append(("memory", "copy of as many bytes", rate, *_bounded(table, Bound.MEMORY)))
+    title = f"Limits of this machine, {_threads(table.threads)}"
+    return Table(title, ("limit", "measured with", "rate", "steps", "ms", "ms at limit"), tuple(rows), left=(0, 1))
+
+
+def _bounded(table: LayerTable, bound: Bound, kind: Arithmetic | None = None) -> tuple[str, str, str]:
+    """Return how many steps a limit bounds, their milliseconds, and what these would be at the limit."""
+    layers = [layer for layer in table.layers if layer.bound is bound]
+    if kind is not None:
+        layers = [layer for layer in layers if layer.precision.arithmetic is kind]
+    at_limit = sum(layer.limit_ms or 0.0 for layer in layers)
+    return str(len(layers)), f"{sum(layer.ms for layer in layers):.2f}", f"{at_limit:.2f}"
 
 
 def _without(table: Table, names: Sequence[str]) -> Table:
@@ -229,16 +257,24 @@ def _layer_row(table: LayerTable, layer: Layer) -> tuple[str, ...]:
     return (
         str(layer.number),
         _short(layer.name),
-        layer.op,
         layer.kernel,
+        layer.precision.short,
         "x".join(map(str, layer.shape)),
         f"{layer.ms:.4f}",
         f"{100 * layer.share:.1f}",
         _optional(layer.gflops if timed else None, 1),
-        _optional(table.share_of_limit(layer.gflops) if timed else None, 0),
+        _limit_name(layer),
+        _optional(table.percent_of_limit(layer), 0),
         f"{layer.bytes / 1e6:.2f}",
         _optional(layer.gigabytes if timed else None, 1),
     )
+
+
+def _limit_name(layer: Layer) -> str:
+    if layer.bound is None:
+        return NOT_AVAILABLE
+    arithmetic = layer.precision.arithmetic
+    return arithmetic.value if layer.bound is Bound.COMPUTE and arithmetic is not None else layer.bound.value
 
 
 def _short(name: str) -> str:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from smalti.apps.bench_layers import LayerTable
 from smalti.apps.bench_loop import LoopResult
-from smalti.apps.bench_profile import LayerTable
 
 MAX_REQUESTS = 5000
 _REQUESTS, _STEPS = 1, 2
