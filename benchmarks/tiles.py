@@ -16,8 +16,9 @@ from benchmarks.layers import profile_runs, step_milliseconds, tile_text
 from smalti.ir import ops
 from smalti.ir.graph import Graph, Level, Node
 from smalti.ir.infer import constant, make_node
+from smalti.kernels.conv.convolution import convolution
 from smalti.kernels.conv.depthwise import DepthwiseTile
-from smalti.kernels.conv.pointwise import packed_bias
+from smalti.kernels.conv.matrix import constant_parameters, runtime_parameters
 from smalti.kernels.conv.tile import GemmTile, make_panel, pack_panels
 from smalti.kernels.kernel import KernelPlan
 from smalti.kernels.nodes import static_shape
@@ -101,7 +102,7 @@ def candidates(step: Step, target: Target) -> list[KernelPlan]:
         tiles += _gemm_tiles(plan.tile, target)
     elif isinstance(plan.tile, DepthwiseTile):
         tiles += _depthwise_tiles(node, target)
-    return [_with_tile(plan, node, tile) for tile in dict.fromkeys(tiles)]
+    return [_with_tile(plan, node, tile, target) for tile in dict.fromkeys(tiles)]
 
 
 def _gemm_tiles(own: GemmTile, target: Target) -> Iterator[GemmTile]:
@@ -131,14 +132,15 @@ def _depthwise_tiles(node: Node, target: Target) -> Iterator[DepthwiseTile]:
                 yield DepthwiseTile(min(channels, -(-vectors // blocks) * lanes), rows)
 
 
-def _with_tile(plan: KernelPlan, node: Node, tile: object) -> KernelPlan:
+def _with_tile(plan: KernelPlan, node: Node, tile: object, target: Target) -> KernelPlan:
     if not isinstance(tile, GemmTile):
         return replace(plan, tile=tile)
     weights = np.asarray(node.inputs[1].op.value, np.float32)  # type: ignore[attr-defined]
     channels = weights.shape[3]
-    bias = packed_bias(node, channels, tile.panels)
-    if bias is None:
+    described = convolution(node, target)
+    if runtime_parameters(node, described):
         raise ValueError("the bias is computed at run time")
+    bias = pack_panels(constant_parameters(node, described), tile.panels)
     packed = pack_panels(weights.reshape(-1, channels), tile.panels)
     return replace(plan, tile=tile, constants=(packed, bias))
 
