@@ -55,6 +55,9 @@ def test_everything_at_once(model: Path, tmp_path: Path, capsys: pytest.CaptureF
         assert_sum([step["percent"] for step in steps], 100.0)
         assert table["macs"] == sum(step["macs"] for step in steps) > 1_000_000
         assert all(step["kernel"] and step["op"] and step["bytes"] > 0 for step in steps)
+        assert all((step["arithmetic"] == "float32") == (step["macs"] > 0) for step in steps)
+        assert table["precision"] == "force_float32" and table["limits"]["copy"]
+        assert "compute in float32" in table["words"][0]
     parts = record["e2e"]["parts"]
     assert list(parts) == ["decode", "resize", "infer", "colour", "save"] and record["e2e"]["generated"] is True
     assert_sum([part["percent"] for part in parts.values()], 100.0)

@@ -12,6 +12,7 @@ from smalti.target.target import Target
 
 _NAMED = 3
 _FAR = 3
+_WORTH = 0.005
 
 
 def explain(table: LayerTable, manifest: Manifest, host: Target | None) -> tuple[str, ...]:
@@ -74,8 +75,7 @@ def _untold(table: LayerTable) -> list[str]:
     if not untold:
         return []
     return [
-        f"The file does not say how many multiply-adds {_steps(untold)} with weights have, so their limits are not "
-        "known: build it again."
+        f"The file does not say how many multiply-adds {_steps(untold)} with weights have: their limits are not known."
     ]
 
 
@@ -101,9 +101,10 @@ def _furthest(table: LayerTable) -> list[str]:
     """Name the steps that lose most time above their limits."""
     lost = [(layer.ms - layer.limit_ms, layer) for layer in table.layers if layer.limit_ms is not None]
     lost.sort(key=lambda pair: (-pair[0], pair[1].number))
-    if table.untimed or not lost or lost[0][0] <= 0:
+    lost = [(ms, layer) for ms, layer in lost if ms > _WORTH * table.total_ms]
+    if table.untimed or table.limit_ms is None or not lost:
         return []
-    names = ", ".join(f"{_plain(layer)} ({ms:.2f} of {layer.ms:.2f} ms)" for ms, layer in lost[:_FAR] if ms > 0)
+    names = ", ".join(f"{_plain(layer)} ({ms:.2f} of {layer.ms:.2f} ms)" for ms, layer in lost[:_FAR])
     return [f"Most time above the limit: {names}."]
 
 
