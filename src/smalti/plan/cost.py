@@ -11,9 +11,9 @@ from smalti.ir.graph import Node
 
 def multiply_adds(node: Node) -> int | Dim:
     """Return the multiply-adds of one run of the node (0 for what is not a matrix or window operation)."""
-    if isinstance(node.op, ops.Conv2d):
+    if isinstance(node.op, (ops.Conv2d, ops.QuantisedConv2d, ops.ImageConv2d)):
         return node.type.elements * product(node.inputs[1].type.shape[:3])
-    if isinstance(node.op, ops.DepthwiseConv2d):
+    if isinstance(node.op, (ops.DepthwiseConv2d, ops.QuantisedDepthwiseConv2d)):
         return node.type.elements * product(node.inputs[1].type.shape[:2])
     if isinstance(node.op, ops.MatMul):
         inner = node.inputs[0].type.shape[0 if node.op.transpose_a else 1]

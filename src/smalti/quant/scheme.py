@@ -81,11 +81,11 @@ def quantise(graph: Graph, options: QuantOptions, record: CalibrationRecord | No
         raise UsageError(f"there is no convolution named {', '.join(unknown)} to keep in float")
     mode = options.mode
     if mode is QuantMode.FORCE_FLOAT32:
-        return Quantised(graph, (), _precisions(graph, options), {})
+        return Quantised(graph, (), _precisions(graph, options, tail_of(graph)), {})
     if mode.quantised is None:
         half, notes = to_half(graph, mode.float_type, options.keep)
         verify(half, Level.QUANTISED)
-        return Quantised(half, notes, _precisions(half, options), {})
+        return Quantised(half, notes, _precisions(half, options, tail_of(graph)), {})
     if record is None:
         raise UsageError(
             f"{mode.value} needs to see images: give a folder with --image-dir (and --file-list), or ranges of an "
@@ -166,7 +166,7 @@ class _Scheme:
         return Quantised(
             graph,
             (),
-            _precisions(graph, self.options),
+            _precisions(graph, self.options, self.tail),
             {node.name: params for node, params in self.params.items() if node in self.integers},
         )
 
@@ -414,10 +414,11 @@ def _integer_bias(bias: NDArray[np.float64], steps: NDArray[np.float64]) -> NDAr
     return np.clip(np.rint(bias / steps), -MAX_BIAS, MAX_BIAS).astype(np.int32)
 
 
-def _precisions(graph: Graph, options: QuantOptions) -> tuple[LayerPrecision, ...]:
-    tail, found = tail_of(graph), []
+def _precisions(graph: Graph, options: QuantOptions, tail: frozenset[Node]) -> tuple[LayerPrecision, ...]:
+    """Return the precision of every layer; ``tail`` is that of the canonical graph."""
+    logits, found = {node.name for node in tail}, []
     for node in graph.nodes():
         if isinstance(node.op, (*CONVOLUTIONS, ops.QuantisedConv2d, ops.ImageConv2d, ops.QuantisedDepthwiseConv2d)):
-            why = "asked for" if node.name in options.keep else "logits" if node in tail else ""
+            why = "asked for" if node.name in options.keep else "logits" if node.name in logits else ""
             found.append(LayerPrecision(node.name, node.inputs[0].type.dtype, node.inputs[1].type.dtype, why))
     return tuple(found)
