@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.engines.spec import EngineSpec, Upsampling
 from benchmarks.images import Picture
 from benchmarks.machine import NeighbourWatch
+from benchmarks.precision import Precision, labels_are_right
 from benchmarks.routes import Job, Route, routes, upsampling_of
 from benchmarks.stats import median
 from benchmarks.workers import EngineFailure, EngineProcess, SharedImages, one_line
@@ -18,7 +19,6 @@ from smalti.errors import SmaltiError
 
 LOAD_SECONDS = 600.0
 TRIAL_ROUNDS = 5
-RIGHT_LABELS = 0.99
 
 Labels = NDArray[np.int32]
 Say = Callable[[str], None]
@@ -33,6 +33,7 @@ class Contender:
     route: str
     agree: float
     tried: dict[str, str]
+    precision: Precision = Precision.FLOAT32
     rounds: list[list[float]] = field(default_factory=list)
     failure: str | None = None
 
@@ -40,6 +41,11 @@ class Contender:
     def samples(self) -> list[float]:
         """All timings."""
         return [t for times in self.rounds for t in times]
+
+    @property
+    def right(self) -> bool:
+        """Whether its labels are right for its precision."""
+        return labels_are_right(self.agree, self.precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +131,12 @@ def _start(name: str, route: Route, job: Job, setting: Setting, reference: Refer
     except BaseException:
         process.close()
         raise
-    return Contender(name, process, route.words, agree, {})
+    return Contender(name, process, route.words, agree, {}, route.precision)
 
 
 def _fastest(running: Sequence[Contender], setting: Setting, tried: dict[str, str]) -> Contender:
     """Return the fastest contender with right labels (or the one that labels best, if none is right)."""
-    right = [c for c in running if not c.agree < RIGHT_LABELS]
+    right = [c for c in running if c.right]
     if not right:
         right = [max(running, key=lambda c: c.agree)]
     times: dict[int, list[float]] = {id(c): [] for c in right}

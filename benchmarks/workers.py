@@ -172,15 +172,33 @@ def convert(graph: Path, result: Path, ends: Ends, size: tuple[int, int] | None,
     Raises:
         EngineFailure: the converter refuses the graph.
     """
+    more = ["--input", ends.input, "--output", ends.output, "--before", ends.before or ""]
+    if size is not None:
+        more += ["--size", f"{size[0]}x{size[1]}"]
+    _make("convert", graph, result, more, timeout)
+
+
+def quantise(
+    source: Path, result: Path, ends: Ends, size: tuple[int, int] | None, pictures: Path, timeout: float
+) -> None:
+    """Quantise a graph or a converted model in a process of its own; a result that is already there is kept.
+
+    Raises:
+        EngineFailure: the quantiser refuses the model.
+    """
+    more = ["--pictures", str(pictures), "--input", ends.input, "--output", ends.output]
+    if size is not None:
+        more += ["--size", f"{size[0]}x{size[1]}"]
+    _make("quantise", source, result, more, timeout)
+
+
+def _make(module: str, source: Path, result: Path, more: Sequence[str], timeout: float) -> None:
     if result.is_file():
         return
     result.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=result.parent) as folder:
         made = Path(folder) / result.name
-        command = [sys.executable, "-m", "benchmarks.engines.convert", str(graph), str(made)]
-        command += ["--input", ends.input, "--output", ends.output, "--before", ends.before or ""]
-        if size is not None:
-            command += ["--size", f"{size[0]}x{size[1]}"]
+        command = [sys.executable, "-m", f"benchmarks.engines.{module}", str(source), str(made), *more]
         environment = _environment({})
         try:
             done = subprocess.run(

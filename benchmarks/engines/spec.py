@@ -41,6 +41,7 @@ class EngineSpec:
         input, output: tensor names.
         sizes: every image size that will come.
         upsampling: given when the engine stops at the logits; the labels are then made in numpy.
+        floats: type of the arithmetic in floats, for engines that leave the choice (``f32``, ``f16`` or ``bf16``).
     """
 
     engine: str
@@ -51,6 +52,7 @@ class EngineSpec:
     output: str
     sizes: tuple[Size, ...]
     upsampling: tuple[Upsampling, ...] = ()
+    floats: str = "f32"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

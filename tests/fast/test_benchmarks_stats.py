@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,12 +13,14 @@ from benchmarks.layers import tile_text
 from benchmarks.machine import NeighbourWatch, choose_cpus, describe
 from benchmarks.output import neighbours_text, positive
 from benchmarks.peers import verdict
+from benchmarks.precision import RIVALS, Precision, labels_are_right, precision_of
 from benchmarks.stats import median, percentile, ratio_of_medians
 from benchmarks.workers import one_line
 
 from smalti.errors import UsageError
 from smalti.kernels.conv.depthwise import DepthwiseTile
 from smalti.kernels.conv.tile import GemmTile, Panel
+from smalti.quant.modes import QuantMode
 
 
 @dataclass
@@ -27,6 +29,11 @@ class _Entrant:
     rounds: list[list[float]]
     agree: float = 1.0
     failure: str | None = None
+    precision: Precision = Precision.FLOAT32
+
+    @property
+    def right(self) -> bool:
+        return labels_are_right(self.agree, self.precision)
 
     @property
     def samples(self) -> list[float]:
@@ -36,6 +43,28 @@ class _Entrant:
 def _entrant(name: str, level: float, agree: float = 1.0, failure: str | None = None) -> _Entrant:
     rng = np.random.default_rng(len(name))
     return _Entrant(name, (level * rng.uniform(0.99, 1.01, (12, 4))).tolist(), agree, failure)
+
+
+def test_every_mode_has_a_class_with_rivals_and_a_bound() -> None:
+    classes = {mode: precision_of(mode) for mode in QuantMode}
+    assert classes[QuantMode.QINT8_MIXED_FLOAT16] is Precision.INT8
+    assert classes[QuantMode.FORCE_BFLOAT16] is Precision.BFLOAT16
+    assert classes[QuantMode.QINT16_MIXED_FLOAT32] is Precision.INT16
+    assert all(p in RIVALS[p] for p in classes.values())
+    assert labels_are_right(0.95, Precision.INT8)
+    assert not labels_are_right(0.95, Precision.FLOAT32)
+    assert labels_are_right(float("nan"), Precision.FLOAT32)
+
+
+def test_only_engines_of_the_same_class_are_rivals() -> None:
+    ours = replace(_entrant("smalti", 20.0, 0.98), precision=Precision.INT8)
+    int8 = replace(_entrant("litert", 40.0, 0.97), precision=Precision.INT8)
+    wrong = replace(_entrant("onnxruntime", 25.0, 0.5), precision=Precision.INT8)
+    own_float = _entrant("smalti-float32", 80.0)
+    found = verdict([ours, int8, wrong, own_float], Precision.INT8)  # type: ignore[list-item]
+    assert found["best_peer"] == "litert"
+    assert 1.9 < found["speedup"] < 2.1
+    assert 3.8 < found["own_float32"] < 4.2
 
 
 def test_percentiles() -> None:
@@ -87,7 +116,8 @@ def test_the_best_peer_is_the_fastest_with_right_labels() -> None:
 
 def test_without_right_labels_of_its_own_smalti_has_no_speedup() -> None:
     got = verdict([_entrant("smalti", 10, agree=0.9), _entrant("litert", 130)])  # type: ignore[arg-type]
-    assert got == {"best_peer": "litert", "speedup": None, "speedup_ci95": None}
+    assert got["best_peer"] == "litert"
+    assert got["speedup"] is None
     assert verdict([_entrant("smalti", 10)])["best_peer"] is None  # type: ignore[arg-type]
 
 
