@@ -39,6 +39,11 @@ def val_names() -> list[str]:
     return voc_bytes("ImageSets/Segmentation/val.txt").decode().split()
 
 
+def train_names() -> list[str]:
+    """Return the names of the training pictures."""
+    return voc_bytes("ImageSets/Segmentation/train.txt").decode().split()
+
+
 def picture(name: str, resize: Resize, size: int | None = 513) -> Array:
     """Return a picture ``[h, w, 3]`` as a network sees it."""
     image = decode_image(voc_bytes(f"JPEGImages/{name}.jpg"))

@@ -1,4 +1,4 @@
-"""Measure every figure of the main job that has a bound: see scripts/acceptance, which puts tests/ on the path."""
+"""Measure every figure that has a bound: see scripts/acceptance, which puts tests/ on the path."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from acceptance_report import Report
+from measure_precision import measure_precision
 from rich.console import Console
-from rich.table import Table
 
 import smalti
 from deeplab_golden import (
@@ -92,39 +93,6 @@ maps = [line for line in open("/proc/self/maps") if "rwx" in line.split()[1]]
 extra = sorted({{"llvmlite", "google.protobuf", "cv2"}} & set(sys.modules))
 print(json.dumps({{"load": load, "mb": peak(), "ms": times, "rwx": len(maps), "extra": extra}}))
 """
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A measured value with its bound; ``ok`` is ``None`` where nothing was promised."""
-
-    group: str
-    what: str
-    value: str
-    bound: str
-    ok: bool | None
-
-
-@dataclass
-class Report:
-    """Collects figures and shows each as it comes."""
-
-    console: Console
-    figures: list[Figure] = field(default_factory=list)
-
-    def add(self, group: str, what: str, value: str, bound: str = "", ok: bool | None = None) -> None:
-        """Add a figure."""
-        self.figures.append(Figure(group, what, value, bound, ok))
-        mark = {True: "ok  ", False: "MISS", None: "    "}[ok]
-        self.console.print(f"{mark} {group}: {what} = {value}", highlight=False, soft_wrap=True)
-
-    def table(self) -> Table:
-        """Return all figures as a table."""
-        table = Table("", "figure", "measured", "bound", "", title="Acceptance of the main job")
-        for f in self.figures:
-            mark = {True: "[green]ok[/]", False: "[bold red]MISS[/]", None: ""}[f.ok]
-            table.add_row(f.group, f.what, f.value, f.bound, mark)
-        return table
 
 
 @dataclass(frozen=True)
@@ -313,29 +281,37 @@ def measure_demo(folder: Path, report: Report) -> None:
         report.add("embedded", what, f"{row['miou']:.4f}", f">= {DEMO_MIOU}", row["miou"] >= DEMO_MIOU)
 
 
+def measure_main(folder: Path, report: Report, count: int, reference: bool) -> None:
+    """Measure everything in float32."""
+    for variant in VARIANTS:
+        measure(variant, folder, report, count)
+    measure_demo(folder, report)
+    if reference:
+        measure_reference(report)
+
+
+SECTIONS: dict[str, Callable[[Path, Report, int, bool], None]] = {
+    "main": measure_main,
+    "precision": measure_precision,
+}
+
+
 def main() -> int:
     """Measure; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=SECTIONS, help="only this section")
     parser.add_argument("--images", type=int, default=1 << 30, help="only the first N pictures")
     parser.add_argument("--json", type=Path, default=Path("output/acceptance.json"), help="where the figures go")
     parser.add_argument("--no-reference", action="store_true", help="leave out the slow numpy reference")
     chosen = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
-    report = Report(console)
+    report = Report(Console(width=None if sys.stdout.isatty() else LOG_WIDTH))
     cpus = usable_cpus()
     report.add("machine", read_host().model, f"{cpus.count} CPUs ({cpus.reason}), {resolve_target('native').name}")
     with tempfile.TemporaryDirectory() as folder:
-        for variant in VARIANTS:
-            measure(variant, Path(folder), report, chosen.images)
-        measure_demo(Path(folder), report)
-    if not chosen.no_reference:
-        measure_reference(report)
-    console.print(report.table())
-    chosen.json.parent.mkdir(parents=True, exist_ok=True)
-    chosen.json.write_text(json.dumps([asdict(f) for f in report.figures], indent=1) + "\n")
-    missed = [f for f in report.figures if f.ok is False]
-    console.print(f"{len(missed)} missed of {sum(f.ok is not None for f in report.figures)} bounds")
-    return 1 if missed else 0
+        for name, section in SECTIONS.items():
+            if chosen.only in (None, name):
+                section(Path(folder), report, chosen.images, not chosen.no_reference)
+    return 1 if report.finish(chosen.json) else 0
 
 
 if __name__ == "__main__":
