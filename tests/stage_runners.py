@@ -24,6 +24,9 @@ from smalti.ir.graph import Level
 from smalti.ir.reference import run
 from smalti.ir.verify import verify
 from smalti.passes.pipeline import run_pipeline
+from smalti.quant.modes import QuantMode, QuantOptions
+from smalti.quant.record import CalibrationRecord
+from smalti.quant.scheme import quantise
 from smalti.target.host import arch, missing_features, resolve_target
 from smalti.target.target import levels_of
 
@@ -63,7 +66,11 @@ def run_compiled(
     graph_def: bytes, inputs: Mapping[str, Array], outputs: tuple[str, ...], target: str = "native"
 ) -> Mapping[str, Array]:
     """Compile, write the offline model file, load it and run it, with several numbers of threads."""
-    model = compiled(graph_def, outputs, target)
+    return run_model(compiled(graph_def, outputs, target), inputs)
+
+
+def run_model(model: CompiledModel, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+    """Write a model file, load it and run it; the bits are the same for every number of threads."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.smalti"
         save(model, path)
@@ -76,6 +83,33 @@ def run_compiled(
                     if value.tobytes() != together[name].tobytes():
                         raise AssertionError(f"{name} differs between {THREADS[0]} and {threads} threads")
     return alone
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """A graph in a precision mode, run as the numpy meaning of the quantised graph and as a finished model.
+
+    Both have the form of a :data:`Runner` once bound to an object.
+    """
+
+    quant: QuantOptions
+    record: CalibrationRecord | None = None
+
+    def run_quantised(
+        self, graph_def: bytes, inputs: Mapping[str, Array], outputs: tuple[str, ...]
+    ) -> Mapping[str, Array]:
+        """Import, run all passes, bring into the mode, and run the numpy meaning of the result."""
+        canonical = run_pipeline(import_graph(graph_def, ImportOptions(outputs=outputs)).graph, check=True).graph
+        graph = quantise(canonical, self.quant, self.record).graph
+        verify(graph, Level.CANONICAL if self.quant.mode is QuantMode.FORCE_FLOAT32 else Level.QUANTISED)
+        return run(graph, inputs)
+
+    def run_compiled(
+        self, graph_def: bytes, inputs: Mapping[str, Array], outputs: tuple[str, ...], target: str = "native"
+    ) -> Mapping[str, Array]:
+        """Compile in the mode and run as :func:`run_model` does."""
+        options = CompileOptions(target=resolve_target(target), quant=self.quant, outputs=outputs)
+        return run_model(compile_graph(graph_def, options, record=self.record), inputs)
 
 
 STAGES: dict[str, Runner] = {"imported": run_imported, "canonical": run_canonical, "compiled": run_compiled}
