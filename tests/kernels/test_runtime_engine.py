@@ -178,6 +178,32 @@ def test_many_callers_at_once(reverse_file: Path) -> None:
         engine.close()
 
 
+def test_nobody_is_kept_waiting(reverse_file: Path) -> None:
+    """Callers that come back at once do not overtake one that waits: else it may wait for ever."""
+    engine = smalti.load(reverse_file, threads=1, concurrency=1)
+    x = _input(100_000)
+    others, enough = [0, 0], threading.Event()
+
+    def insist(number: int) -> None:
+        while not enough.is_set():
+            engine.run({"x": x})
+            others[number] += 1
+
+    threads = [threading.Thread(target=insist, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    while min(others) < 3:
+        time.sleep(0.001)
+    before = sum(others)
+    for _ in range(20):
+        engine.run({"x": x})
+    overtaken = sum(others) - before
+    enough.set()
+    for thread in threads:
+        thread.join()
+    assert overtaken <= 400
+
+
 def test_close(reverse_file: Path) -> None:
     engine = smalti.load(reverse_file, threads=3)
     engine.run({"x": _input(5)})

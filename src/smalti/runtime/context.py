@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,6 +121,8 @@ class ContextPool:
     def __init__(self, limit: int, recipe: Recipe, closed: bool = False) -> None:
         self._limit = limit
         self._recipe = recipe
+        # Whoever waits for a permit holds the door: a caller that gives one back cannot take it again past the others.
+        self._door = threading.Lock()
         self._permits: SimpleQueue[Permit] = SimpleQueue()
         home = weakref.ref(self._permits)
         for _ in range(limit):
@@ -128,12 +131,13 @@ class ContextPool:
         self._closed = closed
 
     def take(self) -> Lease:
-        """Return a context for exclusive use; waits while all are in use.
+        """Return a context for exclusive use; waits while all are in use, each caller in its turn.
 
         Raises:
             UsageError: the engine is closed.
         """
-        permit = self._permits.get()
+        with self._door:
+            permit = self._permits.get()
         if self._closed:
             self._permits.put(permit)
             raise UsageError("this engine is closed")
@@ -150,7 +154,8 @@ class ContextPool:
 
     def close(self) -> None:
         """Wait until running requests are done, then free every context; later requests are refused."""
-        permits = [self._permits.get() for _ in range(self._limit)]
+        with self._door:
+            permits = [self._permits.get() for _ in range(self._limit)]
         self._closed = True
         for context in self._free:
             context.close()
