@@ -23,9 +23,8 @@ from smalti.plan.schedule import BufferRef, Place, Plan, Step
 from smalti.target.target import Target
 
 ENTRY = "run"
-CTX_CONSTANTS, CTX_ARENA, CTX_DIMS, CTX_OFFSETS, CTX_IO, CTX_COUNTERS, CTX_YIELD, CTX_PROFILE = range(8)
+CTX_CONSTANTS, CTX_ARENA, CTX_DIMS, CTX_OFFSETS, CTX_IO, CTX_COUNTERS, CTX_YIELD, CTX_PROFILE, CTX_SPINS = range(9)
 COUNTER_ARRIVED, COUNTER_GENERATION, COUNTER_STEPS, COUNTER_STRIDE = 0, 16, 32, 16
-SPINS_BEFORE_YIELD = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +248,7 @@ def _barrier_function(module: ir.Module, target: Target) -> ir.Function:
 
 def _wait(fn: Fn, ctx: ir.Value, target: Target, generation: ir.Value, before: ir.Value) -> None:
     head, spin, give, turn, done = (fn.function.append_basic_block(n) for n in ("wait", "spin", "give", "turn", "go"))
+    patience = fn.load(I64, fn.at(ctx, 8 * CTX_SPINS))
     entry = fn.b.block
     fn.b.branch(head)
     fn.b.position_at_end(head)
@@ -257,7 +257,7 @@ def _wait(fn: Fn, ctx: ir.Value, target: Target, generation: ir.Value, before: i
     now = fn.b.load_atomic(generation, "acquire", 4, typ=I32)
     fn.b.cbranch(fn.b.icmp_unsigned("!=", now, before), done, spin)
     fn.b.position_at_end(spin)
-    fn.b.cbranch(fn.compare("<", spins, SPINS_BEFORE_YIELD), turn, give)
+    fn.b.cbranch(fn.compare("<", spins, patience), turn, give)
     fn.b.position_at_end(give)
     fn.b.call(_yield_pointer(fn, ctx), [])
     fn.b.branch(turn)

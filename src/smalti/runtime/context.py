@@ -18,19 +18,25 @@ from smalti.runtime.memory import Region, map_anonymous
 from smalti.runtime.plan import ShapePlan
 from smalti.runtime.team import Team, function_address
 
-_WORDS = 8
+_WORDS = 9
+_SPINS, _SPINS_IN_A_CROWD = 2000, 20
+"""How often a waiting thread looks before it lets others run: with a CPU for each thread, and with fewer CPUs."""
 _LINE = 64
 _sched_yield = function_address(ctypes.CDLL(None).sched_yield)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
-    """What every context of a model is made from.  Holding it keeps code and constants mapped."""
+    """What every context of a model is made from.  Holding it keeps code and constants mapped.
+
+    ``cpus`` is how many threads can run at the same time.
+    """
 
     manifest: Manifest
     constants: Region
     code: Region
     huge_pages: bool
+    cpus: int
 
 
 class Context:
@@ -73,6 +79,7 @@ class Context:
         ctx[1] = arena.address
         ctx[2], ctx[3] = plan.addresses
         ctx[7] = self._profile_address if profile else 0
+        ctx[8] = _SPINS if plan.threads <= self._recipe.cpus else _SPINS_IN_A_CROWD
         self._io[:] = addresses
         self._counters.fill(0)
         self._team.run(self._address, plan.threads)

@@ -80,7 +80,7 @@ class Engine:
         self._threads = threads
         self._threads_reason = reason
         self._limit = limit
-        self._recipe = Recipe(manifest, constants, code, bool(knobs.HUGE_PAGES.get()))
+        self._recipe = Recipe(manifest, constants, code, bool(knobs.HUGE_PAGES.get()), usable_cpus().count)
         self._closed = False
         self._states: dict[int, _State] = {}
         self._state()
