@@ -4,64 +4,74 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from enum import Enum
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
+import cv2
+import PIL
 
-from smalti.apps.outputs import OutputFolder
+from smalti import __version__
+from smalti.apps.infer_guard import refuse_own_pictures
+from smalti.apps.infer_job import InferJob, InferOptions, JobState, OutputSize, Watch, overlay_name
+from smalti.apps.journal import JobIdentity, Journal, Record, open_journal, remove_journal
+from smalti.apps.ledger import Ledger, report_csv, report_json
+from smalti.apps.outputs import OutputFolder, write_error, write_pieces
 from smalti.apps.stream import (
-    Clock,
     Engine,
     Failure,
     OnError,
     Preprocess,
     Progress,
-    Segmented,
-    Stage,
     StageTimes,
     choose_preprocess,
-    failed,
-    segment,
+    source_signature,
 )
-from smalti.errors import DataError, UsageError
-from smalti.vision.images import DEFAULT_MAX_PIXELS, check_max_pixels, encode_mask, encode_picture
-from smalti.vision.overlay import add_legend, blend
-from smalti.vision.palette import VOC_LABELS
-from smalti.vision.preprocess import Resize, resize_labels
-from smalti.vision.voc import Entry, list_pictures, output_names, printable
+from smalti.errors import UsageError
+from smalti.vision.images import check_max_pixels
+from smalti.vision.names import OutputNames
+from smalti.vision.voc import Pictures, check_different, find_pictures, printable
 
-OVERLAY_FOLDER = "overlay"
+__all__ = ["InferOptions", "InferResult", "JobOptions", "JobState", "OutputSize", "infer"]
 
-
-class OutputSize(str, Enum):
-    """The size of saved label maps: that of the picture, or that at which the network saw it."""
-
-    ORIGINAL = "original"
-    INPUT = "input"
+REPORT_FILES: Final = ("smalti-report.json", "smalti-report.csv")
+FAILURES_SHOWN: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class InferOptions:
-    """How to run: see ``smalti infer --help``. ``resize`` and ``input_size`` None = what the model's manifest says."""
+class JobOptions:
+    """How a job that can be stopped and go on is kept.
 
-    resize: Resize | None = None
-    input_size: int | None = None
-    output_size: OutputSize = OutputSize.ORIGINAL
-    save_img: bool = True
-    overlay: bool = False
-    on_error: OnError = OnError.SKIP
-    max_pixels: int = DEFAULT_MAX_PIXELS
+    Attributes:
+        model: a digest of the model file; a job goes on only with the same.
+        target: the CPU that the model's code was built for.
+        restart: forget what an earlier job in the output folder has done.
+        retry_failed: try the pictures again that failed before.
+        report: also write the report here, as JSON or CSV by its suffix.
+        watch: is told how far the job is, in the caller's thread.
+        stop: is asked after each picture whether to stop there.
+    """
+
+    model: str
+    target: str = ""
+    restart: bool = False
+    retry_failed: bool = False
+    report: Path | None = None
+    watch: Watch | None = None
+    stop: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class InferResult:
-    """What was done: how many pictures got a label map, which did not and why, and where the time went.
+    """What was done: how many pictures have a label map, which have not and why, and where the time went.
 
-    ``seconds`` is the wall time of the whole run; decoding runs beside inference, so the stages add up to more.
+    ``resumed`` of the ``images`` were labelled by an earlier run of the same job. ``failures`` are the first 10,000 of
+    ``failed``. ``finished`` is False when the run was stopped before the end, with ``left`` pictures to do. ``seconds``
+    is the wall time of this run; decoding and saving run beside inference, so the stages add up to more. ``reports``
+    are the files that list every picture.
     """
 
     images: int
@@ -71,18 +81,35 @@ class InferResult:
     threads: int
     preprocess: Preprocess
     output_dir: Path | None
+    failed: int = 0
+    resumed: int = 0
+    left: int = 0
+    reports: tuple[Path, ...] = ()
+
+    @property
+    def finished(self) -> bool:
+        return self.left == 0
+
+    @property
+    def images_per_second(self) -> float:
+        """Label maps that this run made, by its seconds."""
+        return (self.images - self.resumed) / self.seconds if self.seconds > 0 else 0.0
 
     def to_json(self) -> dict[str, Any]:
         return {
             "images": self.images,
-            "failed": len(self.failures),
+            "resumed": self.resumed,
+            "failed": self.failed,
+            "left": self.left,
+            "finished": self.finished,
             "failures": [failure.to_json() for failure in self.failures],
             "seconds": self.seconds,
-            "images_per_second": self.images / self.seconds if self.seconds > 0 else None,
+            "images_per_second": self.images_per_second if self.seconds > 0 else None,
             "stages": [stage.to_json() for stage in self.stages],
             "threads": self.threads,
             "preprocess": self.preprocess.to_json(),
             "output_dir": None if self.output_dir is None else str(self.output_dir),
+            "report": [str(path) for path in self.reports],
         }
 
 
@@ -95,6 +122,7 @@ def infer(
     image_num: int | None = None,
     options: InferOptions | None = None,
     progress: Progress | None = None,
+    job: JobOptions | None = None,
 ) -> InferResult:
     """Label the pictures of ``image_dir`` (those of ``file_list``; at most ``image_num``) and save the label maps.
 
@@ -103,116 +131,187 @@ def infer(
     A file is written whole or not at all, and one job at a time writes to a folder. A picture that cannot be decoded is
     listed in the result, or raised with ``OnError.STOP``.
 
-    Raises UsageError (folders, lists, options), ImageError (only with STOP), OutputError (the disk refuses),
-    ResourceError (no memory; another job writes there). ``output_dir`` may be None when nothing is saved.
+    With ``job`` the output folder also gets a journal of the finished pictures and, at the end, a report; called again
+    with the same arguments it goes on where an earlier call ended, however that ended. Without, everything is done
+    anew, and a journal that is there is removed, since it would no longer be true.
+
+    Raises UsageError (folders, lists, options, a job that was started differently), ImageError (only with STOP),
+    OutputError (the disk refuses), ResourceError (no memory; another job writes there). ``output_dir`` may be None when
+    nothing is saved.
     """
     how = options or InferOptions()
     check_max_pixels(how.max_pixels)
     preprocess = choose_preprocess(engine, how.resize, how.input_size)
-    entries = list_pictures(image_dir, file_list, image_num)
-    job = _Job(engine, entries, preprocess, how, progress)
+    _check_report(job)
+    pictures = find_pictures(image_dir, file_list, image_num)
     if not (how.save_img or how.overlay):
-        return job.run(None)
+        return _Run(engine, pictures, preprocess, how, progress, job).run(None, None)
     if output_dir is None:
         raise UsageError("an output folder is needed to save pictures: give --output-dir")
-    names = output_names(entries)
-    _refuse_own_pictures(entries, output_dir, names)
+    if file_list is not None:
+        check_different(pictures.names)
+    names = OutputNames(pictures.names)
+    refuse_own_pictures(pictures, output_dir, names, how)
     with OutputFolder(output_dir) as folder:
-        return job.run(folder, names)
+        return _Run(engine, pictures, preprocess, how, progress, job).run(folder, names)
 
 
-class _Job:
+class _Run:
+    """One run of a job, from what an earlier one has left to the report."""
+
     def __init__(
         self,
         engine: Engine,
-        entries: list[Entry],
+        pictures: Pictures,
         preprocess: Preprocess,
         options: InferOptions,
         progress: Progress | None,
+        job: JobOptions | None,
     ) -> None:
         self._engine = engine
-        self._entries = entries
+        self._pictures = pictures
         self._preprocess = preprocess
         self._options = options
         self._progress = progress
-        self._clock = Clock()
-        self._labels = engine.manifest.labels
+        self._job = job
+        self._ledger = Ledger(len(pictures))
 
-    def run(self, folder: OutputFolder | None, names: list[str] | None = None) -> InferResult:
+    def run(self, folder: OutputFolder | None, names: OutputNames | None) -> InferResult:
         start = time.perf_counter()
-        failures: list[Failure] = []
-        results = segment(
-            self._engine, self._entries, self._preprocess, self._clock, max_pixels=self._options.max_pixels
-        )
-        try:
-            for index, item in enumerate(results):
-                problem = (
-                    item[1] if isinstance(item, tuple) else self._save(item, folder, names[index] if names else "")
-                )
-                if problem is not None:
-                    failures.append(failed(self._entries[index], problem, self._options.on_error))
-                if self._progress is not None:
-                    self._progress(index + 1, len(self._entries))
-        finally:
-            results.close()
+        journal: Journal | None = None
+        if folder is not None and names is not None and self._job is not None:
+            journal = self._open_journal(folder.path, names, self._job)
+        elif folder is not None:
+            remove_journal(folder.path)
+        resumed = self._ledger.done
+        if folder is not None and self._ledger.left:
+            _remove_reports(folder.path)
+        with journal or nullcontext():
+            work = InferJob(
+                self._engine,
+                self._pictures,
+                self._preprocess,
+                self._options,
+                self._ledger,
+                folder=folder,
+                names=names,
+                journal=journal,
+            )
+            watch, stop = (None, None) if self._job is None else (self._job.watch, self._job.stop)
+            work.run(self._progress, watch, stop)
+        reports = self._write_reports(folder, names) if self._ledger.left == 0 else ()
         return InferResult(
-            len(self._entries) - len(failures),
-            tuple(failures),
+            self._ledger.done,
+            tuple(islice(self._ledger.failures(self._pictures.names), FAILURES_SHOWN)),
             time.perf_counter() - start,
-            self._clock.result(),
+            work.clock.result(),
             self._engine.threads,
             self._preprocess,
             None if folder is None else folder.path,
+            self._ledger.failed,
+            resumed,
+            self._ledger.left,
+            reports,
         )
 
-    def _save(self, item: Segmented, folder: OutputFolder | None, name: str) -> DataError | UsageError | None:
-        """Colour and write one result; return the problem when this one cannot be saved."""
-        start = time.perf_counter()
-        original = self._options.output_size is OutputSize.ORIGINAL
-        picture = item.picture if original else item.seen
-        labels = resize_labels(item.labels, picture.shape[0], picture.shape[1])
+    def _open_journal(self, folder: Path, names: OutputNames, job: JobOptions) -> Journal:
+        replay = _Replay(self._pictures, names, folder, self._options, self._ledger, job.retry_failed)
+        return open_journal(folder, self._identity(job), replay, restart=job.restart)
+
+    def _identity(self, job: JobOptions) -> JobIdentity:
+        return JobIdentity(
+            job.model,
+            job.target,
+            os.path.realpath(self._pictures.folder),
+            self._options.to_json(self._preprocess),
+            {"smalti": __version__, "pillow": PIL.__version__, "opencv": cv2.__version__},
+        )
+
+    def _write_reports(self, folder: OutputFolder | None, names: OutputNames | None) -> tuple[Path, ...]:
+        if self._job is None:
+            return ()
+        paths = [] if folder is None else [folder.path / name for name in REPORT_FILES]
+        if self._job.report is not None:
+            paths.append(self._job.report)
+        said = self._identity(self._job).to_json()
+        for path in paths:
+            if path.suffix.lower() == ".json":
+                write_pieces(path, report_json(self._ledger, self._pictures.names, said))
+            else:
+                shown = names if self._options.save_img else None
+                write_pieces(path, report_csv(self._ledger, self._pictures.names, shown))
+        return tuple(paths)
+
+
+class _Replay:
+    """Enters what a journal says into a ledger, as far as it still holds."""
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        names: OutputNames,
+        folder: Path,
+        options: InferOptions,
+        ledger: Ledger,
+        retry_failed: bool,
+    ) -> None:
+        self._pictures = pictures
+        self._names = names
+        self._folder = folder
+        self._options = options
+        self._ledger = ledger
+        self._retry_failed = retry_failed or options.on_error is OnError.STOP
+        self._next = 0
+
+    def __call__(self, record: Record) -> None:
+        index = self._index(record.name)
+        if index is None:
+            return
+        entry = self._pictures[index]
+        if record.source != source_signature(entry):
+            self._ledger.forget(index)
+        elif record.reason is not None:
+            if record.passing or self._retry_failed:
+                self._ledger.forget(index)
+            else:
+                self._ledger.set_failed(index, record.reason)
+        elif record.output == self._names[index] and self._is_whole(record):
+            self._ledger.set_done(index)
+        else:
+            self._ledger.forget(index)
+
+    def _index(self, name: str) -> int | None:
+        """Find a picture; the lines of a journal mostly stand in the pictures' order."""
+        names = self._pictures.names
+        index = self._next if self._next < len(names) and names[self._next] == name else names.find(name)
+        if index is not None:
+            self._next = index + 1
+        return index
+
+    def _is_whole(self, record: Record) -> bool:
+        if record.output is None:
+            return False
+        files = [record.output] if self._options.save_img else []
+        if self._options.overlay:
+            files.append(overlay_name(record.output))
+        if len(files) != len(record.sizes):
+            return False
         try:
-            mask = encode_mask(labels) if self._options.save_img and folder else b""
-            drawn = self._draw(picture, labels) if self._options.overlay and folder else b""
-            self._clock.add(Stage.POST, time.perf_counter() - start)
-            if folder is None:
-                return None
-            start = time.perf_counter()
-            if mask:
-                folder.write(name, mask)
-            if drawn:
-                folder.write(f"{OVERLAY_FOLDER}/{name.removesuffix('.png')}.jpg", drawn)
-        except (DataError, UsageError) as error:
-            return error
-        self._clock.add(Stage.SAVE, time.perf_counter() - start)
-        return None
-
-    def _draw(self, picture: NDArray[np.uint8], labels: NDArray[np.integer]) -> bytes:
-        names = self._labels or VOC_LABELS
-        return encode_picture(add_legend(blend(picture, labels), labels, names))
+            return all(os.lstat(self._folder / f).st_size == n for f, n in zip(files, record.sizes, strict=True))
+        except (OSError, ValueError):
+            return False
 
 
-def _refuse_own_pictures(entries: list[Entry], output_dir: Path, names: list[str]) -> None:
-    """A run must never write over the pictures it reads."""
-    real = _RealPaths()
-    sources = {real.of(f"{entry.folder}/{entry.name}") for entry in entries if entry.folder is not None}
-    for name in names:
-        if real.of(f"{output_dir}/{name}") in sources:
-            text = f"{printable(str(output_dir / name))} is one of the pictures to label: choose another --output-dir"
-            raise UsageError(text)
+def _check_report(job: JobOptions | None) -> None:
+    if job is not None and job.report is not None and job.report.suffix.lower() not in (".json", ".csv"):
+        raise UsageError(f"a report is .json or .csv, not {printable(job.report.name)}")
 
 
-class _RealPaths:
-    """Resolves the links of many paths, looking at each folder once."""
-
-    def __init__(self) -> None:
-        self._folders: dict[str, str] = {}
-
-    def of(self, path: str) -> str:
-        if os.path.islink(path):
-            return os.path.realpath(path)
-        parent, _, name = path.rpartition("/")
-        folder = self._folders.get(parent)
-        if folder is None:
-            folder = self._folders[parent] = os.path.realpath(parent)
-        return f"{folder}/{name}"
+def _remove_reports(folder: Path) -> None:
+    """A report that is there belongs to a finished job."""
+    for name in REPORT_FILES:
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(folder / name)
+        except OSError as error:
+            raise write_error(folder / name, error) from error

@@ -1,27 +1,49 @@
-"""Run an engine over many pictures: decode and resize ahead in a thread, infer in the caller's thread."""
+"""Run an engine over many pictures: decode and resize ahead in threads, infer in the caller's thread."""
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.errors import DataError, ImageError, InputError, UsageError
+from smalti.errors import DataError, ImageError, InputError, ResourceError, UsageError
 from smalti.vision.images import DEFAULT_MAX_PIXELS, read_image
 from smalti.vision.preprocess import Resize, resize_picture, target_size
 from smalti.vision.voc import Entry, printable
 
 Progress = Callable[[int, int], None]
-MAX_INPUT_SIZE = 2**14
-DECODED_AHEAD = 2
+MAX_INPUT_SIZE: Final = 2**14
+DECODERS: Final = 2
+DECODED_AHEAD: Final = 4
+DECODED_BYTES_AHEAD: Final = 256 * 2**20
+_STORAGE_ERRORS: Final = frozenset(
+    {
+        errno.EIO,
+        errno.ENXIO,
+        errno.ESTALE,
+        errno.ENODEV,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.EREMOTEIO,
+    }
+)
+
+
+class StorageError(ImageError):
+    """A picture could not be read because its storage failed; the picture itself may be good."""
 
 
 class Manifest(Protocol):
@@ -141,19 +163,22 @@ def _stage_times(stage: Stage, seconds: array[float]) -> StageTimes:
 class Segmented:
     """One picture that went through the engine: ``labels`` int32 [h, w] at the network's size.
 
-    ``picture`` uint8 [H, W, 3] is the picture as decoded, ``seen`` [h, w, 3] as the network saw it.
+    ``picture`` uint8 [H, W, 3] is the picture as decoded, ``seen`` [h, w, 3] as the network saw it. ``source`` is the
+    length and modification time (ns) of its file before it was read.
     """
 
     entry: Entry
     labels: NDArray[np.int32]
     picture: NDArray[np.uint8]
     seen: NDArray[np.uint8]
+    source: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Prepared:
     picture: NDArray[np.uint8]
     seen: NDArray[np.uint8]
+    source: tuple[int, int] | None
     decode_seconds: float
     resize_seconds: float
 
@@ -177,7 +202,7 @@ def choose_preprocess(engine: Engine, resize: Resize | None = None, input_size: 
 
 def segment(
     engine: Engine,
-    entries: Sequence[Entry],
+    entries: Iterable[Entry],
     preprocess: Preprocess,
     clock: Clock,
     *,
@@ -185,16 +210,15 @@ def segment(
 ) -> Generator[Segmented | tuple[Entry, DataError | InputError], None, None]:
     """Yield each entry's result in order: the label map, or the entry with the error of a picture that is no good.
 
-    At most two pictures are decoded ahead, so memory does not grow with the list. Errors that are not about one
-    picture (memory, a bug) end the iteration.
+    A few pictures are decoded ahead, fewer when they are large, so memory does not grow with the list. Errors that are
+    not about one picture (memory, a bug) end the iteration.
     """
     pending: deque[tuple[Entry, Future[_Prepared]]] = deque()
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="smalti-decode") as pool:
+    with ThreadPoolExecutor(max_workers=DECODERS, thread_name_prefix="smalti-decode") as pool:
         try:
-            coming = iter(entries)
-            for entry in coming:
+            for entry in entries:
                 pending.append((entry, pool.submit(_prepare, entry, preprocess, max_pixels)))
-                if len(pending) > DECODED_AHEAD:
+                while _is_enough(pending):
                     yield _finish(engine, *pending.popleft(), clock)
             while pending:
                 yield _finish(engine, *pending.popleft(), clock)
@@ -202,15 +226,42 @@ def segment(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _is_enough(pending: Sequence[tuple[Entry, Future[_Prepared]]]) -> bool:
+    """Whether no further picture should be decoded before the first one is used."""
+    if len(pending) > DECODED_AHEAD:
+        return True
+    ready = (future for _, future in pending if future.done() and future.exception() is None)
+    return sum(future.result().picture.nbytes for future in ready) > DECODED_BYTES_AHEAD
+
+
+def source_signature(entry: Entry) -> tuple[int, int] | None:
+    """Return the length and modification time (ns) of a picture's file, or None when it has none."""
+    if entry.path is None:
+        return None
+    try:
+        facts = os.stat(entry.path)
+    except (OSError, ValueError):
+        return None
+    return facts.st_size, facts.st_mtime_ns
+
+
 def _prepare(entry: Entry, preprocess: Preprocess, max_pixels: int) -> _Prepared:
     if entry.path is None:
         raise ImageError(entry.problem or "no such picture")
     start = time.perf_counter()
-    picture = read_image(entry.path, max_pixels=max_pixels)
+    source = source_signature(entry)
+    try:
+        picture = read_image(entry.path, max_pixels=max_pixels)
+    except ImageError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _STORAGE_ERRORS:
+            raise StorageError(str(error)) from error.__cause__
+        raise
+    except ResourceError as error:
+        raise ResourceError(f"{printable(str(entry.path))}: {error}") from error
     decoded = time.perf_counter()
     height, width = target_size(picture.shape[0], picture.shape[1], preprocess.resize, preprocess.input_size)
     seen = resize_picture(picture, height, width)
-    return _Prepared(picture, seen, decoded - start, time.perf_counter() - decoded)
+    return _Prepared(picture, seen, source, decoded - start, time.perf_counter() - decoded)
 
 
 def _finish(
@@ -225,7 +276,7 @@ def _finish(
     clock.add(Stage.DECODE, prepared.decode_seconds)
     clock.add(Stage.RESIZE, prepared.resize_seconds)
     clock.add(Stage.INFER, time.perf_counter() - start)
-    return Segmented(entry, labels, prepared.picture, prepared.seen)
+    return Segmented(entry, labels, prepared.picture, prepared.seen, prepared.source)
 
 
 def failed(entry: Entry, problem: DataError | InputError | UsageError, on_error: OnError) -> Failure:

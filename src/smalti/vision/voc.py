@@ -7,15 +7,18 @@ A file list holds one picture a line: an id (``2007_000033``), a name with a suf
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable
+import stat
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Final
+from types import MappingProxyType
+from typing import Final, overload
 
 from smalti.errors import UsageError
+from smalti.vision.names import PICTURE_SUFFIXES, NameList, OutputNames, encode_name, strip_suffix
 
-PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 MASK_SUFFIX: Final = ".png"
 _PARTS: Final = ("JPEGImages", "SegmentationClass")
 _MAX_LIST_BYTES: Final = 256 * 2**20
@@ -44,28 +47,58 @@ class Entry:
         return strip_suffix(self.name)
 
 
-def strip_suffix(name: str) -> str:
-    """Return ``name`` without .jpg, .jpeg or .png."""
-    for suffix in PICTURE_SUFFIXES:
-        if name.lower().endswith(suffix) and len(PurePosixPath(name).name) > len(suffix):
-            return name[: -len(suffix)]
-    return name
+class Pictures(Sequence[Entry]):
+    """The pictures of a folder or a list, in little memory however many they are.
+
+    ``links`` are the indices of symbolic links. An :class:`Entry` is made when it is asked for.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        names: NameList,
+        links: Sequence[int] = (),
+        problems: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
+        self.folder = folder
+        self.names = names
+        self.links = links
+        self._problems = problems
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Entry]: ...
+    def __getitem__(self, index: int | slice) -> Entry | list[Entry]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        name = self.names[index]
+        problem = self._problems.get(index + len(self) if index < 0 else index)
+        return Entry(name, self.folder) if problem is None else Entry(name, None, problem)
 
 
-def list_pictures(image_dir: Path, file_list: Path | None = None, image_num: int | None = None) -> list[Entry]:
+def find_pictures(image_dir: Path, file_list: Path | None = None, image_num: int | None = None) -> Pictures:
     """Return the pictures of a folder, or those that ``file_list`` names, at most the first ``image_num``.
 
     ``image_dir`` may also be a VOC root that has JPEGImages in it. Names come in the list's order, or sorted.
     Raises UsageError when the folder or the list cannot be read or names nothing.
     """
     folder = inner_folder(image_dir, "JPEGImages")
-    return _entries(folder, file_list, image_num, PICTURE_SUFFIXES, "picture")
+    return _find(folder, file_list, image_num, PICTURE_SUFFIXES, "picture")
+
+
+def list_pictures(image_dir: Path, file_list: Path | None = None, image_num: int | None = None) -> list[Entry]:
+    """Return what :func:`find_pictures` finds as a list."""
+    return list(find_pictures(image_dir, file_list, image_num))
 
 
 def list_masks(gt_dir: Path, file_list: Path | None = None, image_num: int | None = None) -> list[Entry]:
     """Return the masks (PNG) of a folder, as :func:`list_pictures` does; a VOC root may hold SegmentationClass."""
     folder = inner_folder(gt_dir, "SegmentationClass")
-    return _entries(folder, file_list, image_num, (MASK_SUFFIX,), "mask")
+    return list(_find(folder, file_list, image_num, (MASK_SUFFIX,), "mask"))
 
 
 def inner_folder(folder: Path, inner: str) -> Path:
@@ -77,15 +110,23 @@ def inner_folder(folder: Path, inner: str) -> Path:
 
 def read_list(file_list: Path) -> list[str]:
     """Return the lines of a file list that are not blank. Raises UsageError when it is not a readable text."""
+    return list(_lines(file_list))
+
+
+def _lines(file_list: Path) -> Iterator[str]:
+    """Yield the lines of a file list that are not blank, without reading it whole."""
     try:
         if not file_list.is_file():
             raise UsageError(f"there is no file list {printable(str(file_list))}")
         if file_list.stat().st_size > _MAX_LIST_BYTES:
             raise UsageError(f"the file list {printable(str(file_list))} is too large")
-        text = file_list.read_bytes().decode("utf-8-sig", "surrogateescape")
+        with open(file_list, "rb") as lines:
+            for number, line in enumerate(lines):
+                text = line.decode("utf-8-sig" if number == 0 else "utf-8", "surrogateescape").strip()
+                if text:
+                    yield text
     except OSError as error:
         raise UsageError(f"cannot read the file list {printable(str(file_list))}: {error.strerror}") from error
-    return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def printable(text: str) -> str:
@@ -99,60 +140,73 @@ def output_names(entries: Iterable[Entry], suffix: str = ".png") -> list[str]:
     Entries that would share a name (``a.jpg`` and ``a.png``) keep their full names: ``a.jpg.png``, ``a.png.png``.
     Raises UsageError when the same entry stands twice in the list.
     """
-    names = [entry.name for entry in entries]
-    twice = _first_repeated(names)
+    names = NameList(entry.name for entry in entries)
+    check_different(names)
+    return list(OutputNames(names, suffix))
+
+
+def check_different(names: NameList) -> None:
+    """Raise UsageError when a name stands twice in a list."""
+    twice = names.repeated()
     if twice is not None:
-        raise UsageError(f"the list names {printable(twice)} twice")
-    short = [strip_suffix(name) for name in names]
-    full: set[int] = set()
-    while True:
-        chosen = [(name if i in full else short[i]) + suffix for i, name in enumerate(names)]
-        shared = _shared(chosen) - full
-        if not shared:
-            return chosen
-        full |= shared
+        raise UsageError(f"the list names {printable(names[twice])} twice")
 
 
-def _first_repeated(names: list[str]) -> str | None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None
-
-
-def _shared(names: list[str]) -> set[int]:
-    counts = Counter(names)
-    return {index for index, name in enumerate(names) if counts[name] > 1}
-
-
-def _entries(
+def _find(
     folder: Path, file_list: Path | None, image_num: int | None, suffixes: tuple[str, ...], what: str
-) -> list[Entry]:
+) -> Pictures:
     if image_num is not None and image_num < 1:
         raise UsageError(f"the number of images must be at least 1, not {image_num}")
     if file_list is None:
-        found = [Entry(name, folder) for name in _names(folder, suffixes)]
-        if not found:
+        found = _scan(folder, image_num, suffixes)
+        if not len(found):
             raise UsageError(f"there is no {what} ({', '.join(suffixes)}) in {printable(str(folder))}")
-        return found[:image_num]
-    lines = read_list(file_list)
-    if not lines:
+        return found
+    listed = _read(folder, file_list, image_num, suffixes, what)
+    if not len(listed):
         raise UsageError(f"the file list {printable(str(file_list))} is empty")
-    return [_resolve(folder, line, suffixes, what) for line in lines[:image_num]]
+    return listed
 
 
-def _names(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+def _scan(folder: Path, image_num: int | None, suffixes: tuple[str, ...]) -> Pictures:
+    # No file name holds a zero byte and it sorts before all others, so that a mark behind one keeps the order.
+    mark = b"\0"
     try:
         with os.scandir(folder) as items:
-            return sorted(item.name for item in items if item.name.lower().endswith(suffixes))
+            found = sorted(
+                encode_name(item.name) + mark if item.is_symlink() else encode_name(item.name)
+                for item in items
+                if item.name[-5:].lower().endswith(suffixes)
+            )
     except OSError as error:
         raise UsageError(f"cannot read the folder {printable(str(folder))}: {error.strerror}") from error
+    if image_num is not None:
+        del found[image_num:]
+    links = array("Q", (index for index, name in enumerate(found) if name.endswith(mark)))
+    return Pictures(folder, NameList(name.rstrip(mark) for name in found), links)
 
 
-def _resolve(folder: Path, line: str, suffixes: tuple[str, ...], what: str) -> Entry:
-    """Find the file of one line: the whole line first (names may hold spaces), then its first column."""
+def _read(folder: Path, file_list: Path, image_num: int | None, suffixes: tuple[str, ...], what: str) -> Pictures:
+    problems: dict[int, str] = {}
+    links = array("Q")
+
+    def names() -> Iterator[str]:
+        for index, line in enumerate(islice(_lines(file_list), image_num)):
+            name, problem, is_link = _resolve(folder, line, suffixes, what)
+            if problem is not None:
+                problems[index] = problem
+            elif is_link:
+                links.append(index)
+            yield name
+
+    return Pictures(folder, NameList(names()), links, problems)
+
+
+def _resolve(folder: Path, line: str, suffixes: tuple[str, ...], what: str) -> tuple[str, str | None, bool]:
+    """Find the file of one line: the whole line first (names may hold spaces), then its first column.
+
+    Returns the name, what is wrong with it (or None), and whether it is a symbolic link.
+    """
     problem = f"no such {what}"
     for name in dict.fromkeys((line, line.split()[0])):
         inside = _inside(folder, name)
@@ -161,8 +215,8 @@ def _resolve(folder: Path, line: str, suffixes: tuple[str, ...], what: str) -> E
             continue
         found = _with_suffix(folder, inside, suffixes)
         if found is not None:
-            return Entry(found, folder)
-    return Entry(line.split()[0] if "\0" not in line else line, None, problem)
+            return found[0], None, found[1]
+    return (line.split()[0] if "\0" not in line else line), problem, False
 
 
 def _inside(folder: Path, name: str) -> str | None:
@@ -177,7 +231,8 @@ def _inside(folder: Path, name: str) -> str | None:
     return str(path)
 
 
-def _with_suffix(folder: Path, name: str, suffixes: tuple[str, ...]) -> str | None:
+def _with_suffix(folder: Path, name: str, suffixes: tuple[str, ...]) -> tuple[str, bool] | None:
+    """Return the name of the file that is there and whether it is a symbolic link, or None."""
     names = [name]
     first, _, rest = name.partition("/")
     if rest and first in _PARTS:
@@ -185,6 +240,10 @@ def _with_suffix(folder: Path, name: str, suffixes: tuple[str, ...]) -> str | No
     candidates = [form + suffix for form in names for suffix in ("", *suffixes)]
     candidates.extend(strip_suffix(form) + suffix for form in names for suffix in suffixes)
     for candidate in candidates:
-        if candidate.lower().endswith(suffixes) and os.path.lexists(f"{folder}/{candidate}"):
-            return candidate
+        if candidate.lower().endswith(suffixes):
+            try:
+                mode = os.lstat(f"{folder}/{candidate}").st_mode
+            except (OSError, ValueError):
+                continue
+            return candidate, stat.S_ISLNK(mode)
     return None

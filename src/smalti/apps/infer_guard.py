@@ -1,0 +1,66 @@
+"""A run must never write over the pictures it reads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from smalti.apps.infer_job import InferOptions, overlay_name
+from smalti.errors import UsageError
+from smalti.vision.names import OutputNames
+from smalti.vision.voc import Pictures, printable
+
+
+def refuse_own_pictures(pictures: Pictures, output_dir: Path, names: OutputNames, options: InferOptions) -> None:
+    """Raise UsageError when a result would be written over one of the pictures, be it by way of links."""
+    clash = _Guard(pictures, output_dir, names, options).written_picture()
+    if clash is not None:
+        raise UsageError(f"{printable(clash)} is one of the pictures to label: choose another --output-dir")
+
+
+class _Guard:
+    """Compares real folders and names; each folder is looked at once, and a single picture only when it is a link."""
+
+    def __init__(self, pictures: Pictures, output_dir: Path, names: OutputNames, options: InferOptions) -> None:
+        self._pictures = pictures
+        self._names = names
+        self._options = options
+        self._real: dict[str, str] = {}
+        self._written: dict[str, list[str]] = {}
+        parents = {name.rpartition("/")[0] for name in pictures.names}
+        if options.overlay:
+            parents |= {overlay_name(f"{parent}/".lstrip("/")).rpartition("/")[0] for parent in parents}
+        for parent in parents:
+            self._written.setdefault(self._folder(f"{output_dir}/{parent}"), []).append(parent)
+
+    def written_picture(self) -> str | None:
+        """Return the path of a picture that would be overwritten, or None."""
+        root = self._pictures.folder
+        for index, name in enumerate(self._pictures.names):
+            parent, _, base = name.rpartition("/")
+            if self._is_written(self._folder(f"{root}/{parent}"), base) and self._pictures[index].folder is not None:
+                return f"{root}/{name}"
+        for index in self._pictures.links:
+            path = os.path.realpath(f"{root}/{self._pictures.names[index]}")
+            parent, _, base = path.rpartition("/")
+            if self._is_written(parent or "/", base):
+                return path
+        return None
+
+    def _folder(self, path: str) -> str:
+        found = self._real.get(path)
+        if found is None:
+            found = self._real[path] = os.path.realpath(path)
+        return found
+
+    def _is_written(self, folder: str, base: str) -> bool:
+        """Whether a result gets this name in this real folder."""
+        return any(self._is_result(f"{parent}/{base}".lstrip("/")) for parent in self._written.get(folder, ()))
+
+    def _is_result(self, name: str) -> bool:
+        if self._options.save_img and self._names.find(name) is not None:
+            return True
+        before, after = overlay_name("\0").split("\0")
+        if not self._options.overlay or not name.startswith(before) or not name.endswith(after):
+            return False
+        return self._names.find(f"{name[len(before) : -len(after)]}.png") is not None
