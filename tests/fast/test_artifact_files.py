@@ -18,7 +18,8 @@ from artifact_kit import Parts, forge, plain_parts, reverse_manifest, seal
 from smalti.artifact import writer
 from smalti.artifact.format import MAX_MANIFEST_BYTES, SectionKind
 from smalti.artifact.manifest import Manifest
-from smalti.artifact.reader import check_target, open_model
+from smalti.artifact.program import check_target
+from smalti.artifact.reader import open_model
 from smalti.artifact.writer import write_model
 from smalti.errors import (
     CompilerError,
@@ -68,7 +69,7 @@ def test_round_trip(tmp_path: Path, parts: Parts) -> None:
     with open_model(path, sha256=digest.upper()) as file:
         assert file.manifest == parts.manifest
         assert file.code == parts.code
-        assert file.constants.offset % 4096 == 0 and file.header.section(SectionKind.CODE).offset % 4096 == 0
+        assert file.constants.offset % 4096 == 0 and file.header.all(SectionKind.CODE)[0].offset % 4096 == 0
         kept = bytearray(len(parts.constants))
         file.read_constants(memoryview(kept))
         assert kept == parts.constants

@@ -110,6 +110,7 @@ def _measure(options: BenchOptions) -> BenchReport:
     started = time.perf_counter()
     with open_model(options.model) as file:
         header = file.header
+        code_bytes = {section.name: section.size for section in header.all(SectionKind.CODE)}
     checked = time.perf_counter()
     with load(options.model, options.threads, concurrency=options.concurrency) as engine:
         loaded = time.perf_counter()
@@ -127,8 +128,8 @@ def _measure(options: BenchOptions) -> BenchReport:
             warmup_ms=1e3 * warm.wall_seconds,
             warmup_runs=len(warm.records),
             file_bytes=header.file_bytes,
-            constant_bytes=header.section(SectionKind.CONSTANTS).size,
-            code_bytes=header.section(SectionKind.CODE).size,
+            constant_bytes=header.constants.size,
+            code_bytes=code_bytes[engine.target],
             workspace_bytes=max(_workspace(engine, source) for source in sources),
         )
         return BenchReport(

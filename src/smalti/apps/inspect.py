@@ -13,7 +13,8 @@ from smalti.apps.inspect_precision import precision_rows
 from smalti.apps.report import Table
 from smalti.artifact.format import SectionKind
 from smalti.artifact.manifest import Manifest, Symbol, TensorSpec
-from smalti.artifact.reader import check_target, open_model
+from smalti.artifact.program import check_target
+from smalti.artifact.reader import open_model
 from smalti.errors import TargetError, UsageError
 from smalti.knobs import MAX_THREADS
 from smalti.runtime.dims import Shape, describe_shape, evaluate
@@ -128,7 +129,7 @@ def inspect(path: str | os.PathLike[str], size: str | None = None, threads: int 
     with open_model(path) as file:
         manifest = file.manifest
         file_bytes = file.header.file_bytes
-        sections = {kind.name.lower(): file.header.section(kind).size for kind in SectionKind}
+        sections = {kind.name.lower(): sum(s.size for s in file.header.all(kind)) for kind in SectionKind}
     values = _symbol_values(manifest, wanted)
     dims = evaluate(manifest.dims, values)
     count = min(usable_cpus().count, MAX_THREADS) if threads is None else threads

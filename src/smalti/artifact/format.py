@@ -8,11 +8,13 @@
     16   8   file size in bytes
     24   4   zero
     28   4   CRC-32 of bytes 0..27            (bytes 0..31 stay as they are in every later version)
-    32   4   number of sections
+    32   4   number of sections: 2 N + 1 for N programs
     36  28   zero
     64  32   SHA-256 of everything behind the header
     96  32   SHA-256 of the header with this field zeroed
     128 64n  section table: kind u32, zero u32, offset u64, size u64, name 40 bytes (ASCII, NUL padded)
+
+The sections are N manifests, one for the constants of all programs, and N of code; manifest i belongs to code i.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ PAGE = 4096
 MAX_FILE_BYTES = 4 << 30
 MAX_MANIFEST_BYTES = 16 << 20
 MAX_CODE_BYTES = 256 << 20
+MAX_PROGRAMS = 16
 
 PREFIX_BYTES = 32
 FIXED_BYTES = 128
@@ -60,8 +63,7 @@ class SectionKind(IntEnum):
         return MAX_CODE_BYTES if self is SectionKind.CODE else MAX_FILE_BYTES
 
 
-_SEQUENCE = (SectionKind.MANIFEST, SectionKind.CONSTANTS, SectionKind.CODE)
-MAX_HEADER_BYTES = FIXED_BYTES + _ENTRY.size * len(_SEQUENCE)
+MAX_HEADER_BYTES = FIXED_BYTES + _ENTRY.size * (2 * MAX_PROGRAMS + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +87,24 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A checked header.  ``sections`` are in file order without overlap; gaps are alignment padding only."""
+    """A checked header.  ``sections`` are in file order without overlap; gaps are alignment padding only.
+
+    There are as many manifests as codes, in the same order, and every code has another name.
+    """
 
     file_bytes: int
     header_bytes: int
     content_sha256: bytes
     sections: tuple[Section, ...]
 
-    def section(self, kind: SectionKind) -> Section:
-        """Return the only section of a kind."""
-        return next(s for s in self.sections if s.kind is kind)
+    @property
+    def constants(self) -> Section:
+        """The constants of all programs."""
+        return next(s for s in self.sections if s.kind is SectionKind.CONSTANTS)
+
+    def all(self, kind: SectionKind) -> tuple[Section, ...]:
+        """Return the sections of a kind in file order."""
+        return tuple(s for s in self.sections if s.kind is kind)
 
 
 def align_up(value: int, alignment: int) -> int:
@@ -189,8 +199,7 @@ def unpack_header(data: bytes, prefix: Prefix) -> Header:
     if any(data[PREFIX_BYTES + 4 : 64]) or FIXED_BYTES + _ENTRY.size * count != prefix.header_bytes:
         raise DamagedModelError("the file is damaged: its section table does not fit its header")
     sections = tuple(_unpack_section(data, FIXED_BYTES + _ENTRY.size * i) for i in range(count))
-    if tuple(s.kind for s in sections) != _SEQUENCE:
-        raise DamagedModelError("the file is damaged: it must hold a manifest, constants and code, in this order")
+    _check_sequence(sections)
     end = prefix.header_bytes
     for s in sections:
         if s.offset != align_up(end, s.kind.alignment):
@@ -201,6 +210,18 @@ def unpack_header(data: bytes, prefix: Prefix) -> Header:
     if end != prefix.file_bytes:
         raise DamagedModelError(f"the file is damaged: its sections end at {end} of {prefix.file_bytes} bytes")
     return Header(prefix.file_bytes, prefix.header_bytes, data[_CONTENT_DIGEST], sections)
+
+
+def _check_sequence(sections: tuple[Section, ...]) -> None:
+    count = len(sections) // 2
+    kinds = (*[SectionKind.MANIFEST] * count, SectionKind.CONSTANTS, *[SectionKind.CODE] * count)
+    if not 1 <= count <= MAX_PROGRAMS or tuple(s.kind for s in sections) != kinds:
+        raise DamagedModelError(
+            f"the file is damaged: it must hold 1 to {MAX_PROGRAMS} manifests, constants and as many codes, "
+            "in this order"
+        )
+    if len({s.name for s in sections[-count:]}) != count:
+        raise DamagedModelError("the file is damaged: it holds two programs for one target")
 
 
 def _unpack_section(data: bytes, at: int) -> Section:

@@ -7,8 +7,8 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from smalti.artifact.format import (
@@ -20,9 +20,8 @@ from smalti.artifact.format import (
     unpack_prefix,
 )
 from smalti.artifact.manifest import Manifest, parse_manifest
-from smalti.errors import DamagedModelError, ModelFileError, NotAModelError, TargetError, UsageError
-from smalti.target.host import Host, missing_features, read_host
-from smalti.target.target import Target
+from smalti.artifact.program import Program
+from smalti.errors import DamagedModelError, ModelFileError, NotAModelError, UsageError
 
 _CHUNK = 1 << 20
 
@@ -31,15 +30,52 @@ _CHUNK = 1 << 20
 class ModelFile:
     """A checked offline model file, still open; use it as a context manager.
 
-    ``code`` are the very bytes that were checked.  ``constants`` is where the constants lie behind ``descriptor``.
+    ``first`` is its first program, the most demanding one; the others are checked when they are read.
+    ``constants`` is where the constants of all programs lie behind ``descriptor``.
     """
 
     path: str
     descriptor: int
     header: Header
-    manifest: Manifest
-    code: bytes
+    first: Program
     constants: Section
+    _contents: _Contents = field(repr=False)
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the first program."""
+        return self.first.manifest
+
+    @property
+    def code(self) -> bytes:
+        """The code of the first program, the very bytes that were checked."""
+        return self.first.code
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The target of every program, in file order: what is preferred comes first."""
+        return self._contents.targets
+
+    def programs(self) -> Iterator[Program]:
+        """Read the programs in file order.
+
+        Raises:
+            DamagedModelError: a manifest breaks a rule.
+        """
+        yield self.first
+        for index in range(1, len(self.targets)):
+            yield self.program(index)
+
+    def program(self, index: int) -> Program:
+        """Read one program by its place in :attr:`targets`.
+
+        Raises:
+            DamagedModelError: its manifest breaks a rule.
+        """
+        try:
+            return self.first if index == 0 else self._contents.program(index)
+        except DamagedModelError as error:
+            raise DamagedModelError(f"{self.path}: {error}") from error.__cause__
 
     def read_constants(self, into: memoryview) -> None:
         """Fill a writable view of ``constants.size`` bytes.
@@ -63,11 +99,28 @@ class ModelFile:
         os.close(self.descriptor)
 
 
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What was read and has the right checksum: manifests, and code by its target, in file order."""
+
+    manifests: tuple[bytes, ...]
+    targets: tuple[str, ...]
+    codes: tuple[bytes, ...]
+
+    def program(self, index: int) -> Program:
+        manifest, code = parse_manifest(self.manifests[index]), self.codes[index]
+        if self.targets[index] != manifest.target:
+            raise DamagedModelError("the file is damaged: its code is for another target than its manifest says")
+        if not all(offset < len(code) for offset in manifest.code_offsets):
+            raise DamagedModelError("the file is damaged: an entry point lies outside the code")
+        return Program(manifest, code)
+
+
 def open_model(path: str | os.PathLike[str], sha256: str | None = None) -> ModelFile:
-    """Open and check an offline model file: magic, version, checksums, section table, manifest.
+    """Open and check an offline model file: magic, version, checksums, section table, first manifest.
 
     ``sha256`` is the expected SHA-256 of the whole file in hexadecimal, as ``sha256sum`` prints it.  Whether this CPU
-    can run the code is a separate question: :func:`check_target`.
+    can run the code is a separate question: :func:`smalti.artifact.program.choose_program`.
 
     Raises:
         NotAModelError: the file is something else (another format, a folder, a pipe, empty).
@@ -100,30 +153,6 @@ def open_model(path: str | os.PathLike[str], sha256: str | None = None) -> Model
         raise
 
 
-def check_target(manifest: Manifest, host: Host | None = None) -> None:
-    """Check that a CPU (default: this one) has every feature the code needs.
-
-    Raises:
-        TargetError: it has not; the message names what is missing and how to build a model that fits.
-    """
-    host = host or read_host()
-    try:
-        target = Target.parse(manifest.target)
-    except UsageError as error:
-        raise TargetError(f"the model was built for {manifest.target!r}, which this Smalti does not know") from error
-    if target.arch != host.arch:
-        raise TargetError(
-            f"the model was built for {target.arch} CPUs ({target}), this machine is {host.arch}: "
-            "build it again here with --target native"
-        )
-    missing = missing_features({*target.features, *manifest.features}, host)
-    if missing:
-        raise TargetError(
-            f"the model was built for {target}, but this CPU ({host.model}) lacks {', '.join(missing)}: "
-            "build it again with --target native on this machine, or --target generic for any machine"
-        )
-
-
 def _check_open(descriptor: int, name: str, sha256: str | None) -> ModelFile:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
@@ -137,19 +166,13 @@ def _check_open(descriptor: int, name: str, sha256: str | None) -> ModelFile:
     contents = _read_contents(descriptor, header, whole.update if sha256 is not None else None)
     if sha256 is not None and whole.hexdigest() != sha256.lower():
         raise DamagedModelError(f"the file has SHA-256 {whole.hexdigest()}, expected {sha256.lower()}")
-    manifest = parse_manifest(contents[SectionKind.MANIFEST])
-    code = contents[SectionKind.CODE]
-    if header.section(SectionKind.CODE).name != manifest.target:
-        raise DamagedModelError("the file is damaged: its code is for another target than its manifest says")
-    if not all(offset < len(code) for offset in manifest.code_offsets):
-        raise DamagedModelError("the file is damaged: an entry point lies outside the code")
-    return ModelFile(name, descriptor, header, manifest, code, header.section(SectionKind.CONSTANTS))
+    return ModelFile(name, descriptor, header, contents.program(0), header.constants, contents)
 
 
-def _read_contents(descriptor: int, header: Header, also: Callable[[bytes], None] | None) -> dict[SectionKind, bytes]:
-    """Read everything behind the header once, check its SHA-256, and return the sections other than the constants."""
+def _read_contents(descriptor: int, header: Header, also: Callable[[bytes], None] | None) -> _Contents:
+    """Read everything behind the header once, check its SHA-256, and return what is not constants."""
     digest = hashlib.sha256()
-    contents: dict[SectionKind, bytes] = {}
+    contents: dict[SectionKind, list[bytes]] = {kind: [] for kind in SectionKind}
     end = header.header_bytes
     for section in header.sections:
         pieces = _pieces(end, section)
@@ -165,11 +188,12 @@ def _read_contents(descriptor: int, header: Header, also: Callable[[bytes], None
                 also(data)
             if section.kind is not SectionKind.CONSTANTS and not is_padding:
                 kept += data
-        contents[section.kind] = bytes(kept)
+        contents[section.kind].append(bytes(kept))
         end = section.offset + section.size
     if digest.digest() != header.content_sha256:
         raise DamagedModelError("the file is damaged: the checksum of its contents does not match")
-    return contents
+    targets = tuple(section.name for section in header.all(SectionKind.CODE))
+    return _Contents(tuple(contents[SectionKind.MANIFEST]), targets, tuple(contents[SectionKind.CODE]))
 
 
 def _pieces(end: int, section: Section) -> list[tuple[int, int, bool]]:

@@ -5,29 +5,36 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from smalti.artifact.format import Header, SectionKind, lay_out, pack_header
+from smalti.artifact.format import MAX_PROGRAMS, Header, SectionKind, lay_out, pack_header
 from smalti.artifact.manifest import Manifest
-from smalti.errors import CompilerError, OutputError
+from smalti.artifact.program import Program
+from smalti.errors import CompilerError, OutputError, UsageError
+from smalti.target.target import Target
 
 Buffer = bytes | bytearray | memoryview
+_SAME = ("symbols", "batch_size", "shape_mutable", "precision", "labels", "preprocess", "quantisation", "graph")
 
 
 def write_model(path: str | os.PathLike[str], manifest: Manifest, constants: Buffer, code: Buffer) -> str:
+    """Write an offline model file with one program; otherwise as :func:`write_programs`."""
+    return write_programs(path, (Program(manifest, bytes(code)),), constants)
+
+
+def write_programs(path: str | os.PathLike[str], programs: Sequence[Program], constants: Buffer) -> str:
     """Write an offline model file and return the SHA-256 of the whole file, in hexadecimal.
 
-    ``constants`` and ``code`` are the bytes of their sections.  The file is written under a temporary name in the same
-    folder, flushed to disk and then renamed, so an existing file is replaced at once and a process that has it mapped
-    keeps the old one.
+    ``constants`` are those of all programs.  The file is written under a temporary name in the same folder, flushed to
+    disk and then renamed, so an existing file is replaced at once and a process that has it mapped keeps the old one.
 
     Raises:
-        CompilerError: the manifest breaks a rule, or a section is too large.
+        CompilerError: a manifest breaks a rule, the programs do not belong together, or a section is too large.
         OutputError: the folder is missing or not writable, or the disk is full.
     """
-    chunks = list(model_chunks(manifest, constants, code))
+    chunks = list(program_chunks(programs, constants))
     digest = hashlib.sha256()
     for chunk in chunks:
         digest.update(chunk)
@@ -46,20 +53,24 @@ def write_model(path: str | os.PathLike[str], manifest: Manifest, constants: Buf
 
 
 def model_chunks(manifest: Manifest, constants: Buffer, code: Buffer) -> Iterator[Buffer]:
-    """Yield the bytes of an offline model file in order.
+    """Yield the bytes of an offline model file with one program; otherwise as :func:`program_chunks`."""
+    return program_chunks((Program(manifest, bytes(code)),), constants)
+
+
+def program_chunks(programs: Sequence[Program], constants: Buffer) -> Iterator[Buffer]:
+    """Yield the bytes of an offline model file in order, whichever order the programs are given in.
 
     Raises:
-        CompilerError: the manifest breaks a rule, or a section is too large.
+        CompilerError: as :func:`write_programs`.
     """
-    if not all(offset < len(code) for offset in manifest.code_offsets):
-        raise CompilerError(f"an entry point of {manifest.code_offsets} is outside the code ({len(code)} bytes)")
-    text = manifest.to_json()
-    contents: tuple[Buffer, ...] = (text, constants, code)
+    programs = _in_order(programs)
+    texts = [_manifest_text(program) for program in programs]
+    contents: tuple[Buffer, ...] = (*texts, constants, *(program.code for program in programs))
     sections, file_bytes = lay_out(
         (
-            (SectionKind.MANIFEST, len(text), ""),
+            *((SectionKind.MANIFEST, len(text), "") for text in texts),
             (SectionKind.CONSTANTS, memoryview(constants).nbytes, ""),
-            (SectionKind.CODE, memoryview(code).nbytes, manifest.target),
+            *((SectionKind.CODE, len(program.code), program.manifest.target) for program in programs),
         )
     )
     header_bytes = len(pack_header(sections, file_bytes, bytes(32)))
@@ -70,6 +81,44 @@ def model_chunks(manifest: Manifest, constants: Buffer, code: Buffer) -> Iterato
         digest.update(chunk)
     yield pack_header(sections, file_bytes, digest.digest())
     yield from body
+
+
+def _manifest_text(program: Program) -> bytes:
+    offsets, size = program.manifest.code_offsets, len(program.code)
+    if not all(offset < size for offset in offsets):
+        raise CompilerError(f"an entry point of {offsets} is outside the code ({size} bytes)")
+    return program.manifest.to_json()
+
+
+def _in_order(programs: Sequence[Program]) -> Sequence[Program]:
+    """Check that programs belong together, and sort them: what a runtime should prefer comes first."""
+    if not 1 <= len(programs) <= MAX_PROGRAMS:
+        raise CompilerError(f"an offline model file has 1 to {MAX_PROGRAMS} programs, not {len(programs)}")
+    if len(programs) == 1:
+        return programs
+    first = programs[0].manifest
+    for program in programs[1:]:
+        what = _difference(first, program.manifest)
+        if what is not None:
+            raise CompilerError(f"the programs for {first.target} and {program.manifest.target} differ in their {what}")
+    try:
+        targets = [Target.parse(program.manifest.target) for program in programs]
+    except UsageError as error:
+        raise CompilerError(f"programs of one file must be for known targets: {error}") from error
+    if len({target.name for target in targets}) != len(programs):
+        raise CompilerError("an offline model file cannot have two programs for one target")
+    return [program for _, program in sorted(zip(targets, programs, strict=True), key=lambda pair: pair[0].preference)]
+
+
+def _difference(one: Manifest, other: Manifest) -> str | None:
+    for name in _SAME:
+        if getattr(one, name) != getattr(other, name):
+            return name
+    for name in ("inputs", "outputs"):
+        pairs = [[(t.name, t.dtype, len(t.shape)) for t in getattr(manifest, name)] for manifest in (one, other)]
+        if pairs[0] != pairs[1]:
+            return name
+    return None
 
 
 def _body(header: Header, contents: tuple[Buffer, ...]) -> Iterator[Buffer]:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from smalti import knobs
 from smalti.artifact.manifest import Manifest
-from smalti.artifact.reader import check_target, open_model
+from smalti.artifact.program import Program, check_target, choose_program
+from smalti.artifact.reader import ModelFile, open_model
 from smalti.errors import InputError, UsageError
 from smalti.runtime.context import Context, ContextPool, Recipe
 from smalti.runtime.dims import Shape
@@ -23,6 +24,7 @@ from smalti.runtime.plan import ShapePlan, ShapePlanner
 from smalti.runtime.profile import Profile, make_profile
 from smalti.runtime.request import Request, bind_arrays, bind_shapes
 from smalti.target.host import usable_cpus
+from smalti.target.target import canonical_name
 
 Array = NDArray[Any]
 
@@ -33,6 +35,7 @@ def load(
     sha256: str | None = None,
     *,
     concurrency: int | None = None,
+    target: str | None = None,
 ) -> Engine:
     """Load an offline model file and return an engine for it.
 
@@ -42,11 +45,13 @@ def load(
     ``threads`` is the number of threads of one request (default: every CPU this process may use, or SMALTI_THREADS).
     ``concurrency`` is how many requests may run at the same time, each with its own workspace and threads; more wait
     (default: usable CPUs / threads, at least 1).
+    ``target`` names the program to take where the file holds several (default: the first that this CPU can run; they
+    are sorted so that the most demanding comes first).
 
     Raises:
         NotAModelError, DamagedModelError, ModelVersionError, TargetError, ModelFileError: the file cannot be used.
         ResourceError: the system refuses memory or executable pages.
-        UsageError: an argument is out of range.
+        UsageError: an argument is out of range, or the file holds no program for ``target``.
     """
     count, reason = _thread_count(threads)
     cpus = usable_cpus().count
@@ -54,15 +59,15 @@ def load(
     if type(limit) is not int or not 1 <= limit <= knobs.MAX_THREADS:
         raise UsageError(f"concurrency must be a whole number from 1 to {knobs.MAX_THREADS}")
     with open_model(path, sha256) as file:
-        check_target(file.manifest)
+        program = _program(file, target)
         if knobs.COPY_CONSTANTS.get():
             constants = map_anonymous(file.constants.size, huge=True)
             file.read_constants(view(constants))
             protect_read_only(constants)
         else:
             constants = map_file(file.descriptor, file.constants.offset, file.constants.size)
-        code = map_code(file.code)
-        return Engine(file.path, file.manifest, constants, code, count, reason, limit)
+        code = map_code(program.code)
+        return Engine(file.path, program.manifest, constants, code, count, reason, limit)
 
 
 class Engine:
@@ -96,6 +101,11 @@ class Engine:
     def manifest(self) -> Manifest:
         """What the file says about itself."""
         return self._manifest
+
+    @property
+    def target(self) -> str:
+        """The target of the program that runs: of those in the file the most demanding that this CPU can run."""
+        return self._manifest.target
 
     @property
     def threads(self) -> int:
@@ -248,6 +258,19 @@ class Engine:
 class _State:
     pool: ContextPool
     planner: ShapePlanner
+
+
+def _program(file: ModelFile, wanted: str | None) -> Program:
+    """Return the program that is asked for, or the first that this CPU can run."""
+    if wanted is None:
+        return choose_program(file.programs())
+    known = {canonical_name(name): index for index, name in enumerate(file.targets)}
+    index = known.get(canonical_name(wanted))
+    if index is None:
+        raise UsageError(f"{file.path} holds no program for {wanted!r}, only for {', '.join(file.targets)}")
+    program = file.program(index)
+    check_target(program.manifest)
+    return program
 
 
 def _thread_count(threads: int | None) -> tuple[int, str]:

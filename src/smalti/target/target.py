@@ -59,6 +59,13 @@ class Target:
         """The LLVM intrinsic, and its 32-bit arguments, that eases a spinning thread."""
         return ("llvm.x86.sse2.pause", ()) if self.arch == _X86 else ("llvm.aarch64.hint", (1,))
 
+    @property
+    def preference(self) -> tuple[str, int, int, str]:
+        """Sorts targets: by architecture, and within one the most demanding first (level, number of extensions)."""
+        level, *extensions = self.name.split("+")
+        rank = list(_LEVELS).index(level) if level in _LEVELS else -1
+        return self.arch, -rank, -len(extensions), self.name
+
     @classmethod
     def parse(cls, text: str) -> Target:
         """Return the target of a name such as ``x86-64-v3`` or ``x86-64-v4+bf16+vnni`` (any order of extensions).
@@ -157,6 +164,12 @@ def known_extensions(level: str) -> tuple[str, ...]:
 def levels_of(arch: str) -> tuple[Target, ...]:
     """Return the levels of an architecture (``platform.machine()`` spelling), the least demanding first."""
     return tuple(Target.parse(name) for name, level in _LEVELS.items() if level.arch == arch)
+
+
+def canonical_name(text: str) -> str:
+    """Return a target's name with its extensions in canonical order, known or not."""
+    level, *extensions = text.split("+")
+    return "+".join([level, *sorted(extensions)])
 
 
 def generic(arch: str) -> Target:
