@@ -78,14 +78,14 @@ def flips_and_cuts(folder: Path, model: Path, seed: int, scale: float) -> dict[s
     def refuse(what: str, changed: bytes) -> None:
         nonlocal slowest
         bad.write_bytes(changed)
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             smalti.load(bad, threads=1).close()
         except ModelFileError as error:
             texts[_kind(str(error))] += 1
         else:
             accepted.append(what)
-        slowest = max(slowest, time.perf_counter() - started)
+        slowest = max(slowest, time.process_time() - started)
 
     bad = folder / "bad.smalti"
     mapped = mock.Mock(side_effect=engine_module.map_code)
@@ -105,7 +105,7 @@ def flips_and_cuts(folder: Path, model: Path, seed: int, scale: float) -> dict[s
         "cases": sum(texts.values()),
         "accepted": accepted[:20],
         "executable mappings": mapped.call_count,
-        "slowest ms": round(slowest * 1e3, 1),
+        "slowest ms of a CPU": round(slowest * 1e3, 1),
         "texts": dict(texts),
     }
 
