@@ -112,10 +112,12 @@ std::vector<Pair> linear_pairs(int source, int target, double inverse, double sc
   return pairs;
 }
 
-void enlarge_line(const std::uint8_t* source, const std::vector<Pair>& columns, std::int32_t* line) {
+// A line in 1/128ths: 15 bits, so that the compiler can use 16-bit vector instructions for it.
+void enlarge_line(const std::uint8_t* source, const std::vector<Pair>& columns, std::int16_t* line) {
   for (const Pair& p : columns) {
     const std::uint8_t *a = source + p.first * kChannels, *b = source + p.second * kChannels;
-    for (int c = 0; c < kChannels; ++c) *line++ = (a[c] * p.weight_first + b[c] * p.weight_second) >> 4;
+    for (int c = 0; c < kChannels; ++c)
+      *line++ = static_cast<std::int16_t>((a[c] * p.weight_first + b[c] * p.weight_second) >> 4);
   }
 }
 
@@ -124,7 +126,7 @@ void enlarge(const Picture& from, Picture& to, double inverse_y, double inverse_
   const auto rows = linear_pairs(from.height, to.height, inverse_y, scale_y);
   const std::size_t samples = static_cast<std::size_t>(to.width) * kChannels;
   const std::size_t stride = static_cast<std::size_t>(from.width) * kChannels;
-  std::vector<std::int32_t> upper(samples), lower(samples);
+  std::vector<std::int16_t> upper(samples), lower(samples);
   int have_upper = -1, have_lower = -1;
   for (std::size_t y = 0; y < rows.size(); ++y) {
     const Pair& p = rows[y];
@@ -139,10 +141,12 @@ void enlarge(const Picture& from, Picture& to, double inverse_y, double inverse_
       enlarge_line(&from.rgb[static_cast<std::size_t>(p.second) * stride], columns, lower.data());
     have_lower = p.second;
     std::uint8_t* out = &to.rgb[y * samples];
-    const std::int32_t *u = upper.data(), *l = lower.data();
-    const std::int32_t wu = p.weight_first, wl = p.weight_second;
-    for (std::size_t i = 0; i < samples; ++i)
-      out[i] = static_cast<std::uint8_t>((((wu * u[i]) >> 16) + ((wl * l[i]) >> 16) + 2) >> 2);
+    const std::int16_t *u = upper.data(), *l = lower.data();
+    const auto wu = static_cast<std::int16_t>(p.weight_first), wl = static_cast<std::int16_t>(p.weight_second);
+    for (std::size_t i = 0; i < samples; ++i) {
+      const auto above = static_cast<std::int16_t>((wu * u[i]) >> 16), below = static_cast<std::int16_t>((wl * l[i]) >> 16);
+      out[i] = static_cast<std::uint8_t>((above + below + 2) >> 2);
+    }
   }
 }
 

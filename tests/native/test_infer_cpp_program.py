@@ -1,0 +1,287 @@
+"""The C++ example run as users run it, with address and undefined-behaviour checks, against ``smalti infer``."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from deeplab_kit import train_names, voc_bytes
+from infer_cpp_kit import build, run, shared_folder, smalti_command
+from smalti.apps.build import build as build_model
+from smalti.apps.evaluate import evaluate_folder
+from smalti.apps.infer import InferResult, infer
+from smalti.compiler import CompileOptions
+from smalti.demo.dataset import GRAPH_PATH, write_voc_layout
+from smalti.demo.generator import demo_image
+from smalti.runtime.engine import load
+from smalti.target.host import resolve_targets
+from smalti.vision.images import decode_image, encode_picture, read_image, read_mask
+from smalti.vision.overlay import blend
+from tolerance import Tol, assert_close
+
+# With a build type that has no flags of its own, the flags are these alone.
+CHECKED = (
+    "-DCMAKE_BUILD_TYPE=None",
+    "-DCMAKE_CXX_FLAGS=-O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined",
+)
+SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.out)
+        return value
+
+
+class Program:
+    def __init__(self, path: Path, model: Path) -> None:
+        self.path = path
+        self.model = model
+
+    def command(self, *arguments: object) -> list[str]:
+        return [str(self.path), "--model", str(self.model), *(str(argument) for argument in arguments)]
+
+    def __call__(self, *arguments: object) -> Done:
+        return self.raw(*self.command(*arguments)[1:])
+
+    def raw(self, *arguments: str) -> Done:
+        """Run with these arguments alone."""
+        done = subprocess.run(
+            [str(self.path), *arguments], capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+        assert "Sanitizer" not in done.stderr and "runtime error" not in done.stderr, done.stderr
+        return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """The example with the embedded network."""
+    here = tmp_path_factory.mktemp("program")
+    package = run([str(smalti_command(here)), "config", "--cmake-dir"]).stdout.strip()
+    folder = build(
+        shared_folder(tmp_path_factory), "infer_cpp_checked", ("infer_cpp",), f"-Dsmalti_DIR={package}", *CHECKED
+    )
+    build_model(GRAPH_PATH, here / "m.smalti", CompileOptions(resolve_targets("native")))
+    return Program(folder / "infer_cpp", here / "m.smalti")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Pictures of many sizes, two of one name, one turned by EXIF, one cut, one that is none."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index, side in enumerate((193, 240, 97)):
+        picture = Image.fromarray(demo_image(index)[0]).resize((side, side - 20))
+        picture.save(folder / f"wide{index}.jpg", quality=92)
+    picture.save(folder / "wide0.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(folder / "turned.JPEG", exif=exif)
+    (folder / "cut.jpg").write_bytes((folder / "wide1.jpg").read_bytes()[:900])
+    (folder / "text.png").write_text("no picture", encoding="ascii")
+    (folder / "notes.txt").write_text("not looked at", encoding="ascii")
+    return folder
+
+
+def in_python(program: Program, image_dir: Path, output_dir: Path, **options: Any) -> InferResult:
+    with load(program.model) as engine:
+        return infer(engine, image_dir, output_dir, **options)
+
+
+def assert_same_masks(got: Path, want: Path, count: int) -> None:
+    names = sorted(path.name for path in want.glob("*.png"))
+    assert len(names) == count
+    assert sorted(path.name for path in got.glob("*.png")) == names
+    for name in names:
+        assert_close(read_mask(got / name), read_mask(want / name), Tol.EXACT, name)
+
+
+def test_label_maps_and_refusals_are_those_of_python(program: Program, photos: Path, tmp_path: Path) -> None:
+    got, want = tmp_path / "got", tmp_path / "want"
+    done = program("--image_dir", photos, "--output_dir", got, "--json")
+    assert done.code == 3, done.err
+    result = in_python(program, photos, want)
+    assert_same_masks(got, want, 5)
+    assert {path.name for path in got.iterdir()} == {
+        "wide0.jpg.png", "wide0.png.png", "wide1.png", "wide2.png", "turned.png"
+    }  # fmt: skip
+    said, expected = done.json, result.to_json()
+    for key in ("images", "failed", "failures", "threads", "preprocess"):
+        assert said[key] == expected[key], key
+    assert [stage["stage"] for stage in said["stages"]] == ["decode", "resize", "infer", "post", "save"]
+    for stage in said["stages"]:
+        assert stage["count"] == 5 and 0 <= stage["median_ms"] <= stage["p95_ms"] <= stage["total_ms"]
+    assert said["output_dir"] == str(got) and said["precision"] == "force_float32"
+    with load(program.model) as engine:
+        assert said["target"] == engine.manifest.target.name and said["targets"] == [said["target"]]
+
+
+def test_tables_for_people(program: Program, photos: Path, tmp_path: Path) -> None:
+    done = program("--image-dir", photos, f"--output-dir={tmp_path / 'got'}", "--threads=1")
+    assert done.code == 3
+    for text in ("1 thread\n", "mean ms", "median ms", "p95 ms", "decode", "save", "2 skipped", "text.png: not a JPEG"):
+        assert text in done.out, text
+    assert "program x86-64" in done.out or "program aarch64" in done.out
+
+
+def test_overlays_show_the_classes(program: Program, photos: Path, tmp_path: Path) -> None:
+    for name in ("cut.jpg", "text.png"):
+        (photos / name).unlink()
+    assert program("--image_dir", photos, "--output_dir", tmp_path / "got", "--overlay").code == 0
+    assert len(list((tmp_path / "got" / "overlay").glob("*.jpg"))) == 5
+    drawn = read_image(tmp_path / "got" / "overlay" / "turned.jpg")
+    want = blend(read_image(photos / "turned.JPEG"), read_mask(tmp_path / "got" / "turned.png"))
+    assert_close(drawn, decode_image(encode_picture(want)), Tol.EXACT, "overlay")
+    assert program("--image_dir", photos, "--output_dir", tmp_path / "only", "--overlay", "--save_img=false").code == 0
+    assert [path.name for path in (tmp_path / "only").iterdir()] == ["overlay"]
+
+
+def test_lists_are_read_as_python_reads_them(program: Program, tmp_path: Path) -> None:
+    root = tmp_path / "voc"
+    write_voc_layout(root, 4)
+    shutil.copy(root / "JPEGImages" / "demo_0001.png", root / "JPEGImages" / "with space.png")
+    listed = tmp_path / "list.txt"
+    lines = [
+        "\ufeffdemo_0003 1", "", "demo_0000.png", "with space", "JPEGImages/demo_0001", "missing -1", "../outside",
+        f"{root}/JPEGImages/demo_0002.png", "demo_0003.jpg 7 8",
+    ]  # fmt: skip
+    listed.write_text("\r\n".join(lines[:-1]), encoding="utf-8")
+    done = program("--image_dir", root, "--file_list", listed, "--output_dir", tmp_path / "got", "--json")
+    result = in_python(program, root, tmp_path / "want", file_list=listed)
+    assert done.code == 3 and done.json["failures"] == result.to_json()["failures"] and len(result.failures) == 2
+    assert_same_masks(tmp_path / "got", tmp_path / "want", 5)
+    first = program("--image_dir", root, "--file_list", listed, "--output_dir", tmp_path / "two", "--image_num", "2")
+    assert first.code == 0
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["demo_0000.png", "demo_0003.png"]
+    listed.write_text("\n".join(lines), encoding="utf-8")
+    twice = program("--image_dir", root, "--file_list", listed, "--output_dir", tmp_path / "got")
+    assert twice.code == 2 and "the list names demo_0003.png twice" in twice.err
+
+
+def test_its_masks_are_evaluated(program: Program, tmp_path: Path) -> None:
+    val_list = write_voc_layout(tmp_path / "voc", 3)
+    done = program("--image_dir", tmp_path / "voc", "--file_list", val_list, "--output_dir", tmp_path / "got")
+    assert done.code == 0, done.err
+    in_python(program, tmp_path / "voc", tmp_path / "want", file_list=val_list)
+    got, want = (evaluate_folder(tmp_path / name, tmp_path / "voc", val_list) for name in ("got", "want"))
+    assert got.accuracy.miou == want.accuracy.miou > 0.05
+    assert_close(got.accuracy.confusion, want.accuracy.confusion, Tol.EXACT, "confusion")
+
+
+def test_real_pictures(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in train_names()[:4]:
+        (tmp_path / "photos" / f"{name}.jpg").write_bytes(voc_bytes(f"JPEGImages/{name}.jpg"))
+    assert program("--image_dir", tmp_path / "photos", "--output_dir", tmp_path / "got").code == 0
+    in_python(program, tmp_path / "photos", tmp_path / "want")
+    assert_same_masks(tmp_path / "got", tmp_path / "want", 4)
+
+
+def test_wrong_options(program: Program, photos: Path, tmp_path: Path) -> None:
+    folders = ["--image_dir", str(photos), "--output_dir", str(tmp_path / "got")]
+    model = ["--model", str(program.model)]
+    cases = [
+        (folders, "--model is missing"),
+        (model, "--image_dir is missing"),
+        ([*model, *folders[:2]], "an output folder is needed"),
+        ([*model, *folders, "--colour", "red"], "there is no option --colour"),
+        ([*model, *folders, "photos"], "what is 'photos'?"),
+        ([*model, *folders, "--threads", "0"], "--threads must be a whole number from 1"),
+        ([*model, *folders, "--threads", "4x"], "--threads must be a whole number from 1"),
+        ([*model, *folders, "--max_pixels", "999999999"], "--max_pixels must be a whole number from 1 to 89128960"),
+        ([*model, *folders, "--image_num", "-1"], "--image_num must be a whole number from 1"),
+        ([*model, *folders, "--save_img", "perhaps"], "--save_img must be true or false"),
+        ([*model, *folders, "--image_num"], "--image_num needs a value"),
+        ([*model, *folders, "--model="], "--model must not be empty"),
+        ([*model, *folders, "--shape_mutable", "false"], "this model takes pictures of many sizes"),
+        ([*model, *folders, "--file_list", str(tmp_path / "none.txt")], "there is no file list"),
+        ([*model, "--image_dir", str(tmp_path / "none"), *folders[2:]], "there is no folder"),
+        ([*model, *folders[:2], "--output_dir", str(program.model)], "is not a folder"),
+    ]
+    for arguments, text in cases:
+        done = program.raw(*arguments)
+        assert (done.code, done.out) == (2, ""), f"{arguments}: {done}"
+        assert text in done.err, f"{arguments}: {done.err}"
+    assert not (tmp_path / "got").exists()
+    for words in (["--help"], [*model, "-h"]):
+        shown = program.raw(*words)
+        assert shown.code == 0 and "--shape_mutable BOOL" in shown.out and shown.err == ""
+
+
+def test_options_may_be_written_in_both_ways(program: Program, photos: Path) -> None:
+    done = program(
+        f"--image-dir={photos}", "--save-img", "FALSE", "--image_num=1", "--shape-mutable", "true", "--json",
+        "--max-pixels", "1000",
+    )  # fmt: skip
+    assert done.code == 3 and done.json["output_dir"] is None
+    assert done.json["failures"][0]["name"] == "cut.jpg" and "limit of 1000" in done.json["failures"][0]["reason"]
+
+
+def test_model_files_that_cannot_be_used(program: Program, photos: Path, tmp_path: Path) -> None:
+    data = program.model.read_bytes()
+    cases = {"cut": data[: len(data) // 2], "changed": data[:5000] + b"?" + data[5001:], "other": b"not a model"}
+    for name, content in cases.items():
+        (tmp_path / name).write_bytes(content)
+    for name in (*cases, "missing"):
+        done = program.raw("--model", str(tmp_path / name), "--image_dir", str(photos), "--save_img", "false")
+        assert (done.code, done.out) == (5, ""), f"{name}: {done}"
+        assert done.err.startswith("infer_cpp: "), done.err
+    done = program("--image_dir", photos, "--save_img", "false", "--target", "z80")
+    assert done.code in (2, 5) and "z80" in done.err
+
+
+def test_output_folders(program: Program, photos: Path, tmp_path: Path) -> None:
+    own = program("--image_dir", photos, "--output_dir", photos)
+    assert own.code == 2 and "is one of the pictures to label" in own.err
+    got = tmp_path / "got"
+    got.mkdir()
+    (got / ".1-0.smalti-tmp").write_bytes(b"left over")
+    handle = os.open(got, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    busy = program("--image_dir", photos, "--output_dir", got)
+    assert busy.code == 7 and "another job is writing to" in busy.err and len(list(got.iterdir())) == 1
+    os.close(handle)
+    assert program("--image_dir", photos, "--output_dir", got).code == 3
+    assert not list(got.glob(".*"))
+
+
+def test_a_signal_ends_it_with_its_own_code(program: Program, photos: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("wide1\n" * 100_000, encoding="ascii")
+    command = program.command("--image_dir", photos, "--file_list", listed, "--save_img", "false", "--json")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130 and "interrupted" in err
+    assert json.loads(out)["images"] < 100_000
+
+
+def test_an_undecodable_name_is_shown_escaped(program: Program, photos: Path, tmp_path: Path) -> None:
+    shutil.copy(photos / "wide1.jpg", os.fsencode(photos) + b"/\xff\n.jpg")
+    (photos / 'quote"\\.png').write_bytes(b"")
+    done = program("--image_dir", photos, "--output_dir", tmp_path / "got", "--json")
+    names = [failure["name"] for failure in done.json["failures"]]
+    assert 'quote"\\.png' in names
+    assert os.path.exists(os.fsencode(tmp_path / "got") + b"/\xff\n.png")
+    result = in_python(program, photos, tmp_path / "want")
+    assert names == [failure.name for failure in result.failures]
