@@ -18,8 +18,7 @@ from smalti.ir.graph import Graph, Level, Node
 from smalti.ir.infer import make_node
 from smalti.ir.ops import Activation
 from smalti.kernels.quantised import KERNELS
-from smalti.kernels.quantised.dot import Dot, DotKind
-from smalti.kernels.quantised.requant import Requantiser
+from smalti.kernels.quantised.dot import Dot
 from smalti.llvm.backend import emit_object
 from smalti.numerics import DType
 from smalti.plan.planner import plan_graph
@@ -178,17 +177,6 @@ def test_code_for_other_processors_is_made(target: Target, kernel: tuple[int, in
     operands = case.operands()
     plan = plan_graph(single(op, operands), target, KERNELS)
     assert len(emit_object(build_module(plan).text, target)) > 1000
-
-
-@pytest.mark.parametrize("kernel", ((1, 1), (3, 3)))
-@pytest.mark.parametrize("dtype", (DType.UINT8, DType.FLOAT32), ids=lambda d: d.value)
-def test_portable_code_is_exact_too(monkeypatch: pytest.MonkeyPatch, kernel: tuple[int, int], dtype: DType) -> None:
-    # What other processors get, run on this one.
-    monkeypatch.setattr(Dot, "of", classmethod(lambda cls, target: Dot(DotKind.SINGLE, target.vector_bits // 32)))
-    monkeypatch.setattr(Requantiser, "to_bytes", Requantiser._plain_bytes)
-    for channels, depth in ((4, 3), (21, 5), (67, 130)):
-        op = replace(BIASED, residual=dtype is DType.UINT8, addend=True, dtype=dtype, low=4, high=250)
-        Case((1, 5, 6, depth), channels, kernel, op).check(TARGETS[0])
 
 
 def test_halves_round_to_even() -> None:

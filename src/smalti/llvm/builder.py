@@ -308,6 +308,14 @@ class Fn:
         return self.function
 
 
+def named_intrinsic(fn: Fn, name: str, result: ir.Type, *args: ir.Value) -> ir.Value:
+    """Call an intrinsic by its full name."""
+    callee = fn.module.globals.get(name)
+    if callee is None:
+        callee = ir.Function(fn.module, ir.FunctionType(result, [a.type for a in args]), name)
+    return fn.b.call(callee, args)
+
+
 def _element_bytes(type: ir.Type) -> int:
     element = type.element if isinstance(type, ir.VectorType) else type
     if isinstance(element, ir.PointerType):

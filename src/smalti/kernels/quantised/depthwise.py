@@ -15,6 +15,7 @@ from smalti.ir.graph import Node
 from smalti.kernels.conv.depthwise import valid_taps
 from smalti.kernels.kernel import KernelPlan, StepEmitter
 from smalti.kernels.nodes import attributes, static_channels, static_shape
+from smalti.kernels.quantised.dot import Dot
 from smalti.kernels.quantised.pointwise import addend_of, integer_constant, requant_of
 from smalti.kernels.quantised.requant import RESULT_TYPES, RequantSpec
 from smalti.kernels.quantised.strips import Filters, Strips, cut, pack_filters
@@ -142,7 +143,7 @@ def packed_filters(node: Node, target: Target, block: int) -> tuple[NDArray[np.g
     channels = weights.shape[2]
     bias = _constant(node.inputs[3]).astype(np.int64) if op.bias else np.zeros(channels, np.int64)
     # Sums wrap around as int32 does, so the zero point can be taken out beforehand.
-    bias = bias - op.zero_point * weights.sum(axis=(0, 1), dtype=np.int64)
+    bias = bias - (op.zero_point - Dot.of(target).shift) * weights.sum(axis=(0, 1), dtype=np.int64)
     parameters: list[NDArray[np.generic]] = [bias.astype(np.int32), _constant(node.inputs[2]).astype(np.float32)]
     addend = addend_of(node)
     if addend is not None:

@@ -5,23 +5,32 @@ Every way is exact.  (``pmaddubsw`` is not used: its 16-bit sums saturate.)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 from llvmlite import ir
 
-from smalti.kernels.quantised.requant import named_intrinsic
-from smalti.llvm.builder import I8, I16, I32, Fn, lanes_of, vector
+from smalti.kernels.values import number
+from smalti.llvm.builder import I8, I16, I32, Fn, lanes_of, named_intrinsic, vector
 from smalti.target.target import Target
 
 
 class DotKind(Enum):
-    """How a lane sums products: four of bytes, two of 16-bit pairs, or one."""
+    """How a lane sums products: four of bytes, two of 16-bit pairs, or one; or eight of bytes of each of two rows."""
 
     BYTES = "vnni"
     PAIRS = "madd"
     SINGLE = "mul"
+    MATRIX = "mmla"
+
+
+class Bytes(Enum):
+    """The instruction that sums four products of bytes."""
+
+    VPDPBUSD = "vpdpbusd"
+    USDOT = "usdot"
+    SDOT = "sdot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +40,48 @@ class Dot:
     Attributes:
         kind: the instructions.
         lanes: int32 lanes of a full vector.
+        bytes: which instruction sums products of bytes.
     """
 
     kind: DotKind
     lanes: int
+    bytes: Bytes = Bytes.VPDPBUSD
 
     @classmethod
     def of(cls, target: Target) -> Dot:
-        """Return the best dot product of a target."""
+        """Return the best dot product of vectors of a target."""
         lanes = target.vector_bits // 32
         if target.has("avx512vnni") or target.has("avxvnni"):
             return cls(DotKind.BYTES, lanes)
+        if target.has("i8mm") or target.has("dotprod"):
+            return cls(DotKind.BYTES, lanes, Bytes.USDOT if target.has("i8mm") else Bytes.SDOT)
         return cls(DotKind.PAIRS if target.arch == "x86_64" else DotKind.SINGLE, lanes)
+
+    @classmethod
+    def of_matrix(cls, target: Target) -> Dot:
+        """Return the best dot product for products of matrices."""
+        dot = cls.of(target)
+        return replace(dot, kind=DotKind.MATRIX) if target.has("i8mm") else dot
 
     @property
     def group(self) -> int:
         """Products that one lane sums at once."""
-        return {DotKind.BYTES: 4, DotKind.PAIRS: 2, DotKind.SINGLE: 1}[self.kind]
+        return {DotKind.MATRIX: 8, DotKind.BYTES: 4, DotKind.PAIRS: 2, DotKind.SINGLE: 1}[self.kind]
+
+    @property
+    def shift(self) -> int:
+        """What is subtracted from activations before they are multiplied (see :meth:`take`)."""
+        return 128 if self.bytes is Bytes.SDOT else 0
+
+    @property
+    def by_element(self) -> bool:
+        """Whether the instructions take the activations of a lane from any quarter of a register."""
+        return self.bytes is not Bytes.VPDPBUSD
 
     @property
     def weight_type(self) -> np.dtype[np.generic]:
         """Type of packed weights."""
-        return np.dtype(np.int8 if self.kind is DotKind.BYTES else np.int16)
+        return np.dtype(np.int8 if self.kind in (DotKind.BYTES, DotKind.MATRIX) else np.int16)
 
     @property
     def lane_bytes(self) -> int:
@@ -83,18 +112,30 @@ class Dot:
         word = fn.load(I32, address, align=1) if count == self.group else _assembled(fn, address, element, count)
         return fn.b.bitcast(fn.splat(word, self.lanes), vector(element, self.lanes * lanes))
 
+    def take(self, fn: Fn, activations: ir.Value) -> ir.Value:
+        """Return bytes as the instruction takes them: with the highest bit flipped they are signed, and less by 128."""
+        return fn.b.xor(activations, number(activations.type, self.shift)) if self.shift else activations
+
     def accumulate(self, fn: Fn, sums: ir.Value, activations: ir.Value, weights: ir.Value) -> ir.Value:
         """Return ``sums`` plus the products, for as many lanes as the sums have."""
         lanes = lanes_of(sums)
         activations = fn.first_lanes(activations, lanes * self.group)
         if self.kind is DotKind.BYTES:
-            name = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
-            return named_intrinsic(fn, name, sums.type, sums, activations, weights)
+            name = {
+                Bytes.VPDPBUSD: f"llvm.x86.avx512.vpdpbusd.{32 * lanes}",
+                Bytes.USDOT: f"llvm.aarch64.neon.usdot.v{lanes}i32.v{4 * lanes}i8",
+                Bytes.SDOT: f"llvm.aarch64.neon.sdot.v{lanes}i32.v{4 * lanes}i8",
+            }[self.bytes]
+            # Both are signed then, and the second operand is the one that can be part of a register.
+            operands = (weights, activations) if self.bytes is Bytes.SDOT else (activations, weights)
+            return named_intrinsic(fn, name, sums.type, sums, *operands)
         if self.kind is DotKind.PAIRS:
             name = {16: "avx512.pmaddw.d.512", 8: "avx2.pmadd.wd", 4: "sse2.pmadd.wd"}[lanes]
             return fn.b.add(sums, named_intrinsic(fn, f"llvm.x86.{name}", sums.type, activations, weights))
-        product = fn.b.mul(fn.b.sext(activations, sums.type), fn.b.sext(weights, sums.type))
-        return fn.b.add(sums, product)
+        # The intrinsic keeps LLVM from widening weights once and for all, in twice the registers.
+        return fn.b.add(
+            sums, named_intrinsic(fn, f"llvm.aarch64.neon.smull.v{lanes}i32", sums.type, activations, weights)
+        )
 
 
 def _assembled(fn: Fn, address: ir.Value, element: ir.IntType, count: int) -> ir.Value:

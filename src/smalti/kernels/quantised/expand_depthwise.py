@@ -66,7 +66,7 @@ class ExpandDepthwiseKernel:
         every = GemmTile(tile.gemm.panels * blocks, tile.gemm.chunk, tile.gemm.block)
         packed = pack_convolution(expand, target, depth.runs, every)
         rows = _rows(node).taken(tile.band.rows)
-        widened = widened_bytes(_gemm_spec(node, tile), Dot.of(target), tile.gemm.block)
+        widened = widened_bytes(_gemm_spec(node, tile), Dot.of_matrix(target), tile.gemm.block)
         return KernelPlan(
             operands=((0, 0),),
             constants=(*packed_filters(node, target, tile.band.channels), *packed.constants),
@@ -100,7 +100,7 @@ class _Work:
 
     def __init__(self, e: StepEmitter, node: Node, tile: ExpandDepthwiseTile) -> None:
         self.e, self.fn, self.node, self.tile = e, e.fn, node, tile
-        self.dot = Dot.of(e.target)
+        self.dot = Dot.of_matrix(e.target)
         self.gemm = _gemm_spec(node, tile)
         self.window = window_spec(node, tile.requant, tile.band.channels)
         self.strips = cut(e.target, tile.band.channels)

@@ -47,7 +47,7 @@ class GeneralConvKernel:
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the tile, pack the constants, reserve the band."""
-        dot = Dot.of(target)
+        dot = Dot.of_matrix(target)
         packed = pack_convolution(node, target, _depth(node, dot).runs)
         rows, width = _band(node)
         band = width * (rows * static_shape(node.inputs[1])[2] * dot.element_bytes) + SLACK
@@ -59,7 +59,7 @@ class GeneralConvKernel:
         op, own = attributes(node, ops.QuantisedConv2d), plan.tile
         if not isinstance(own, ConvolutionPlan):
             raise CompilerError(f"{self.name}: foreign tile {own}")
-        fn, dot = e.fn, Dot.of(e.target)
+        fn, dot = e.fn, Dot.of_matrix(e.target)
         spec = _spec(node, dot, own.requant)
         constants = gemm_constants(e, node, plan, own.tile.panels)
         result, scratch = e.result(), e.scratch(0)
@@ -140,7 +140,7 @@ def _fill_band(
 
 def _fill_function(e: StepEmitter, zero_point: int) -> ir.Function:
     """Return ``fill(row, source, before, copied, total)``: zero points, then the source, then zero points."""
-    dot = Dot.of(e.target)
+    dot = Dot.of_matrix(e.target)
     element, size = (I16, 2) if dot.widens else (I8, 1)
     lanes = 4 * dot.lanes // size
 

@@ -22,7 +22,7 @@ from smalti.kernels.kernel import KernelPlan, StepEmitter
 from smalti.kernels.nodes import attributes, static_shape
 from smalti.kernels.quantised.bands import Band, Element, emit_rows
 from smalti.kernels.quantised.dot import Dot, DotKind
-from smalti.kernels.quantised.requant import Requantiser, RequantSpec, named_intrinsic
+from smalti.kernels.quantised.requant import Requantiser, RequantSpec
 from smalti.kernels.quantised.tile import (
     TAIL_ROWS,
     Panel,
@@ -32,7 +32,7 @@ from smalti.kernels.quantised.tile import (
     parameter_bytes,
     weight_bytes,
 )
-from smalti.llvm.builder import F32, I16, I32, I64, PTR, Fn, lanes_of, vector
+from smalti.llvm.builder import F32, I16, I32, I64, PTR, Fn, lanes_of, named_intrinsic, vector
 from smalti.numerics import DType
 from smalti.target.target import Target
 

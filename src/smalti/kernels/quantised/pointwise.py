@@ -98,11 +98,12 @@ def pack_convolution(
     if tile is None:
         tile = choose_tile(target, requant, channels, flat.shape[0])
     bias = _constant(node.inputs[3]).astype(np.int64) if op.bias else np.zeros(channels, np.int64)
+    dot = Dot.of_matrix(target)
     # Sums wrap around as int32 does, so the zero point can be taken out beforehand.
-    bias = bias - op.zero_point * flat.sum(axis=0, dtype=np.int64)
+    bias = bias - (op.zero_point - dot.shift) * flat.sum(axis=0, dtype=np.int64)
     parameters = (bias.astype(np.int32), multiplier.astype(np.float32))
     constants: list[NDArray[np.generic]] = [
-        pack_weights(flat, runs, tile.panels, Dot.of(target)),
+        pack_weights(flat, runs, tile.panels, dot),
         pack_constants(parameters, tile.panels),
     ]
     operands = [0]
@@ -195,7 +196,7 @@ class PointwiseKernel:
         depth = static_shape(node.inputs[1])[2]
         packed = pack_convolution(node, target, (1, depth))
         spec = _spec(node, packed.requant)
-        widened = widened_bytes(spec, Dot.of(target), packed.tile.block)
+        widened = widened_bytes(spec, Dot.of_matrix(target), packed.tile.block)
         scratch = ((widened,) if widened else ()) + addend_scratch(node, packed.tile.panels)
         return KernelPlan(packed.operands, packed.constants, scratch, ConvolutionPlan(packed.tile, packed.requant))
 
@@ -209,7 +210,7 @@ class PointwiseKernel:
         source, result = e.operand(0), e.result()
         residual = e.operand(len(plan.operands) - 1) if own.requant.residual else None
         pixels = e.size(node.type.shape[0] * node.type.shape[1] * node.type.shape[2])
-        scratch = e.scratch(0) if Dot.of(e.target).widens else None
+        scratch = e.scratch(0) if Dot.of_matrix(e.target).widens else None
         with e.parallel(fn.ceil_div(pixels, tile.chunk)) as item:
             begin = fn.mul(item, tile.chunk)
             end = fn.minimum(fn.add(begin, tile.chunk), pixels)

@@ -11,10 +11,9 @@ from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.graph import Node
 from smalti.kernels.kernel import KernelPlan, StepEmitter
-from smalti.kernels.quantised.requant import named_intrinsic
 from smalti.kernels.values import load_value, number, store_value
 from smalti.kernels.walk import Index, c_strides, collapse, for_each_run, in_vectors
-from smalti.llvm.builder import F32, I32, Fn, lanes_of, scalar_type, vector
+from smalti.llvm.builder import F32, I32, Fn, lanes_of, named_intrinsic, scalar_type, vector
 from smalti.numerics import DType
 from smalti.target.target import Target
 

@@ -19,7 +19,7 @@ from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.ops import Activation
 from smalti.kernels.values import number, store_value
-from smalti.llvm.builder import F32, I8, I16, I32, Fn, lanes_of, vector
+from smalti.llvm.builder import F32, I8, I16, I32, Fn, lanes_of, named_intrinsic, vector
 from smalti.numerics import DType
 from smalti.target.target import Target
 
@@ -171,7 +171,7 @@ class Requantiser:
     def to_bytes(self, steps: Sequence[ir.Value]) -> ir.Value:
         """Return one vector of bytes, in the order of channels, from float32 steps in pack order."""
         if not self.x86:
-            return self._plain_bytes(steps)
+            return self._arm_bytes(steps)
         spec = self.spec
         if not spec.bounded:
             steps = [self._clamped(t) for t in steps]
@@ -183,12 +183,7 @@ class Requantiser:
             halves = [self.fn.intrinsic("llvm.sadd.sat", h.type, h, number(h.type, spec.zero_point)) for h in halves]
         if len(halves) == 1:
             return self._narrow(halves[0], spec.low, spec.high)
-        result = self._pack(*halves)
-        if spec.low > 0:
-            result = self.fn.intrinsic("llvm.umax", result.type, result, number(result.type, spec.low))
-        if spec.high < DType.UINT8.limits[1]:
-            result = self.fn.intrinsic("llvm.umin", result.type, result, number(result.type, spec.high))
-        return result
+        return self._limited(self._pack(*halves))
 
     def _residual(self, address: ir.Value, count: int, lanes: int, channels: int) -> list[ir.Value]:
         fn, b = self.fn, self.fn.b
@@ -235,16 +230,34 @@ class Requantiser:
             self.fn.clamp_low(step, float(spec.low - spec.zero_point)), float(spec.high - spec.zero_point)
         )
 
-    def _plain_bytes(self, steps: Sequence[ir.Value]) -> ir.Value:
-        fn, parts = self.fn, []
-        for step in _by_channel(fn, steps):
-            ints = vector(I32, lanes_of(step))
-            near = fn.intrinsic("llvm.rint", step.type, self._clamped(step))
-            whole = fn.b.add(fn.b.fptosi(near, ints), number(ints, self.spec.zero_point))
-            parts.append(fn.b.trunc(whole, vector(I8, lanes_of(step))))
-        while len(parts) > 1:
-            parts = [_joined(fn, a, c) for a, c in zip(parts[::2], parts[1::2], strict=True)]
-        return parts[0]
+    def _arm_bytes(self, steps: Sequence[ir.Value]) -> ir.Value:
+        """As :meth:`to_bytes`: every narrowing saturates, and so does the conversion to integers."""
+        fn, spec, short = self.fn, self.spec, vector(I16, _PIECE)
+        words = []
+        for step in steps:
+            if not spec.bounded:
+                # What is not a number becomes the lowest.
+                low = fn.f32(float(spec.low - spec.zero_point), _PIECE)
+                step = named_intrinsic(fn, "llvm.aarch64.neon.fmaxnm.v4f32", step.type, step, low)
+            whole = named_intrinsic(fn, "llvm.aarch64.neon.fcvtns.v4i32.v4f32", vector(I32, _PIECE), step)
+            words.append(named_intrinsic(fn, "llvm.aarch64.neon.sqxtn.v4i16", short, whole))
+        if len(words) == 1:
+            words = words * 2
+        bytes_ = []
+        for half in (_joined(fn, a, b) for a, b in zip(words[::2], words[1::2], strict=True)):
+            if spec.zero_point:
+                half = fn.intrinsic("llvm.sadd.sat", half.type, half, number(half.type, spec.zero_point))
+            bytes_.append(named_intrinsic(fn, "llvm.aarch64.neon.sqxtun.v8i8", vector(I8, 2 * _PIECE), half))
+        result = bytes_[0] if len(bytes_) == 1 else _joined(fn, *bytes_)
+        return fn.first_lanes(self._limited(result), _PIECE * len(steps))
+
+    def _limited(self, value: ir.Value) -> ir.Value:
+        """Return bytes within the bounds."""
+        if self.spec.low > 0:
+            value = self.fn.intrinsic("llvm.umax", value.type, value, number(value.type, self.spec.low))
+        if self.spec.high < DType.UINT8.limits[1]:
+            value = self.fn.intrinsic("llvm.umin", value.type, value, number(value.type, self.spec.high))
+        return value
 
     def _nearest(self, step: ir.Value) -> ir.Value:
         """Return int32, halves to even (the processor's default mode); what does not fit becomes the lowest."""
@@ -270,14 +283,6 @@ class Requantiser:
         limited = self.fn.intrinsic("llvm.smax", value.type, value, number(value.type, low))
         limited = self.fn.intrinsic("llvm.smin", value.type, limited, number(value.type, high))
         return self.fn.b.trunc(limited, vector(I8, lanes_of(value)))
-
-
-def named_intrinsic(fn: Fn, name: str, result: ir.Type, *args: ir.Value) -> ir.Value:
-    """Call an intrinsic by its full name."""
-    callee = fn.module.globals.get(name)
-    if callee is None:
-        callee = ir.Function(fn.module, ir.FunctionType(result, [a.type for a in args]), name)
-    return fn.b.call(callee, args)
 
 
 def bfloat16_bits(fn: Fn, value: ir.Value) -> ir.Value:

@@ -159,7 +159,7 @@ def interleave(fn: Fn, dot: Dot, strip: Strip, rows: Sequence[ir.Value]) -> list
     full = vector(element, pieces * PIECE_BITS // bits)
     zeros = ir.Constant(full, None)
     if dot.kind is DotKind.BYTES:
-        a, b, c, d = (*(_widened(fn, r, full.count) for r in rows), *(zeros,) * (4 - len(rows)))
+        a, b, c, d = (*(dot.take(fn, _widened(fn, r, full.count)) for r in rows), *(zeros,) * (4 - len(rows)))
         halves = (False, True)[: -(-strip.vectors // 2)]
         words = [(_unpack(fn, a, b, h, 1), _unpack(fn, c, d, h, 1)) for h in halves]
         pairs = [_unpack(fn, p, q, h, 2) for p, q in words for h in (False, True)]

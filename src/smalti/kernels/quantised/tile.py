@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.kernels.quantised.dot import Dot
+from smalti.kernels.quantised.dot import Dot, DotKind
 from smalti.kernels.quantised.requant import RequantSpec, pack_order
 from smalti.target.target import Target
 
@@ -95,6 +95,11 @@ def make_panel(target: Target, requant: RequantSpec, channels: int) -> Panel:
     if half:
         groups.append(Group(1, lanes // 2))
     vectors = sum(g.vectors for g in groups)
+    dot = Dot.of_matrix(target)
+    if dot.by_element:
+        # A register for each pixel's bytes, two for weights, one for a constant; matrices hold two pixels.
+        rows = min((target.vector_registers - 3) // (vectors + 1), MAX_ROWS)
+        return Panel(channels, tuple(groups), rows // 2 * 2 if dot.kind is DotKind.MATRIX else rows)
     # One register holds the pixel's bytes, one a product, `vectors` the weights, the others the sums.
     rows = max(1, (target.vector_registers - 2 - vectors) // vectors)
     return Panel(channels, tuple(groups), min(rows, MAX_ROWS))
@@ -109,7 +114,7 @@ def choose_tile(target: Target, requant: RequantSpec, channels: int, depth: int)
         chunk *= 2
     # Pixels that are copied to 16 bits should still be in the second cache when the last panel reads them.
     block = chunk
-    while block > SMALLEST_CHUNK and block * depth * Dot.of(target).element_bytes > target.caches.l2 // 4:
+    while block > SMALLEST_CHUNK and block * depth * Dot.of_matrix(target).element_bytes > target.caches.l2 // 4:
         block //= 2
     return GemmTile(panels, chunk, block)
 
