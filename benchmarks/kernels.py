@@ -54,7 +54,7 @@ def _run(chosen: argparse.Namespace, console: Console) -> int:
     models, tiles = [], []
     for graph in chosen.tf_model:
         options = CompileOptions(
-            target=target, shape_mutable=False, input_size=chosen.input_size, name=graph.resolve().parent.name
+            targets=(target,), shape_mutable=False, input_size=chosen.input_size, name=graph.resolve().parent.name
         )
         measured = measure_layers(graph, options, (chosen.input_size, chosen.input_size), chosen.threads, chosen.runs)
         models.append(measured)

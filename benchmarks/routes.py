@@ -261,7 +261,7 @@ def _compiled(job: Job, engine: str, mode: str) -> str:
 def _smalti(job: Job, mutable: bool, mode: QuantMode) -> EngineSpec:
     target = resolve_target(job.target)
     options = CompileOptions(
-        target=target,
+        targets=(target,),
         quant=QuantOptions(mode),
         shape_mutable=mutable,
         input_size=None if mutable else job.input_size,

@@ -13,7 +13,7 @@ from deeplab_golden import IMAGE, LABELS, LOGITS, Array, Difference, Example, di
 from shared_data import shared_dir
 from smalti.artifact.writer import write_model
 from smalti.compiler import CompiledModel, CompileOptions, compile_graph
-from smalti.target.host import resolve_target
+from smalti.target.host import resolve_targets
 from smalti.vision.images import decode_image, decode_mask, read_mask
 from smalti.vision.preprocess import Resize, resize_picture, target_size
 
@@ -67,7 +67,7 @@ def golden_names(model: str, kind: str) -> list[str]:
 
 def compile_model(model: str, shape_mutable: bool = True, outputs: tuple[str, ...] | None = None) -> CompiledModel:
     """Compile a graph for this machine."""
-    options = CompileOptions(resolve_target("native"), shape_mutable=shape_mutable, outputs=outputs, name=model)
+    options = CompileOptions(resolve_targets("native"), shape_mutable=shape_mutable, outputs=outputs, name=model)
     return compile_graph(graph_bytes(model), options)
 
 

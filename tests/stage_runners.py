@@ -27,7 +27,7 @@ from smalti.passes.pipeline import run_pipeline
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord
 from smalti.quant.scheme import quantise
-from smalti.target.host import arch, missing_features, resolve_target
+from smalti.target.host import arch, missing_features, resolve_target, resolve_targets
 from smalti.target.target import levels_of
 
 Array = NDArray[Any]
@@ -54,7 +54,7 @@ def run_canonical(graph_def: bytes, inputs: Mapping[str, Array], outputs: tuple[
 @lru_cache(maxsize=4)
 def compiled(graph_def: bytes, outputs: tuple[str, ...], target: str) -> CompiledModel:
     """Return the compiled graph; the runs of one graph follow each other, so a few are kept."""
-    return compile_graph(graph_def, CompileOptions(target=resolve_target(target), outputs=outputs))
+    return compile_graph(graph_def, CompileOptions(targets=resolve_targets(target), outputs=outputs))
 
 
 def save(model: CompiledModel, path: Path) -> None:
@@ -108,7 +108,7 @@ class Precision:
         self, graph_def: bytes, inputs: Mapping[str, Array], outputs: tuple[str, ...], target: str = "native"
     ) -> Mapping[str, Array]:
         """Compile in the mode and run as :func:`run_model` does."""
-        options = CompileOptions(target=resolve_target(target), quant=self.quant, outputs=outputs)
+        options = CompileOptions(targets=resolve_targets(target), quant=self.quant, outputs=outputs)
         return run_model(compile_graph(graph_def, options, record=self.record), inputs)
 
 

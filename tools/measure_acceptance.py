@@ -42,7 +42,7 @@ from smalti.compiler import CompileOptions, compile_graph
 from smalti.frontend.importer import ImportOptions, import_graph
 from smalti.ir import ops
 from smalti.ir.reference import run as run_reference
-from smalti.target.host import read_host, resolve_target, usable_cpus
+from smalti.target.host import read_host, resolve_target, resolve_targets, usable_cpus
 from smalti.vision.metrics import ConfusionMatrix
 from smalti.vision.preprocess import Resize, resize_labels
 
@@ -243,7 +243,7 @@ def measure_threads(variant: Variant, engines: tuple[smalti.Engine, ...], report
 
 def measure_graph(variant: Variant, report: Report) -> None:
     """Report the space/batch pairs that are left."""
-    options = CompileOptions(resolve_target("native"), shape_mutable=variant.shape_mutable)
+    options = CompileOptions(resolve_targets("native"), shape_mutable=variant.shape_mutable)
     plan = compile_graph(graph_bytes(variant.model), options).plan
     left = sum(isinstance(n.op, (ops.SpaceToBatch, ops.BatchToSpace)) for n in plan.graph.nodes())
     report.add(variant.name, "space/batch operations left", str(left), "0", left == 0)

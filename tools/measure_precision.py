@@ -26,7 +26,7 @@ from smalti.passes.pipeline import run_pipeline
 from smalti.quant.modes import Granularity, QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord
 from smalti.quant.scheme import quantise
-from smalti.target.host import arch, missing_features, resolve_target
+from smalti.target.host import arch, missing_features, resolve_targets
 from smalti.target.target import levels_of
 from smalti.vision.metrics import ConfusionMatrix
 from smalti.vision.preprocess import Resize, resize_labels
@@ -113,7 +113,7 @@ class Bits:
 
 def compile_options(quant: QuantOptions, target: str = "native") -> CompileOptions:
     """Return default options, apart from precision and CPU."""
-    return CompileOptions(resolve_target(target), quant)
+    return CompileOptions(resolve_targets(target), quant)
 
 
 def levels() -> list[str]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from smalti import __version__
+from smalti.artifact.format import MAX_PROGRAMS
 from smalti.artifact.manifest import Manifest
-from smalti.codegen.assemble import generate
+from smalti.artifact.program import Program
+from smalti.codegen.assemble import Generated, generate, say_sharing
+from smalti.codegen.constants import ConstantPool
 from smalti.errors import UsageError
 from smalti.frontend.importer import Imported, ImportOptions, import_graph
 from smalti.frontend.report import ImportReport
@@ -39,7 +42,7 @@ class CompileOptions:
     """What to make of a graph.
 
     Attributes:
-        target: the CPUs to generate code for.
+        targets: the CPUs to generate code for: a program in the file for each.
         quant: precision mode and its choices.
         shape_mutable: any height and width up to the graph's own limit in one file; otherwise one fixed size.
         input_size: height and width of a fixed shape, and the size images are scaled to; ``None`` takes the graph's own
@@ -51,7 +54,7 @@ class CompileOptions:
         labels: class names to store in the file.
     """
 
-    target: Target
+    targets: tuple[Target, ...]
     quant: QuantOptions = QuantOptions()
     shape_mutable: bool = True
     input_size: int | None = None
@@ -61,6 +64,23 @@ class CompileOptions:
     name: str = "model"
     labels: tuple[str, ...] | None = None
 
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.targets) <= MAX_PROGRAMS:
+            raise UsageError(f"a model file is for 1 to {MAX_PROGRAMS} targets, not {len(self.targets)}")
+        if len(set(self.targets)) != len(self.targets):
+            raise UsageError(f"a target is named twice: {', '.join(map(str, self.targets))}")
+
+    @property
+    def target(self) -> Target:
+        """The only target.
+
+        Raises:
+            UsageError: there are several.
+        """
+        if len(self.targets) > 1:
+            raise UsageError(f"this needs one target, not {', '.join(map(str, self.targets))}")
+        return self.targets[0]
+
     @property
     def quant_mode(self) -> QuantMode:
         """Precision mode."""
@@ -69,13 +89,30 @@ class CompileOptions:
 
 @dataclass(frozen=True, slots=True)
 class CompiledModel:
-    """What goes into an offline model file, with the plan it was made from."""
+    """What goes into an offline model file, with the plans it was made from.
 
-    manifest: Manifest
+    There is a program and a plan for each target, the most demanding first; ``constants`` are those of all.
+    """
+
+    programs: tuple[Program, ...]
     constants: bytes = field(repr=False)
-    code: bytes = field(repr=False)
     report: ImportReport
-    plan: Plan = field(repr=False)
+    plans: tuple[Plan, ...] = field(repr=False)
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the first program."""
+        return self.programs[0].manifest
+
+    @property
+    def code(self) -> bytes:
+        """The code of the first program."""
+        return self.programs[0].code
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the first program."""
+        return self.plans[0]
 
 
 def compile_graph(
@@ -84,6 +121,7 @@ def compile_graph(
     instrument: Instrument | None = None,
     kernels: Sequence[Kernel] = KERNELS,
     record: CalibrationRecord | None = None,
+    on_target: Callable[[Target], None] | None = None,
 ) -> CompiledModel:
     """Compile GraphDef bytes.
 
@@ -93,6 +131,7 @@ def compile_graph(
         instrument: sees the graph after the import and after every pass.
         kernels: kernels to choose from, in order of preference.
         record: ranges of the activations, for the modes that quantise.
+        on_target: told for which target code is generated next.
 
     Raises:
         GraphError: the graph is damaged or not supported (then the error lists every unsupported node).
@@ -108,10 +147,19 @@ def compile_graph(
         instrument(len(PIPELINE) + 1, quantised.graph, None)
     notes = (*optimised.notes, *quantised.notes)
     report = replace(imported.report, recognised=(*imported.report.recognised, *notes))
-    plan = plan_graph(quantised.graph, options.target, kernels, fused=FUSED)
-    about = describe(data, imported.graph, options, report)
-    made = generate(plan, {**about, "quantisation": _describe_precision(options.quant, quantised, record)})
-    return CompiledModel(made.manifest, made.constants, made.code, report, plan)
+    about = {
+        **describe(data, imported.graph, options, report),
+        "quantisation": _describe_precision(options.quant, quantised, record),
+    }
+    pool, plans, made = ConstantPool(), list[Plan](), list[Generated]()
+    for target in sorted(options.targets, key=lambda target: target.preference):
+        if on_target is not None:
+            on_target(target)
+        plans.append(plan_graph(quantised.graph, target, kernels, fused=FUSED))
+        made.append(generate(plans[-1], about, pool))
+    codes = (program.code for program in made)
+    programs = tuple(Program(*parts) for parts in zip(say_sharing(made), codes, strict=True))
+    return CompiledModel(programs, made[-1].constants, report, tuple(plans))
 
 
 def import_shaped(data: bytes, options: CompileOptions) -> Imported:

@@ -207,7 +207,7 @@ def test_kernels_on_a_small_graph(
 
 
 def test_every_tile_of_a_layer_is_measured(graph: Path) -> None:
-    options = CompileOptions(native_target(), shape_mutable=False, input_size=24)
+    options = CompileOptions((native_target(),), shape_mutable=False, input_size=24)
     plan = compile_graph(graph.read_bytes(), options).plan
     found = list(contests(plan, threads=1, runs=1))
     assert {c.kernel for c in found} == {"f32_conv2d", "f32_depthwise", "f32_conv1x1"}

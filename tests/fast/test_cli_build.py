@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from graph_builder import GraphBuilder
-from smalti.apps.build import BuildProgress, BuildResult, read_labels
+from smalti.apps.build import BuildProgress, BuildResult, BuiltProgram, read_labels
 from smalti.apps.build import build as build_model
 from smalti.artifact.reader import open_model
 from smalti.cli import build
@@ -21,7 +21,7 @@ from smalti.errors import UnsupportedGraphError, UnsupportedNode, UsageError
 from smalti.frontend.report import ImportReport, left_out
 from smalti.passes.pipeline import PIPELINE
 from smalti.quant.record import CalibrationRecord
-from smalti.target.host import resolve_target
+from smalti.target.host import resolve_targets
 
 REPORT = ImportReport((("Conv2D", 3),), 9, 7, (), (), (), (), ("argmax",), left_out([]), left_out([]), ())
 
@@ -41,7 +41,8 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, CompileOptions, P
         progress: BuildProgress | None = None,
     ) -> BuildResult:
         calls.append((output, options, dump_dir))
-        return BuildResult(output, "0" * 64, 3, 1, 2, 0.5, options.target.name, 4, REPORT, options.quant_mode.value)
+        programs = tuple(BuiltProgram(target.name, 4, 2, 1, 0) for target in options.targets)
+        return BuildResult(output, "0" * 64, 3, 1, 0.5, programs, REPORT, options.quant_mode.value)
 
     monkeypatch.setattr(build, "build", fake)
     return calls
@@ -51,7 +52,7 @@ def test_defaults(built: list[tuple[Path, CompileOptions, Path | None]], capsys:
     assert (
         run(["build", "--tf-model", "nets/small/frozen_inference_graph.pb", "--output-model-path", "m"]) == ExitCode.OK
     )
-    assert built == [(Path("m"), CompileOptions(target=resolve_target("native"), name="small"), None)]
+    assert built == [(Path("m"), CompileOptions(targets=resolve_targets("native"), name="small"), None)]
     shown = capsys.readouterr()
     assert "argmax" in shown.out and "0" * 64 in shown.out and not shown.err
     assert all(len(line.rstrip()) <= 80 for line in shown.out.splitlines())
@@ -73,7 +74,7 @@ def test_options(built: list[tuple[Path, CompileOptions, Path | None]], capsys: 
     assert run(["build", "--tf-model", "net.pb", "--output-model-path", "m", *arguments]) == ExitCode.OK
     assert built[0][1:] == (
         CompileOptions(
-            target=resolve_target("generic"),
+            targets=resolve_targets("generic"),
             shape_mutable=False,
             input_size=321,
             batch_size=2,
@@ -170,7 +171,7 @@ def test_labels_must_be_as_many_as_the_classes(tmp_path: Path) -> None:
         .node("Identity", "labels", ["classes"])
     )
     (tmp_path / "g.pb").write_bytes(graph.bytes())
-    options = CompileOptions(target=resolve_target("native"), labels=("one", "two"))
+    options = CompileOptions(targets=resolve_targets("native"), labels=("one", "two"))
     said: list[str] = []
     with pytest.raises(UsageError, match="the graph has 3 classes, but there are 2 labels"):
         build_model(tmp_path / "g.pb", tmp_path / "m", options, progress=said.append)

@@ -11,7 +11,8 @@ import pytest
 from llvmlite import binding
 
 from smalti.artifact.manifest import TeamEntries
-from smalti.codegen.assemble import build_manifest, constants_section
+from smalti.codegen.assemble import build_manifest
+from smalti.codegen.constants import ConstantPool
 from smalti.codegen.module import COUNTER_STEPS, COUNTER_STRIDE, build_module
 from smalti.errors import CompilerError
 from smalti.ir import ops
@@ -123,8 +124,9 @@ def _step_text(text: str, number: int) -> str:
 
 def test_constants_lie_on_lines_of_their_own() -> None:
     plan = plan_graph(chain(2), TARGET, KERNELS)
-    module = build_module(plan)
-    section = constants_section(plan, module)
+    pool = ConstantPool()
+    module = build_module(plan, pool)
+    section = pool.section()
     assert len(section) == module.constant_bytes == 128
     assert module.constant_offsets == (0, 64)
     for offset, value in zip(module.constant_offsets, plan.constants, strict=True):

@@ -12,13 +12,13 @@ from graph_builder import GraphBuilder
 from smalti.artifact.writer import write_model
 from smalti.compiler import CompileOptions, compile_graph
 from smalti.errors import InputError
-from smalti.target.host import resolve_target
+from smalti.target.host import resolve_targets
 
 
 def _load(path: Path, builder: GraphBuilder, **options: object) -> smalti.Engine:
     compiled = compile_graph(
         builder.bytes(),
-        CompileOptions(target=resolve_target("native"), **options),  # type: ignore[arg-type]
+        CompileOptions(targets=resolve_targets("native"), **options),  # type: ignore[arg-type]
     )
     write_model(path, compiled.manifest, compiled.constants, compiled.code)
     return smalti.load(path, threads=2)

@@ -15,7 +15,7 @@ from smalti.apps.calibrate import calibrate_model
 from smalti.compiler import CompileOptions
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord
-from smalti.target.host import missing_features, resolve_target
+from smalti.target.host import missing_features, resolve_targets
 from smalti.target.target import Target
 from smalti.vision.metrics import ConfusionMatrix
 from smalti.vision.preprocess import Resize, resize_labels
@@ -41,12 +41,12 @@ class Graph:
         self.graph = folder / f"{model}.pb"
         self.graph.write_bytes(graph_bytes(model))
         pictures = [picture(name, resize) for name in train_names()[:CALIBRATION_PICTURES]]
-        options = CompileOptions(resolve_target("native"), QuantOptions(INT8))
+        options = CompileOptions(resolve_targets("native"), QuantOptions(INT8))
         self.record: CalibrationRecord = calibrate_model(self.graph, options, pictures)
 
     def build(self, mode: QuantMode, target: str = "native") -> BuildResult:
         path = self.folder / f"{self.model}-{mode.alias}-{target}.smalti"
-        options = CompileOptions(resolve_target(target), QuantOptions(mode))
+        options = CompileOptions(resolve_targets(target), QuantOptions(mode))
         return build(self.graph, path, options, record=self.record if mode.quantised else None)
 
     def numpy_labels(self, image: Array) -> Array:

@@ -19,7 +19,7 @@ from smalti.apps.calibrate import calibrate_model
 from smalti.compiler import CompileOptions
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord
-from smalti.target.host import missing_features, resolve_target
+from smalti.target.host import missing_features, resolve_targets
 from smalti.target.target import Target
 from smalti.vision.images import decode_image
 from smalti.vision.preprocess import Resize
@@ -31,7 +31,7 @@ LEAST_EQUAL = {QuantMode.FORCE_FLOAT16: 0.998, QuantMode.FORCE_BFLOAT16: 0.99, I
 
 
 def options(mode: QuantMode, target: str = "native") -> CompileOptions:
-    return CompileOptions(resolve_target(target), quant=QuantOptions(mode))
+    return CompileOptions(resolve_targets(target), quant=QuantOptions(mode))
 
 
 @lru_cache(maxsize=1)

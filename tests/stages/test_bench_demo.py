@@ -16,7 +16,7 @@ from smalti.cli.main import run
 from smalti.compiler import CompileOptions
 from smalti.demo.dataset import graph_bytes
 from smalti.demo.generator import demo_image
-from smalti.target.host import resolve_target
+from smalti.target.host import resolve_targets
 from smalti.vision.images import encode_picture
 from tolerance import Tol, assert_close
 
@@ -27,7 +27,7 @@ QUICK = ["--duration", "0", "--warmup", "0", "--iterations", "8"]
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench")
     (folder / "graph.pb").write_bytes(graph_bytes())
-    return build(folder / "graph.pb", folder / "demo.smalti", CompileOptions(resolve_target("native"))).path
+    return build(folder / "graph.pb", folder / "demo.smalti", CompileOptions(resolve_targets("native"))).path
 
 
 def assert_sum(values: list[float], total: float) -> None:

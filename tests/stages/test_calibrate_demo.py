@@ -29,7 +29,7 @@ from smalti.passes.pipeline import run_pipeline
 from smalti.quant.modes import CalibAlgo, QuantMode, QuantOptions
 from smalti.quant.observers import observed_nodes, tap
 from smalti.quant.record import CalibrationRecord, TensorStats
-from smalti.target.host import resolve_target
+from smalti.target.host import resolve_targets
 from smalti.vision.preprocess import Resize, resize_picture, target_size
 from tolerance import Tol, assert_close
 
@@ -37,7 +37,7 @@ IMAGES = 3
 SIZE = 193
 TERMS = 400
 OPTIONS = CompileOptions(
-    resolve_target("native"), QuantOptions(QuantMode.QINT8_MIXED_FLOAT16, CalibAlgo.MSE), name="demo"
+    resolve_targets("native"), QuantOptions(QuantMode.QINT8_MIXED_FLOAT16, CalibAlgo.MSE), name="demo"
 )
 
 

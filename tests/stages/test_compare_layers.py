@@ -26,7 +26,7 @@ from smalti.fetch.registry import DEMO_LABELS
 from smalti.ir import ops
 from smalti.quant.modes import ActivationScheme, QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord, parse_record
-from smalti.target.host import resolve_target
+from smalti.target.host import resolve_targets
 from smalti.vision.headers import ImageFormat
 from smalti.vision.images import encode_picture, read_image
 
@@ -47,7 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def options(mode: QuantMode) -> CompileOptions:
-    return CompileOptions(resolve_target("native"), QuantOptions(mode), labels=DEMO_LABELS)
+    return CompileOptions(resolve_targets("native"), QuantOptions(mode), labels=DEMO_LABELS)
 
 
 def manifest_of(path: Path) -> Manifest:

@@ -17,7 +17,7 @@ import smalti
 from smalti.compiler import CompileOptions, compile_graph
 from smalti.demo import dataset
 from smalti.demo.generator import demo_image
-from smalti.target.host import resolve_target
+from smalti.target.host import resolve_targets
 from stage_runners import run_compiled, run_imported, save
 from tf_vectors import vectors
 from tolerance import Tol, assert_close
@@ -32,7 +32,7 @@ WATCHDOG_SECONDS = 120
 @pytest.fixture(scope="module")
 def demo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "demo.smalti"
-    save(compile_graph(dataset.graph_bytes(), CompileOptions(resolve_target("native"))), path)
+    save(compile_graph(dataset.graph_bytes(), CompileOptions(resolve_targets("native"))), path)
     return path
 
 
@@ -139,7 +139,7 @@ def test_the_callers_rounding_changes_nothing(demo_file: Path) -> None:
     graph, feed, output, value = conv_vector("conv2d/3x3_c16_to_2")
     library = ctypes.CDLL("libm.so.6")
     path = demo_file.with_name("conv.smalti")
-    save(compile_graph(graph, CompileOptions(resolve_target("native"), outputs=(output,))), path)
+    save(compile_graph(graph, CompileOptions(resolve_targets("native"), outputs=(output,))), path)
     for threads in (1, 3):
         with smalti.load(path, threads=threads) as engine:
             want = engine.run({feed: value})[output].tobytes()

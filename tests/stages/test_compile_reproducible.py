@@ -22,9 +22,9 @@ _BUILD = """
 import json, pathlib, sys
 from smalti.apps.build import build
 from smalti.compiler import CompileOptions
-from smalti.target.host import resolve_target
+from smalti.target.host import resolve_targets
 
-options = CompileOptions(resolve_target(sys.argv[3]), shape_mutable=sys.argv[4] == "true")
+options = CompileOptions(resolve_targets(sys.argv[3]), shape_mutable=sys.argv[4] == "true")
 made = build(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), options)
 status = dict(line.split(":") for line in pathlib.Path("/proc/self/status").read_text().splitlines())
 peak = int(status["VmHWM"].split()[0]) // 1024  # of this program alone; getrusage counts the parent's before the exec

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from smalti.apps import CompileOptions, build, resolve_target
+from smalti.apps import CompileOptions, build, resolve_targets
 from smalti.demo.dataset import GRAPH_PATH, write_voc_layout
 
 PEAK_BYTES = 250_000_000
@@ -23,7 +23,7 @@ sys.stderr.write("\\n" + json.dumps({"code": code, "modules": sorted(sys.modules
 
 def test_infer_needs_neither_the_compiler_nor_much_memory(tmp_path: Path) -> None:
     model = tmp_path / "m.smalti"
-    build(GRAPH_PATH, model, CompileOptions(target=resolve_target("native")))
+    build(GRAPH_PATH, model, CompileOptions(targets=resolve_targets("native")))
     write_voc_layout(tmp_path / "voc", 3)
     arguments = [
         "infer",

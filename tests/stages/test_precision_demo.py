@@ -21,7 +21,7 @@ from smalti.numerics import DType
 from smalti.passes.pipeline import run_pipeline
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord
-from smalti.target.host import resolve_target
+from smalti.target.host import resolve_targets
 from smalti.vision.metrics import ConfusionMatrix
 from stage_runners import OTHER_TARGETS, Precision
 from tolerance import Tol, assert_close
@@ -56,7 +56,7 @@ vectors."""
 @pytest.fixture(scope="module")
 def record() -> CalibrationRecord:
     pictures = [demo_image(TRAIN_FIRST + i)[0] for i in range(CALIBRATION_PICTURES)]
-    return calibrate_model(GRAPH_PATH, CompileOptions(resolve_target("native"), QuantOptions(INT8)), pictures)
+    return calibrate_model(GRAPH_PATH, CompileOptions(resolve_targets("native"), QuantOptions(INT8)), pictures)
 
 
 class Built:
@@ -69,7 +69,7 @@ class Built:
         self.points: dict[QuantMode, float] = {}
         for mode in QuantMode:
             self.paths[mode] = folder / f"{mode.alias}.smalti"
-            options = CompileOptions(resolve_target("native"), QuantOptions(mode), name="demo", labels=CLASS_NAMES)
+            options = CompileOptions(resolve_targets("native"), QuantOptions(mode), name="demo", labels=CLASS_NAMES)
             done = build(GRAPH_PATH, self.paths[mode], options, record=record if mode.quantised else None)
             self.constants[mode] = done.constant_bytes
             self.points[mode] = self._miou(mode)

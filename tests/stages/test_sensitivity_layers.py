@@ -19,7 +19,7 @@ from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord
-from smalti.target.host import resolve_target
+from smalti.target.host import resolve_targets
 from smalti.vision.headers import ImageFormat
 from smalti.vision.images import encode_picture
 
@@ -51,7 +51,7 @@ def record(place: Path) -> CalibrationRecord:
 
 
 def options(mode: QuantMode = QuantMode.QINT8_MIXED_FLOAT32) -> CompileOptions:
-    return CompileOptions(resolve_target("native"), QuantOptions(mode), shape_mutable=False, labels=LABELS)
+    return CompileOptions(resolve_targets("native"), QuantOptions(mode), shape_mutable=False, labels=LABELS)
 
 
 def pictures(place: Path, masks: bool = True) -> PictureSet:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from smalti.apps.run import RunOptions, RunResult, run
     from smalti.compiler import CompileOptions
     from smalti.quant.modes import QuantMode, QuantOptions
-    from smalti.target.host import resolve_target
+    from smalti.target.host import resolve_target, resolve_targets
 
 __all__ = [
     "BuildResult",
@@ -41,6 +41,7 @@ __all__ = [
     "infer",
     "inspect",
     "resolve_target",
+    "resolve_targets",
     "run",
 ]
 
@@ -64,6 +65,7 @@ _PLACES: Final = {
     "infer": "smalti.apps.infer",
     "inspect": "smalti.apps.inspect",
     "resolve_target": "smalti.target.host",
+    "resolve_targets": "smalti.target.host",
     "run": "smalti.apps.run",
 }
 

@@ -261,7 +261,7 @@ class _Job:
     def _compile_options(self, mode: QuantMode, mutable: bool) -> CompileOptions:
         m = self.material
         return CompileOptions(
-            target=self.options.target,
+            targets=(self.options.target,),
             quant=replace(self.options.quant, mode=mode),
             shape_mutable=mutable,
             inputs=m.inputs,

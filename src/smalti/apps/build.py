@@ -10,7 +10,8 @@ from typing import Any
 
 from smalti.apps.outputs import write_file
 from smalti.apps.report import Table
-from smalti.artifact.writer import write_model
+from smalti.artifact.program import Program
+from smalti.artifact.writer import write_programs
 from smalti.compiler import CompiledModel, CompileOptions, compile_graph, import_shaped
 from smalti.errors import GraphError, UsageError
 from smalti.frontend.graphdef import MAX_GRAPH_BYTES
@@ -20,10 +21,35 @@ from smalti.ir.graph import Graph, Node
 from smalti.passes.dump import DumpDir
 from smalti.passes.pipeline import PIPELINE, Instrument, PassReport, run_pipeline
 from smalti.quant.record import CalibrationRecord
+from smalti.target.target import Target
 from smalti.vision.voc import printable, read_list
 
 BuildProgress = Callable[[str], None]
 LONGEST_LABEL = 200
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltProgram:
+    """The part of a model file for one target.
+
+    ``steps`` are kernel calls in one inference; of its ``constant_bytes`` other programs use ``shared_bytes`` too.
+    """
+
+    target: str
+    steps: int
+    code_bytes: int
+    constant_bytes: int
+    shared_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "target": self.target,
+            "steps": self.steps,
+            "code_bytes": self.code_bytes,
+            "constant_bytes": self.constant_bytes,
+            "shared_bytes": self.shared_bytes,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +59,9 @@ class BuildResult:
     Attributes:
         path: the offline model file.
         sha256: its digest, for ``smalti.load(path, sha256=...)``.
-        file_bytes, constant_bytes, code_bytes: sizes.
+        file_bytes, constant_bytes: sizes; the constants are those of all programs.
         seconds: wall time of the build.
-        target: the CPUs it runs on.
-        steps: kernel calls in one inference.
+        programs: what was made for each target, the most demanding first.
         report: what the importer and the passes recognised.
         precision: the precision mode.
         warnings: what the check of the calibration set found, in words.
@@ -46,13 +71,26 @@ class BuildResult:
     sha256: str
     file_bytes: int
     constant_bytes: int
-    code_bytes: int
     seconds: float
-    target: str
-    steps: int
+    programs: tuple[BuiltProgram, ...]
     report: ImportReport
     precision: str
     warnings: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> str:
+        """The CPUs it runs on: a name, or several with commas."""
+        return ",".join(program.target for program in self.programs)
+
+    @property
+    def code_bytes(self) -> int:
+        """Code of all programs."""
+        return sum(program.code_bytes for program in self.programs)
+
+    @property
+    def steps(self) -> int:
+        """Kernel calls in one inference of the first program."""
+        return self.programs[0].steps
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -65,6 +103,7 @@ class BuildResult:
             "seconds": self.seconds,
             "target": self.target,
             "steps": self.steps,
+            "programs": [program.to_json() for program in self.programs],
             "precision": self.precision,
             "warnings": list(self.warnings),
             "report": self.report.to_json(),
@@ -99,12 +138,12 @@ def build(
     tell = progress or _silent
     tell("importing the graph")
     watcher = _Watcher(tell, options, DumpDir(dump_dir) if dump_dir else None)
-    compiled = compile_graph(read_graph(tf_model), options, watcher, record=record)
+    compiled = compile_graph(read_graph(tf_model), options, watcher, record=record, on_target=watcher.on_target)
     tell("writing the model file")
     if dump_dir:
-        write_file(dump_dir / "plan.txt", str(compiled.plan).encode())
+        write_file(dump_dir / "plan.txt", "\n".join(map(str, compiled.plans)).encode())
     _check_folder(output_model_path)
-    sha256 = write_model(output_model_path, compiled.manifest, compiled.constants, compiled.code)
+    sha256 = write_programs(output_model_path, compiled.programs, compiled.constants)
     return _result(output_model_path, compiled, sha256, time.perf_counter() - start, record)
 
 
@@ -179,7 +218,7 @@ def build_table(result: BuildResult) -> Table:
         *_under("checks", [about] if dropped else []),
         *_under("note", r.notes),
         ("precision", result.precision),
-        ("code", f"{result.steps} steps, {result.code_bytes / 1e3:.0f} kB for {result.target}"),
+        *_under("code", [_program_line(program, len(result.programs)) for program in result.programs]),
         ("constants", f"{result.constant_bytes / 1e6:.2f} MB"),
         ("file", f"{result.path}, {result.file_bytes / 1e6:.2f} MB, built in {result.seconds:.1f} s"),
         ("SHA-256", result.sha256),
@@ -202,8 +241,10 @@ class _Watcher:
             _check_labels(self._options.labels, graph)
         if number < len(PIPELINE):
             self._tell(f"optimising the graph, pass {number + 1} of {len(PIPELINE)}: {PIPELINE[number].name}")
-        else:
-            self._tell(f"generating code for {self._options.target}")
+
+    def on_target(self, target: Target) -> None:
+        """Tell for which target code is generated next."""
+        self._tell(f"generating code for {target}")
 
 
 def _silent(_what: str) -> None: ...
@@ -211,6 +252,13 @@ def _silent(_what: str) -> None: ...
 
 def _under(key: str, lines: Sequence[str]) -> list[tuple[str, str]]:
     return [("" if i else key, line) for i, line in enumerate(lines)]
+
+
+def _program_line(program: BuiltProgram, count: int) -> str:
+    line = f"{program.steps} steps, {program.code_bytes / 1e3:.0f} kB for {program.target}"
+    if count == 1:
+        return line
+    return f"{line}; {program.shared_bytes / 1e6:.2f} of its {program.constant_bytes / 1e6:.2f} MB constants are shared"
 
 
 def _left_out(where: str, left: LeftOut) -> list[str]:
@@ -245,6 +293,12 @@ def _check_folder(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
 
 
+def _built_program(program: Program, constant_bytes: int) -> BuiltProgram:
+    manifest = program.manifest
+    said = manifest.report.get("constants", {"bytes": constant_bytes, "shared": 0})
+    return BuiltProgram(manifest.target, len(manifest.steps), len(program.code), said["bytes"], said["shared"])
+
+
 def _result(
     path: Path, compiled: CompiledModel, sha256: str, seconds: float, record: CalibrationRecord | None
 ) -> BuildResult:
@@ -253,10 +307,8 @@ def _result(
         sha256=sha256,
         file_bytes=path.stat().st_size,
         constant_bytes=len(compiled.constants),
-        code_bytes=len(compiled.code),
         seconds=seconds,
-        target=compiled.manifest.target,
-        steps=len(compiled.manifest.steps),
+        programs=tuple(_built_program(program, len(compiled.constants)) for program in compiled.programs),
         report=compiled.report,
         precision=compiled.manifest.precision,
         warnings=() if record is None else record.warnings,

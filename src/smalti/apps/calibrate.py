@@ -193,7 +193,9 @@ class _TappedEngine:
 
 def _compile(data: bytes, options: CompileOptions, threads: int | None) -> tuple[Tapped, Engine, Source]:
     target = resolve_target("native")
-    plain = replace(options, target=target, quant=QuantOptions(QuantMode.FORCE_FLOAT32), batch_size=None, labels=None)
+    plain = replace(
+        options, targets=(target,), quant=QuantOptions(QuantMode.FORCE_FLOAT32), batch_size=None, labels=None
+    )
     imported = import_shaped(data, plain)
     inputs = imported.graph.inputs
     if len(inputs) != 1 or inputs[0].type.dtype is not DType.UINT8 or inputs[0].type.rank != IMAGE_RANK:

@@ -222,7 +222,7 @@ def options_of(
             raise UsageError("the model was built with another calibration record than --ranges")
         size = manifest.preprocess.get("input_size")
         options = CompileOptions(
-            target=Target.parse(manifest.target),
+            targets=(Target.parse(manifest.target),),
             quant=quant,
             shape_mutable=manifest.shape_mutable,
             input_size=None if size is None else int(size),

@@ -149,7 +149,7 @@ def run(
     if exported.graph is None or exported.voc_root is None or exported.val_list is None:
         raise CompilerError(f"the export of {entry.name} with {dataset.name} is incomplete")
     compile_options = CompileOptions(
-        target=options.target, inputs=entry.inputs, outputs=entry.outputs, name=entry.name, labels=entry.labels
+        targets=(options.target,), inputs=entry.inputs, outputs=entry.outputs, name=entry.name, labels=entry.labels
     )
     road = _Road(options, exported.graph, exported.voc_root, exported.val_list, dataset, image_progress)
     rows: list[RunRow] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,8 @@ from smalti.cli.ui import draw, note, progress_bar
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
 from smalti.quant.record import CalibrationRecord
+from smalti.target.host import missing_features, read_host
+from smalti.target.target import Target
 
 MaxDropOption = Annotated[
     float | None,
@@ -63,10 +66,11 @@ class Bound:
         """Return the options with the layers to keep; tables of why go to the terminal."""
         if self.max_miou_drop is None or self.image_dir is None:
             return options
+        measured = replace(options, targets=(_target_here(options.targets),))
         with progress_bar("layers") as progress:
             kept = choose_kept_layers(
                 tf_model,
-                options,
+                measured,
                 record,
                 PictureSet(self.image_dir, self.gt_dir, self.eval_list),
                 self.max_miou_drop,
@@ -75,6 +79,18 @@ class Bound:
             )
         _show(kept)
         return replace(options, quant=replace(options.quant, keep=kept.names))
+
+
+def _target_here(targets: Sequence[Target]) -> Target:
+    """Return the first target whose code this CPU can run."""
+    host = read_host()
+    for target in sorted(targets, key=lambda target: target.preference):
+        if target.arch == host.arch and not missing_features(target.features, host):
+            return target
+    raise UsageError(
+        f"--max-miou-drop runs the network, and this CPU ({host.model}) cannot run code for "
+        f"{', '.join(map(str, targets))}: add native to --target, or leave --max-miou-drop out"
+    )
 
 
 def _show(kept: KeptLayers) -> None:

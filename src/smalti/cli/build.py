@@ -30,16 +30,19 @@ from smalti.cli.calibration import (
 from smalti.cli.calibration import (
     QuantModeOption as QuantModeOption,
 )
-from smalti.cli.ui import JsonOption, Toggle, draw, help_text, print_json, say
+from smalti.cli.ui import JsonOption, Toggle, draw, help_text, note, print_json, say
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
-from smalti.target.host import resolve_target
+from smalti.target.host import resolve_targets
 
 HELP = help_text(
     "Compile a frozen TensorFlow graph into an offline model file.",
     "The file holds packed constants and machine code for --target. With --shape-mutable true (the default) one file "
     "takes every image size up to the graph's own limit, at the speed of a fixed one. If the graph has operations that "
     "Smalti does not know, one error lists them all.",
+    "--target takes several names with commas: the file then holds a program for each, shares constants between them, "
+    "and whoever loads it gets the best that the CPU can run. Code for another kind of CPU than this one can be built "
+    "here too; it is not run.",
     "The qint modes choose the ranges of their integers by running the float32 network on pictures (--image-dir), with "
     "a word about pictures that are too few or too much alike. --save-ranges keeps what was found: with it, --ranges "
     "makes the same file again without pictures.",
@@ -48,6 +51,7 @@ HELP = help_text(
         "smalti build --tf-model g.pb --output-model-path m.smalti --shape-mutable false --input-size 513",
         "smalti build --tf-model g.pb --output-model-path logits.smalti --outputs logits/semantic/BiasAdd:0",
         "smalti build --tf-model g.pb --output-model-path m.smalti --labels classes.txt",
+        "smalti build --tf-model g.pb --output-model-path m.smalti --target x86-64-v4+vnni,x86-64-v3,x86-64-v2,aarch64",
         "smalti build --tf-model g.pb --output-model-path m.smalti --dump-dir dump",
         "smalti build --tf-model g.pb --output-model-path q.smalti --quant-mode q8_f16 --image-dir VOC2012 "
         "--file-list train.txt --save-ranges r.json",
@@ -64,6 +68,14 @@ ShapeMutableOption = Annotated[
 TargetOption = Annotated[
     str,
     typer.Option("--target", help="native, generic, x86-64-v2, x86-64-v3, x86-64-v4 (with +vnni, +bf16) or aarch64."),
+]
+TargetsOption = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        help="native, generic, x86-64-v2, x86-64-v3, x86-64-v4 (with +vnni, +bf16) or aarch64 (with +bf16, +dotprod, "
+        "+fp16, +i8mm); several with commas.",
+    ),
 ]
 InputSizeOption = Annotated[
     int | None,
@@ -90,7 +102,7 @@ def build_command(
     outputs: Annotated[
         str | None, typer.Option("--outputs", help="Cut here: tensor names, with commas.", show_default=False)
     ] = None,
-    target: TargetOption = "native",
+    target: TargetsOption = "native",
     name: Annotated[
         str | None, typer.Option("--name", help="Name in reports; default: the folder's or file's.")
     ] = None,
@@ -122,8 +134,11 @@ def build_command(
     )
     bound = Bound(max_miou_drop, gt_dir, eval_list, image_dir)
     read = read_ranges(arguments)
+    targets = resolve_targets(target)
+    if len(targets) < len(target.split(",")):
+        note(f"--target {target} is {', '.join(map(str, targets))}: each is built once")
     options = CompileOptions(
-        target=resolve_target(target),
+        targets=targets,
         quant=arguments.quant_options(read),
         shape_mutable=bool(shape_mutable),
         input_size=input_size,

@@ -114,7 +114,7 @@ def sensitivity_command(
     arguments = CalibrationArguments(mode, folder, names, calib_num, calib_algo, weight_granularity, activation, ranges)
     read = read_ranges(arguments)
     options = CompileOptions(
-        target=resolve_target(target),
+        targets=(resolve_target(target),),
         quant=arguments.quant_options(read),
         shape_mutable=bool(shape_mutable),
         input_size=input_size,

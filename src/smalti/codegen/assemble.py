@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from smalti.artifact.manifest import ArenaBuffer, DimInstr, DimOp, Manifest, Step, Symbol, TeamEntries, TensorSpec
+from smalti.codegen.constants import ConstantPool
 from smalti.codegen.module import ModuleText, build_module
 from smalti.ir import ops
 from smalti.ir.dims import Dim
@@ -24,37 +24,50 @@ from smalti.plan.schedule import Step as PlannedStep
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What goes into an offline model file."""
+    """What goes into an offline model file.
+
+    ``constants`` are those of this program and of the ones before it in the same pool; ``used`` are the sizes of its
+    own, by their offsets.
+    """
 
     manifest: Manifest
     constants: bytes = field(repr=False)
     code: bytes = field(repr=False)
+    used: Mapping[int, int] = field(repr=False)
 
 
-def generate(plan: Plan, about: Mapping[str, Any]) -> Generated:
+def generate(plan: Plan, about: Mapping[str, Any], pool: ConstantPool | None = None) -> Generated:
     """Generate the code of a plan and describe it.
 
     Args:
         plan: the plan.
         about: the free-form fields of :class:`Manifest` (precision, preprocess, labels, ...).
+        pool: what other programs of the same file put into the constants; this plan's are added.
 
     Raises:
         CompilerError: a kernel broke its contract.
     """
-    module = build_module(plan)
+    pool = ConstantPool() if pool is None else pool
+    module = build_module(plan, pool)
     blob = link(emit_object(with_team(module.text), plan.target))
     team = TeamEntries(blob.entries[DRIVE], blob.entries[SERVE])
     manifest = build_manifest(plan, module, blob.entries[module.entry], {**about, "team": team})
-    return Generated(manifest, constants_section(plan, module), blob.code)
+    used = {offset: value.nbytes for offset, value in zip(module.constant_offsets, plan.constants, strict=True)}
+    return Generated(manifest, pool.section(), blob.code, used)
 
 
-def constants_section(plan: Plan, module: ModuleText) -> bytes:
-    """Return the constants as they lie in the file, each 64-byte aligned."""
-    section = bytearray(module.constant_bytes)
-    for offset, value in zip(module.constant_offsets, plan.constants, strict=True):
-        raw = np.ascontiguousarray(value).tobytes()
-        section[offset : offset + len(raw)] = raw
-    return bytes(section)
+def say_sharing(made: Sequence[Generated]) -> tuple[Manifest, ...]:
+    """Return the manifests of the programs of one file, each saying how much of the constants it shares."""
+    if len(made) == 1:
+        return (made[0].manifest,)
+    users = Counter(offset for program in made for offset in program.used)
+    return tuple(_with_sharing(program, users) for program in made)
+
+
+def _with_sharing(program: Generated, users: Mapping[int, int]) -> Manifest:
+    shared = sum(size for offset, size in program.used.items() if users[offset] > 1)
+    said = {"bytes": sum(program.used.values()), "shared": shared}
+    return replace(program.manifest, report={**program.manifest.report, "constants": said})
 
 
 def build_manifest(plan: Plan, module: ModuleText, entry: int, about: Mapping[str, Any]) -> Manifest:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from smalti.codegen.constants import ConstantPool
 from smalti.errors import CompilerError
 from smalti.ir.dims import Dim
 from smalti.kernels.values import native_half
 from smalti.llvm.builder import I32, I64, PTR, VOID, Fn
 from smalti.plan.dimtable import DimTable
-from smalti.plan.planner import ALIGNMENT, scratch_stride
+from smalti.plan.planner import scratch_stride
 from smalti.plan.schedule import BufferRef, Place, Plan, Step
 from smalti.target.target import Target
 
@@ -39,8 +40,12 @@ class ModuleText:
     counters: int
 
 
-def build_module(plan: Plan) -> ModuleText:
+def build_module(plan: Plan, pool: ConstantPool | None = None) -> ModuleText:
     """Generate the LLVM module of a plan.
+
+    Args:
+        plan: the plan.
+        pool: gets the plan's constants; those of other programs of the same file may be there already.
 
     Raises:
         CompilerError: a kernel broke its contract.
@@ -48,7 +53,7 @@ def build_module(plan: Plan) -> ModuleText:
     module = ir.Module("smalti")
     module.triple = plan.target.triple
     dims = DimTable(plan.graph.symbols())
-    offsets, total = _constant_offsets(plan)
+    offsets, total = _constant_offsets(plan) if pool is None else (pool.place(plan.constants), pool.nbytes)
     functions: dict[str, ir.Function] = {}
     steps = [_step_function(module, plan, i, dims, offsets, functions) for i in range(len(plan.steps))]
     _entry_function(module, plan.target, steps)
@@ -57,12 +62,8 @@ def build_module(plan: Plan) -> ModuleText:
 
 
 def _constant_offsets(plan: Plan) -> tuple[tuple[int, ...], int]:
-    offsets: list[int] = []
-    end = 0
-    for value in plan.constants:
-        offsets.append(end)
-        end += -(-value.nbytes // ALIGNMENT) * ALIGNMENT
-    return tuple(offsets), end
+    pool = ConstantPool()
+    return pool.place(plan.constants), pool.nbytes
 
 
 def _context_word(fn: Fn, ctx: ir.Value, word: int) -> ir.Value:

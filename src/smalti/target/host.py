@@ -128,6 +128,18 @@ def resolve_target(text: str) -> Target:
     return Target.parse(text)
 
 
+def resolve_targets(text: str) -> tuple[Target, ...]:
+    """Return the targets of names with commas between them, each once, the most demanding first.
+
+    Raises:
+        UsageError: a name is unknown, or there is none.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise UsageError(f"targets are names with commas between them, such as native,generic; not {text!r}")
+    return tuple(sorted({resolve_target(name) for name in names}, key=lambda target: target.preference))
+
+
 def missing_features(features: Iterable[str], host: Host | None = None) -> tuple[str, ...]:
     """Return, sorted, the features that a machine (default: this one) does not have."""
     host = host or read_host()
