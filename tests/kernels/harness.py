@@ -7,11 +7,13 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.guard import GuardedArray, Side, guarded_copy
+from kernels.guard import Fill, GuardedArray, GuardedSection, Side, apart, guarded_copy
+from smalti.codegen import module as codegen
 from smalti.codegen.module import ModuleText, build_module
 from smalti.ir import ops, reference
 from smalti.ir.dims import Dim, evaluate
@@ -27,8 +29,6 @@ from smalti.plan.schedule import Plan
 from smalti.runtime.memory import Region, map_code
 from smalti.target.target import Target
 from tolerance import Tol, assert_close
-
-ALIGN = 64
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,13 @@ def compile_graph(
     kernels: Sequence[Kernel],
     forced: Mapping[str, KernelPlan] | None = None,
     fused: Sequence[FusedKernel] = (),
+    side: Side = Side.RIGHT,
 ) -> Compiled:
-    """Compile for this process."""
+    """Compile for this process, with every constant at that side of pages of its own."""
     plan = plan_graph(graph, target, kernels, forced, fused)
-    text = build_module(plan)
+    spread = apart([value.nbytes for value in plan.constants], side)
+    with mock.patch.object(codegen, "_constant_offsets", lambda _: spread):
+        text = build_module(plan)
     blob = link(emit_object(text.text, target))
     code = map_code(blob.code)
     return Compiled(plan, text, code, code.address + blob.entries[text.entry])
@@ -88,38 +91,39 @@ def run_compiled(
     threads: int = 1,
     side: Side = Side.RIGHT,
     repeat: int = 1,
+    fill: Fill = Fill.NAN,
 ) -> list[NDArray[Any]]:
     """Run with every input, output, constant and workspace buffer guarded, and return the outputs.
+
+    Inputs and constants are read-only; ``fill`` is what the other buffers hold before.
 
     Raises:
         AssertionError: the code wrote beside a buffer.
     """
-    call = _Call(compiled, inputs, threads, side)
+    call = _Call(compiled, inputs, threads, side, fill)
     for _ in range(repeat):
         call.run()
     return call.results()
 
 
 class _Call:
-    def __init__(self, compiled: Compiled, inputs: Mapping[str, NDArray[Any]], threads: int, side: Side) -> None:
+    def __init__(
+        self, compiled: Compiled, inputs: Mapping[str, NDArray[Any]], threads: int, side: Side, fill: Fill
+    ) -> None:
         plan, text = compiled.plan, compiled.text
         env = reference.bind_sizes(plan.graph, inputs)
         self.threads = threads
         dims = _evaluate(text, env)
         shapes = [tuple(evaluate(s, env) for s in n.type.shape) for n in plan.graph.outputs]
-        self.inputs = [guarded_copy(np.ascontiguousarray(inputs[n.name]), side) for n in plan.graph.inputs]
+        self.inputs = [guarded_copy(np.ascontiguousarray(inputs[n.name]), side, True) for n in plan.graph.inputs]
         self.outputs = [
-            GuardedArray(shape, n.type.dtype.numpy, side) for n, shape in zip(plan.graph.outputs, shapes, strict=True)
+            GuardedArray(shape, n.type.dtype.numpy, side, fill)
+            for n, shape in zip(plan.graph.outputs, shapes, strict=True)
         ]
-        self.constants = GuardedArray((text.constant_bytes,), np.uint8, Side.LEFT)
-        for value, offset in zip(plan.constants, text.constant_offsets, strict=True):
-            flat = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-            self.constants.array[offset : offset + flat.size] = flat
-        offsets, end = [], 0
-        for buffer in plan.arena:
-            offsets.append(end)
-            end += -(-evaluate(buffer.size, env) // ALIGN) * ALIGN * (threads if buffer.per_thread else 1)
-        self.arena = GuardedArray((end,), np.uint8, Side.LEFT)
+        self.constants = GuardedSection(plan.constants, text.constant_offsets, text.constant_bytes)
+        self.arena = [GuardedArray((size,), np.uint8, side, fill) for size in _workspace(plan, env, threads)]
+        # The workspace begins at address 0, so that a buffer can lie anywhere.
+        offsets = [buffer.address for buffer in self.arena]
         self.dims = np.array(dims or [0], np.int64)
         self.offsets = np.array(offsets or [0], np.int64)
         pointers = [b.address for b in (*self.inputs, *self.outputs)]
@@ -127,7 +131,7 @@ class _Call:
         self.counters = np.zeros(text.counters, np.int32)
         give = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value
         tables = (self.dims, self.offsets, self.io, self.counters)
-        words = [self.constants.address, self.arena.address, *(t.ctypes.data for t in tables), give, 0]
+        words = [self.constants.address, 0, *(t.ctypes.data for t in tables), give, 0]
         self.context = np.array(words, np.uint64)
         self.entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(compiled.entry)
         self.keep = compiled
@@ -150,9 +154,18 @@ class _Call:
 
     def results(self) -> list[NDArray[Any]]:
         """Return copies of the outputs."""
-        for buffer in (*self.inputs, *self.outputs, self.constants, self.arena):
+        for buffer in (*self.inputs, *self.outputs, *self.arena):
             assert buffer.slack_is_intact(), "a kernel wrote beside a buffer"
         return [b.array.copy() for b in self.outputs]
+
+
+def _workspace(plan: Plan, env: Mapping[str, int], threads: int) -> list[int]:
+    """Return the bytes of every workspace buffer; the last thread's scratch has none to round up."""
+    sizes = [evaluate(buffer.size, env) for buffer in plan.arena]
+    for step in plan.steps:
+        for index, size in zip(step.scratch, step.plan.scratch, strict=True):
+            sizes[index] = sizes[index] * (threads - 1) + evaluate(size, env)
+    return sizes
 
 
 def _evaluate(text: ModuleText, env: Mapping[str, int]) -> list[int]:
@@ -215,12 +228,12 @@ def check(
 ) -> NDArray[Any]:
     """Compare one operation with the reference, with buffers against either guard page; return the result.
 
-    Two runs, of one thread and of three, must give the same bits.
+    Two runs, of one thread and of three and with other garbage in memory, must give the same bits.
     """
     compiled = compile_graph(single(op, operands, shapes), target, kernels)
     values = {f"x{i}": v for i, v in enumerate(operands) if not isinstance(v, Node)}
     alone = run_compiled(compiled, values, 1, Side.LEFT)[0]
-    together = run_compiled(compiled, values, 3, Side.RIGHT)[0]
+    together = run_compiled(compiled, values, 3, Side.RIGHT, fill=Fill.RANDOM)[0]
     assert_close(alone, expected(op, operands, shapes), tolerance)
-    assert alone.tobytes() == together.tobytes(), "the result depends on the number of threads"
+    assert alone.tobytes() == together.tobytes(), "the result depends on the number of threads or on garbage"
     return alone
