@@ -31,6 +31,7 @@ from smalti.vision.images import encode_mask, encode_picture, read_mask
 class FakeManifest:
     preprocess: dict[str, Any] = field(default_factory=lambda: {"input_size": 16, "resize": "fit"})
     labels: tuple[str, ...] | None = ("dark", "bright")
+    target: str = "x86-64"
 
 
 class FakeEngine:
@@ -68,6 +69,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for module in (infer, evaluate):
         monkeypatch.setattr(module, "load", lambda path, threads, sha256: FakeEngine())
+    monkeypatch.setattr(infer, "model_digest", lambda path: "0" * 64)
     return tmp_path
 
 
@@ -79,7 +81,8 @@ def test_infer_then_eval(place: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert run(infer_args("--overlay")) == ExitCode.OK
     shown = capsys.readouterr()
     assert "3 images in" in shown.out and "threads: 1: a test" in shown.err
-    assert sorted(path.name for path in (place / "out").iterdir()) == ["a.png", "b.png", "c.png", "overlay"]
+    saved = [path.name for path in (place / "out").iterdir() if not path.name.startswith("smalti-")]
+    assert sorted(saved) == ["a.png", "b.png", "c.png", "overlay"]
     assert read_mask(place / "out" / "b.png")[0].tolist() == [0] * 6 + [1] * 6
     (place / "names.txt").write_text("dark\nbright\n")
     args = ["eval", "--pred-dir", "out", "--gt-dir", "gt", "--labels", "names.txt"]
@@ -111,7 +114,9 @@ def test_skipped_pictures_have_their_own_exit_code(place: Path, capsys: pytest.C
     shown = capsys.readouterr()
     assert "smalti: bad.jpg: not a JPEG or PNG picture" in shown.err.splitlines()
     (place / "in" / "bad.jpg").unlink()
-    assert run(infer_args("--resize", "stretch", "--input-size", "17")) == ExitCode.DONE_WITH_ERRORS
+    assert run(infer_args("--resize", "stretch", "--input-size", "17")) == ExitCode.USAGE
+    assert "--restart" in capsys.readouterr().err
+    assert run(infer_args("--resize", "stretch", "--input-size", "17", "--restart")) == ExitCode.DONE_WITH_ERRORS
     assert "an image side is over 16" in capsys.readouterr().out
 
 

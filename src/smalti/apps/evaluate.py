@@ -29,7 +29,7 @@ from smalti.vision.images import DEFAULT_MAX_PIXELS, read_mask
 from smalti.vision.metrics import ConfusionMatrix, Segmentation
 from smalti.vision.palette import VOC_LABELS
 from smalti.vision.preprocess import Resize, resize_labels
-from smalti.vision.voc import inner_folder, list_masks, list_pictures
+from smalti.vision.voc import find_pictures, inner_folder, list_masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def evaluate_model(
     start = time.perf_counter()
     masks = inner_folder(gt_dir, "SegmentationClass")
     preprocess = choose_preprocess(engine, resize, input_size)
-    entries = list_pictures(image_dir, file_list, image_num)
+    entries = find_pictures(image_dir, file_list, image_num)
     counter = ConfusionMatrix(labels or engine.manifest.labels or VOC_LABELS)
     failures: list[Failure] = []
     clock = Clock()

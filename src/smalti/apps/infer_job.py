@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,7 @@ from smalti.apps.stream import (
     failed,
     segment,
     source_signature,
+    takes_turns,
 )
 from smalti.errors import DataError, InputError, OutputError, UsageError
 from smalti.vision.images import DEFAULT_MAX_PIXELS, encode_mask, encode_picture
@@ -40,6 +43,7 @@ OVERLAY_FOLDER: Final = "overlay"
 UNREADABLE_IN_A_ROW: Final = 3
 
 Problem = DataError | InputError | UsageError
+Labelled = Segmented | tuple[Entry, DataError | InputError]
 
 
 class OutputSize(str, Enum):
@@ -139,26 +143,45 @@ class InferJob:
         """
         self._tell(progress, watch)
         indices = self._ledger.pending()
-        todo: list[int] = []
+        todo: deque[int] = deque()
 
         def coming() -> Iterator[Entry]:
             for index in indices:
                 todo.append(index)
                 yield self._pictures[index]
 
-        results = segment(self._engine, coming(), self._preprocess, self.clock, max_pixels=self._options.max_pixels)
-        try:
-            with Saver(self._colour, self._write) as saver:
+        held: list[tuple[int, Labelled]] = []
+        with Saver(self._colour, self._write) as saver:
+
+            def save_held() -> list[Future[_Coloured]]:
+                encoding = [saver.put(work) for work in held]
+                held.clear()
+                return encoding
+
+            results = segment(
+                self._engine,
+                coming(),
+                self._preprocess,
+                self.clock,
+                max_pixels=self._options.max_pixels,
+                beside=save_held,
+            )
+            in_turns = takes_turns(self._engine)
+            try:
                 for item in results:
-                    index = todo.pop(0)
                     if isinstance(item, tuple) and self._options.on_error is OnError.STOP:
                         failed(item[0], item[1], OnError.STOP)
-                    saver.put((index, item))
+                    held.append((todo.popleft(), item))
+                    if not in_turns:
+                        save_held()
                     self._tell(progress, watch)
                     if stop is not None and stop():
                         break
-        finally:
-            results.close()
+            finally:
+                try:
+                    save_held()
+                finally:
+                    results.close()
         self._tell(progress, watch)
         return self._ledger.left == 0
 
@@ -175,7 +198,7 @@ class InferJob:
 
     # ---- in the encoding thread ------------------------------------------------------------------------------------
 
-    def _colour(self, work: tuple[int, Segmented | tuple[Entry, Any]]) -> _Coloured:
+    def _colour(self, work: tuple[int, Labelled]) -> _Coloured:
         index, item = work
         if isinstance(item, tuple):
             entry, problem = item

@@ -1,16 +1,16 @@
-"""Encode and write results beside inference: one thread encodes, one writes; both are a bounded way ahead at most."""
+"""Encode and write results beside inference, in order and a bounded way behind it."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from queue import Empty, Full, Queue
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Final, Generic, TypeVar
 
-NOT_ENCODED: Final = 3
+NOT_ENCODED: Final = 8
+ENCODERS: Final = 2
 NOT_WRITTEN: Final = 16
 _LOOK_AGAIN_SECONDS: Final = 0.2
 
@@ -28,10 +28,11 @@ class Saver(Generic[Work, Result]):
     def __init__(self, encode: Callable[[Work], Result], write: Callable[[Sequence[Result]], None]) -> None:
         self._encode = encode
         self._write = write
-        self._room = threading.Semaphore(NOT_ENCODED)
+        self._to_encode = threading.Semaphore(NOT_ENCODED)
+        self._to_write = threading.Semaphore(NOT_WRITTEN)
         self._ending = threading.Event()
-        self._queue: Queue[Future[Result] | None] = Queue(NOT_WRITTEN)
-        self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="smalti-encode")
+        self._queue: SimpleQueue[Future[Result] | None] = SimpleQueue()
+        self._encoder = ThreadPoolExecutor(max_workers=ENCODERS, thread_name_prefix="smalti-encode")
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="smalti-write")
         self._writing = self._writer.submit(self._write_all)
 
@@ -43,52 +44,49 @@ class Saver(Generic[Work, Result]):
     ) -> None:
         """Wait until everything that was put is written."""
         self._ending.set()
-        with suppress(Full):
-            self._queue.put_nowait(None)
+        self._queue.put(None)
         self._writer.shutdown()
         self._encoder.shutdown(cancel_futures=True)
         if kind is None:
             self._writing.result()
 
-    def put(self, work: Work) -> None:
-        """Take one piece of work; waits while too much is under way. Raises what ended the saving."""
-        while not self._room.acquire(timeout=_LOOK_AGAIN_SECONDS):
-            if self._writing.done():
-                break
+    def put(self, work: Work) -> Future[Result]:
+        """Take one piece of work; waits while too much is under way. Raises what ended the saving.
+
+        The future is done when the work is encoded.
+        """
+        for room in (self._to_encode, self._to_write):
+            while not room.acquire(timeout=_LOOK_AGAIN_SECONDS):
+                if self._writing.done():
+                    break
         if self._writing.done():
             self._writing.result()
-        self._hand_over(self._encoder.submit(self._encode_one, work))
-
-    def _hand_over(self, item: Future[Result]) -> None:
-        while not self._writing.done():
-            try:
-                self._queue.put(item, timeout=_LOOK_AGAIN_SECONDS)
-            except Full:
-                continue
-            return
+        encoding = self._encoder.submit(self._encode_one, work)
+        self._queue.put(encoding)
+        return encoding
 
     def _encode_one(self, work: Work) -> Result:
         try:
             return self._encode(work)
         finally:
-            self._room.release()
+            self._to_encode.release()
 
     def _write_all(self) -> None:
-        while True:
-            item: Future[Result] | None
-            try:
-                item = self._queue.get(timeout=_LOOK_AGAIN_SECONDS)
-            except Empty:
-                item = None
-            if item is None and self._ending.is_set():
-                return
+        ended = False
+        while not ended:
             group: list[Result] = []
             try:
+                item = self._queue.get(timeout=_LOOK_AGAIN_SECONDS)
                 while item is not None:
                     group.append(item.result())
-                    item = self._queue.get_nowait() if len(group) < NOT_WRITTEN else None
+                    if len(group) == NOT_WRITTEN:
+                        break
+                    item = self._queue.get_nowait()
+                ended = item is None
             except Empty:
-                pass
+                # Whoever was interrupted while leaving the context has not sent the end.
+                ended = self._ending.is_set() and not group
             finally:
                 if group:
                     self._write(group)
+                    self._to_write.release(len(group))

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from smalti.apps.outputs import sync_folder, write_error, write_file
+from smalti.apps.outputs import sync, sync_folder, write_error, write_file
 from smalti.errors import UsageError
 from smalti.vision.voc import printable
 
@@ -109,13 +109,16 @@ class Journal:
         self.close()
 
     def append(self, records: Sequence[Record]) -> None:
-        """Append lines and bring them to the disk. Raises OutputError; the journal then ends as before."""
+        """Append lines. Raises OutputError; the journal then ends as before.
+
+        What a killed process has appended stays. A power failure may take the last lines, whose pictures are then done
+        again; bringing every line to the disk at once would not be worth its time.
+        """
         data = b"".join(record.to_line() for record in records)
         try:
             left = memoryview(data)
             while left:
                 left = left[os.write(self._handle, left) :]
-            os.fdatasync(self._handle)
         except OSError as error:
             with suppress(OSError):
                 os.ftruncate(self._handle, self._length)
@@ -123,7 +126,14 @@ class Journal:
         self._length += len(data)
 
     def close(self) -> None:
-        if self._handle >= 0:
+        """Bring the journal to the disk and close it. Raises OutputError."""
+        if self._handle < 0:
+            return
+        try:
+            sync(self._handle)
+        except OSError as error:
+            raise write_error(self.path, error) from error
+        finally:
             os.close(self._handle)
             self._handle = -1
 

@@ -103,6 +103,7 @@ class OutputFolder:
                     staged.append(self._stage(files))
             except _Refused as refused:
                 stopped = refused.error
+            _start_writing(staged)
             for ready in staged:
                 problem = ready if isinstance(ready, UsageError) else _publish(ready)
                 if isinstance(problem, OutputError):
@@ -160,7 +161,7 @@ def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.writelines(pieces)
                 file.flush()
-                _sync(file.fileno())
+                sync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -174,7 +175,7 @@ def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk, where the file system can. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _sync(handle)
+        sync(handle)
     finally:
         os.close(handle)
 
@@ -219,11 +220,20 @@ def _stage_file(path: Path, data: bytes) -> _Staged:
     return staged
 
 
+def _start_writing(groups: Sequence[list[_Staged] | UsageError]) -> None:
+    """Let the disk begin with all files: pages that are not yet written are not dropped but written by this advice."""
+    for ready in groups:
+        if not isinstance(ready, UsageError):
+            for file in ready:
+                with suppress(OSError):
+                    os.posix_fadvise(file.file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def _publish(files: Sequence[_Staged]) -> UsageError | OutputError | None:
     """Bring staged files to the disk and give them their names; what cannot be published is removed."""
     for index, file in enumerate(files):
         try:
-            _sync(file.file.fileno())
+            sync(file.file.fileno())
             os.replace(file.temporary, file.path)
             file.file.close()
         except OSError as error:
@@ -241,7 +251,8 @@ def _drop(files: Iterable[_Staged]) -> None:
             os.unlink(file.temporary)
 
 
-def _sync(handle: int) -> None:
+def sync(handle: int) -> None:
+    """Bring an open file or folder to the disk, where the file system can. Raises OSError."""
     try:
         os.fsync(handle)
     except OSError as error:

@@ -8,23 +8,28 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import DataError, ImageError, InputError, ResourceError, UsageError
+from smalti.target.host import usable_cpus
 from smalti.vision.images import DEFAULT_MAX_PIXELS, read_image
 from smalti.vision.preprocess import Resize, resize_picture, target_size
 from smalti.vision.voc import Entry, printable
 
 Progress = Callable[[int, int], None]
 MAX_INPUT_SIZE: Final = 2**14
-DECODERS: Final = 2
+MAX_DECODERS: Final = 8
 DECODED_AHEAD: Final = 4
+TURN_PICTURES: Final = 8
+TURN_SECONDS: Final = 0.25
 DECODED_BYTES_AHEAD: Final = 256 * 2**20
 _STORAGE_ERRORS: Final = frozenset(
     {
@@ -207,31 +212,104 @@ def segment(
     clock: Clock,
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    beside: Callable[[], Sequence[Future[Any]]] | None = None,
 ) -> Generator[Segmented | tuple[Entry, DataError | InputError], None, None]:
     """Yield each entry's result in order: the label map, or the entry with the error of a picture that is no good.
 
-    A few pictures are decoded ahead, fewer when they are large, so memory does not grow with the list. Errors that are
-    not about one picture (memory, a bug) end the iteration.
+    Where the engine leaves CPUs free, a few pictures are decoded ahead beside it. Where it uses them all (see
+    :func:`takes_turns`), its threads would wait for each other whenever decoding takes a CPU from one of them; then
+    decoding and inference take turns of a quarter of a second at most, each on all CPUs, and ``beside`` is called when
+    a turn of decoding begins: what it has submitted elsewhere is waited for too.
+
+    Fewer pictures are decoded ahead when they are large, so memory does not grow with the list. Errors that are not
+    about one picture (memory, a bug) end the iteration.
     """
-    pending: deque[tuple[Entry, Future[_Prepared]]] = deque()
-    with ThreadPoolExecutor(max_workers=DECODERS, thread_name_prefix="smalti-decode") as pool:
+    workers = min(usable_cpus().count, MAX_DECODERS)
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="smalti-decode") as pool:
+
+        def prepare(entry: Entry) -> Future[_Prepared]:
+            return pool.submit(_prepare, entry, preprocess, max_pixels)
+
         try:
-            for entry in entries:
-                pending.append((entry, pool.submit(_prepare, entry, preprocess, max_pixels)))
-                while _is_enough(pending):
-                    yield _finish(engine, *pending.popleft(), clock)
-            while pending:
-                yield _finish(engine, *pending.popleft(), clock)
+            if takes_turns(engine):
+                yield from _in_turns(engine, entries, clock, pool, prepare, workers, beside)
+            else:
+                yield from _ahead(engine, entries, clock, prepare)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _is_enough(pending: Sequence[tuple[Entry, Future[_Prepared]]]) -> bool:
+def takes_turns(engine: Engine) -> bool:
+    """Whether inference leaves no CPU for decoding, so that the two take turns."""
+    return engine.threads >= usable_cpus().count
+
+
+_Result = Segmented | tuple[Entry, DataError | InputError]
+_Pending = deque[tuple[Entry, Future[_Prepared]]]
+_Prepare = Callable[[Entry], Future[_Prepared]]
+
+
+def _ahead(engine: Engine, entries: Iterable[Entry], clock: Clock, prepare: _Prepare) -> Generator[_Result, None, None]:
+    pending: _Pending = deque()
+    for entry in entries:
+        pending.append((entry, prepare(entry)))
+        while len(pending) > DECODED_AHEAD or (pending and _are_large(pending)):
+            yield _finish(engine, *pending.popleft(), clock)
+    while pending:
+        yield _finish(engine, *pending.popleft(), clock)
+
+
+def _in_turns(
+    engine: Engine,
+    entries: Iterable[Entry],
+    clock: Clock,
+    pool: ThreadPoolExecutor,
+    prepare: _Prepare,
+    workers: int,
+    beside: Callable[[], Sequence[Future[Any]]] | None,
+) -> Generator[_Result, None, None]:
+    coming = iter(entries)
+    following = deque(islice(coming, TURN_PICTURES))
+    count = TURN_PICTURES
+    while following:
+        others = beside() if beside is not None else ()
+        pending: _Pending = deque()
+        while following and len(pending) < count and not _are_large(pending):
+            entry = following.popleft()
+            pending.append((entry, prepare(entry)))
+            working = [future for _, future in pending if not future.done()]
+            if len(working) > workers:
+                wait(working, return_when=FIRST_COMPLETED)
+        wait([future for _, future in pending])
+        wait(others)
+        following.extend(islice(coming, max(0, TURN_PICTURES - len(following))))
+        pool.submit(_read_ahead, tuple(following))
+        done, seconds = len(pending), 0.0
+        while pending:
+            start = time.perf_counter()
+            result = _finish(engine, *pending.popleft(), clock)
+            seconds += time.perf_counter() - start
+            yield result
+        count = max(1, min(TURN_PICTURES, int(TURN_SECONDS * done / seconds)))
+
+
+def _are_large(pending: _Pending) -> bool:
     """Whether no further picture should be decoded before the first one is used."""
-    if len(pending) > DECODED_AHEAD:
-        return True
     ready = (future for _, future in pending if future.done() and future.exception() is None)
     return sum(future.result().picture.nbytes for future in ready) > DECODED_BYTES_AHEAD
+
+
+def _read_ahead(entries: Sequence[Entry]) -> None:
+    """Let the system read files that are decoded next; whatever is wrong with them is found then."""
+    for entry in entries:
+        if entry.path is None:
+            continue
+        with suppress(OSError, ValueError):
+            handle = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+            try:
+                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(handle)
 
 
 def source_signature(entry: Entry) -> tuple[int, int] | None:

@@ -25,6 +25,7 @@ from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import FileListOption, ImageNumOption
 from smalti.cli.run import displays, parse_shapes
 from smalti.cli.sensitivity import CalibDirOption, CalibListOption
+from smalti.cli.stopping import stop_at_once
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, fetch_bar, help_text, note, print_json, progress_bar, say
 from smalti.fetch.registry import DEMO
 from smalti.quant.modes import QuantMode, QuantOptions
@@ -132,7 +133,8 @@ def accuracy_command(
         force=force,
     )
     earlier = None if baseline is None else read_table(baseline)
-    with displays() as display:
+    kept = f"finished rows are kept in {output_dir}: give the same command again to go on"
+    with stop_at_once(kept), displays() as display:
         table = accuracy(
             options,
             fetch_progress=display(fetch_bar),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -19,6 +19,7 @@ from smalti.cli.infer import (
     ResizeOption,
     Sha256Option,
 )
+from smalti.cli.stopping import stop_at_once
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, note, print_json, progress_bar, say
 from smalti.errors import UsageError
 from smalti.runtime.engine import load
@@ -26,6 +27,8 @@ from smalti.vision.images import DEFAULT_MAX_PIXELS
 from smalti.vision.palette import VOC_LABELS
 from smalti.vision.preprocess import Resize
 from smalti.vision.voc import read_list
+
+NOTHING_KEPT: Final = "an accuracy is only of use over all images, so nothing is kept"
 
 HELP = help_text(
     "Measure label maps against masks: IoU of each class, mean IoU, pixel accuracy.",
@@ -77,7 +80,7 @@ def eval_command(
     if pred_dir is not None:
         if image_dir is not None:
             raise UsageError("--image-dir goes with --model, not with --pred-dir")
-        with progress_bar("eval") as progress:
+        with stop_at_once(NOTHING_KEPT), progress_bar("eval") as progress:
             result = evaluate_folder(
                 pred_dir,
                 gt_dir,
@@ -123,7 +126,7 @@ def _evaluate_now(
 ) -> EvalResult:
     if model is None or image_dir is None:
         raise UsageError("--model needs --image-dir: the folder of pictures to label")
-    with load(model, threads, sha256) as engine, progress_bar("eval") as progress:
+    with stop_at_once(NOTHING_KEPT), load(model, threads, sha256) as engine, progress_bar("eval") as progress:
         note(f"threads: {engine.threads_reason}")
         return evaluate_model(
             engine,

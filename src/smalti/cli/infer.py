@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from smalti.apps.infer import InferOptions, InferResult, OutputSize, infer
-from smalti.apps.report import failures_table, infer_summary, stages_table
+from smalti.apps.infer import InferOptions, InferResult, JobOptions, JobState, OutputSize, infer
+from smalti.apps.infer_job import Watch
+from smalti.apps.report import Table, failures_table, infer_summary, stages_table
 from smalti.apps.stream import OnError
+from smalti.artifact.format import PREFIX_BYTES, unpack_prefix
 from smalti.cli.exit_codes import ExitCode
-from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, note, print_json, progress_bar, say
+from smalti.cli.stopping import stop_between_pictures
+from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, note, print_json, say
+from smalti.errors import ModelFileError
 from smalti.runtime.engine import load
 from smalti.vision.images import DEFAULT_MAX_PIXELS
 from smalti.vision.preprocess import Resize
@@ -21,10 +31,14 @@ HELP = help_text(
     "Each label map is a palette PNG of the picture's size: the pixel index is the label, and it looks coloured. "
     "Pictures are JPEG or PNG; a bad one is reported and skipped, and the exit code is then 3. Two pictures of one "
     "name, a.jpg and a.png, give a.jpg.png and a.png.png.",
+    "A run that was stopped, by Ctrl-C or by anything worse, goes on when the same command is given again: the output "
+    "folder holds a journal of what is finished. A job with another model or other options is refused there; --restart "
+    "starts afresh. At the end smalti-report.json and smalti-report.csv in the output folder list what was done.",
     examples=(
         "smalti infer --model m.smalti --image-dir photos --output-dir labels",
         "smalti infer --model m.smalti --image-dir VOC2012 --file-list val.txt --output-dir labels --overlay",
         "smalti infer --model m.smalti --image-dir photos --save-img false --json",
+        "smalti infer --model m.smalti --image-dir photos --output-dir labels --retry-failed --report failed.json",
     ),
 )
 
@@ -75,26 +89,87 @@ def infer_command(
         OutputSize, typer.Option("--output-size", help="Size of the label maps: the picture's, or the network's input.")
     ] = OutputSize.ORIGINAL,
     on_error: Annotated[OnError, typer.Option("--on-error", help="What a bad picture does to the run.")] = OnError.SKIP,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start afresh where --output-dir holds a stopped or another job.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try pictures again that an earlier run of this job has skipped.")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", help="Also write the report here: .json, or .csv with a line for every picture."),
+    ] = None,
     max_pixels: MaxPixelsOption = DEFAULT_MAX_PIXELS,
     threads: ThreadsOption = None,
     sha256: Sha256Option = None,
     as_json: JsonOption = False,
 ) -> None:
     options = InferOptions(resize, input_size, output_size, bool(save_img), overlay, on_error, max_pixels)
-    with load(model, threads, sha256) as engine, progress_bar("infer") as progress:
+    digest = model_digest(model)
+    with load(model, threads, sha256) as engine, job_bar() as watch:
         note(f"threads: {engine.threads_reason}")
-        result = infer(
-            engine,
-            image_dir,
-            output_dir,
-            file_list=file_list,
-            image_num=image_num,
-            options=options,
-            progress=progress,
-        )
+        if digest is None or digest != model_digest(model):
+            raise ModelFileError(f"{model}: the model file changed while it was read")
+        with stop_between_pictures() as stop:
+            result = infer(
+                engine,
+                image_dir,
+                output_dir,
+                file_list=file_list,
+                image_num=image_num,
+                options=options,
+                job=JobOptions(digest, engine.manifest.target, restart, retry_failed, report, watch, stop),
+            )
     show_infer(result, as_json)
+    if not result.finished:
+        note(f"smalti: stopped with {result.left} pictures left; {_how_to_go_on(result)}")
+        raise typer.Exit(ExitCode.INTERRUPTED)
     if result.failures:
         raise typer.Exit(ExitCode.DONE_WITH_ERRORS)
+
+
+def model_digest(model: Path) -> str | None:
+    """Return a digest of an offline model file, or None when it cannot be had.
+
+    The header holds the SHA-256 of everything behind it, so that a digest of the header alone tells files apart.
+    """
+    try:
+        handle = os.open(model, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except (OSError, ValueError):
+        return None
+    try:
+        prefix = unpack_prefix(os.pread(handle, PREFIX_BYTES, 0), os.fstat(handle).st_size)
+        return hashlib.sha256(os.pread(handle, prefix.header_bytes, 0)).hexdigest()
+    except (OSError, ModelFileError):
+        return None
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def job_bar() -> Iterator[Watch]:
+    """Give a function that moves a bar on standard error: done, failed, left, time left; silent without a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("infer"),
+        BarColumn(),
+        TextColumn("{task.fields[words]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        tasks: list[TaskID] = []
+
+        def move(state: JobState) -> None:
+            finished = state.done + state.failed
+            words = f"{state.done} done, {state.failed} failed, {state.left} left"
+            if not tasks:
+                if state.resumed:
+                    note(f"{state.resumed} of {state.total} pictures were finished by an earlier run")
+                tasks.append(bar.add_task("infer", total=state.total, completed=finished, words=words))
+            bar.update(tasks[0], completed=finished, words=words)
+
+        yield move
 
 
 def show_infer(result: InferResult, as_json: bool) -> None:
@@ -102,7 +177,36 @@ def show_infer(result: InferResult, as_json: bool) -> None:
     if as_json:
         print_json(result.to_json())
         return
-    draw(stages_table(result.stages, result.threads))
+    if result.stages:
+        draw(stages_table(result.stages, result.threads))
     if result.failures:
-        draw(failures_table(result.failures))
-    say(infer_summary(result))
+        draw(_failures(result))
+    say(_summary(result) if result.resumed or result.left else infer_summary(result))
+    if result.reports and result.failures:
+        say(f"report: {', '.join(str(path) for path in result.reports)}")
+
+
+def _failures(result: InferResult) -> Table:
+    table = failures_table(result.failures)
+    hidden = result.failed - len(result.failures)
+    if hidden <= 0:
+        return table
+    more = result.failed - len(table.rows)
+    return Table(f"{result.failed} skipped", table.columns, table.rows, (f"and {more} more", ""), table.left)
+
+
+def _summary(result: InferResult) -> str:
+    """Return one line for a run that went on from an earlier one, or that was stopped."""
+    made = result.images - result.resumed
+    earlier = f" and {result.resumed} by earlier runs" if result.resumed else ""
+    skipped = f", {result.failed} skipped" if result.failed else ""
+    left = f", {result.left} left" if result.left else ""
+    where = f" -> {result.output_dir}" if result.output_dir is not None else ""
+    rate = f"{made} images in {result.seconds:.2f} s ({result.images_per_second:.1f} a second)"
+    return f"{rate}{earlier}{skipped}{left}{where}"
+
+
+def _how_to_go_on(result: InferResult) -> str:
+    if result.output_dir is None:
+        return "nothing was to be saved, so the next run begins anew"
+    return "what is finished is kept: give the same command again to go on"
