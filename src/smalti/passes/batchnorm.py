@@ -13,7 +13,7 @@ from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
 from smalti.ir.ops import Activation, BinaryFn, Layout, UnaryFn
-from smalti.passes.match import Double, conv_weights, count, per_channel, rounded, split_constant, value_of
+from smalti.passes.match import Double, conv_weights, count, per_channel, rounded, split_constant, value_of, widened
 from smalti.passes.rewrite import Context, Rule, rewrite
 
 _NORM = "batch_norm(conv(x, w) + b) = conv(x, w * s) + (b * s + t)"
@@ -56,7 +56,7 @@ def scaled_conv(conv: Node, scale: Double | None, shift: Double, name: str) -> N
     old = value_of(conv.inputs[2]) if op.bias else np.zeros(shift.shape, np.float64)
     if old is None:
         return None
-    bias, w = old.astype(np.float64), conv.inputs[1]
+    bias, w = widened(old), conv.inputs[1]
     with np.errstate(all="ignore"):
         if scale is not None:
             shape = (*weights.shape[:2], -1) if isinstance(op, ops.DepthwiseConv2d) else weights.shape

@@ -20,7 +20,7 @@ from smalti.ir.ops import PadMode
 from smalti.ir.reference import eval_op
 from smalti.numerics import DType
 from smalti.passes.batchnorm import as_affine
-from smalti.passes.match import Double, conv_weights, no_pads, rounded, value_of
+from smalti.passes.match import Double, conv_weights, no_pads, rounded, value_of, widened
 from smalti.passes.pads import add_pads
 from smalti.passes.rewrite import Context, Rule, rewrite
 
@@ -53,10 +53,11 @@ class _Chain:
         if not bool(np.all(np.isfinite(self.scale) & np.isfinite(self.shift) & (self.scale != 0))):
             return None
         bound = TOLERANCE * max(1.0, float(np.abs(self.shift).max()))
-        exact = -self.shift[0] / self.scale[0]
-        for candidate in (np.rint(exact * 2) / 2, float(np.float32(exact))):
-            if bool(np.all(np.abs(candidate * self.scale + self.shift) <= bound)):
-                return float(candidate)
+        with np.errstate(over="ignore", invalid="ignore"):
+            exact = -self.shift[0] / self.scale[0]
+            for candidate in (np.rint(exact * 2) / 2, float(np.float32(exact))):
+                if bool(np.all(np.abs(candidate * self.scale + self.shift) <= bound)):
+                    return float(candidate)
         return None
 
 
@@ -154,7 +155,7 @@ def _conv_of_bytes(node: Node, context: Context, found: list[_Chain] | None = No
     image = chain.image
     if image.type.shape != shape:
         image = make_node(ops.Reshape(shape), (image,), f"{image.name}/image")
-    w = rounded(weights.astype(np.float64) * chain.scale[:, None], node.inputs[1], node.inputs[1].name)
+    w = rounded(widened(weights) * chain.scale[:, None], node.inputs[1], node.inputs[1].name)
     folded = replace(op, pads=add_pads(op.pads, chain.pads), input_offset=offset)
     result = make_node(folded, (image, w, *node.inputs[2:]), node.name)
     if result.type != node.type:

@@ -52,6 +52,12 @@ def rounded(value: Double, like: Node, name: str) -> Node:
         return frozen(value.astype(like.type.dtype.numpy), name)
 
 
+def widened(value: NDArray[np.generic]) -> Double:
+    """Return the same numbers in float64; numpy warns where it meets a signalling NaN, which a stranger's file may hold."""
+    with np.errstate(invalid="ignore"):
+        return value.astype(np.float64)
+
+
 def uniform_value(node: Node) -> float | None:
     """Return the number that all elements of a constant have, else ``None`` (also for empty ones and NaN)."""
     value = value_of(node)
@@ -69,7 +75,7 @@ def per_channel(node: Node, channels: int | Dim) -> Double | None:
     shape = value.shape
     if value.size not in (1, channels) or any(s != 1 for s in shape[:-1]):
         return None
-    return np.broadcast_to(value.astype(np.float64).reshape(-1), (channels,)).copy()
+    return np.broadcast_to(widened(value).reshape(-1), (channels,)).copy()
 
 
 def split_constant(node: Node) -> tuple[Node, Node, bool] | None:

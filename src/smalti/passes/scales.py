@@ -13,7 +13,7 @@ from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
 from smalti.passes.batchnorm import as_affine
-from smalti.passes.match import conv_weights, count, no_pads, rounded, value_of
+from smalti.passes.match import conv_weights, count, no_pads, rounded, value_of, widened
 from smalti.passes.rewrite import Context, Rule, rewrite
 
 
@@ -41,7 +41,7 @@ def _affine_then_conv(node: Node, context: Context) -> Node | None:
     shifted = bool(np.any(shift != 0))
     if shifted and not no_pads(op.pads):
         return None
-    w, wide = node.inputs[1], weights.astype(np.float64)
+    w, wide = node.inputs[1], widened(weights)
     with np.errstate(all="ignore"):
         if scale is not None:
             w = rounded(wide * scale[:, None], w, w.name)
