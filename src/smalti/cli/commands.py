@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "sensitivity": Place("smalti.cli.sensitivity", "sensitivity_command"),
     "accuracy": Place("smalti.cli.accuracy", "accuracy_command"),
     "run": Place("smalti.cli.run", "run_command"),
+    "export-c": Place("smalti.cli.export_c", "export_c_command"),
     "config": Place("smalti.cli.config", "config_command"),
     "knobs": Place("smalti.cli.knobs", "knobs_command"),
 }

@@ -14,9 +14,9 @@ from smalti.cli.ui import JsonOption, draw, help_text, print_json
 HELP = help_text(
     "Tell a C or C++ build where the library is that runs offline model files without Python.",
     "Headers, sources, a CMake package and, where the wheel was made with a C compiler, prebuilt libraries come with "
-    "this package. --cflags and --libs print one line for a compiler; the others print a folder each, in the order of "
-    "this help. Without prebuilt libraries CMake builds them from the sources, and --libs says what else to do. Nothing "
-    "here needs a compiler.",
+    "this package. --cflags and --libs print one line for a compiler; the others print a folder each, in the order "
+    "of this help. Without prebuilt libraries CMake builds them from the sources, and --libs says what else to do. "
+    "Nothing here needs a compiler.",
     "A program linked with --libs finds the library where this package is now; one linked with --static needs none.",
     examples=(
         "cc main.c $(smalti config --cflags --libs)",
