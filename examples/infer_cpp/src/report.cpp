@@ -52,6 +52,10 @@ std::string joined(const std::vector<std::string>& texts, const std::string& bet
   return all;
 }
 
+std::string threads_text(const Network& network) {
+  return std::to_string(network.threads()) + (network.threads() == 1 ? " thread" : " threads");
+}
+
 bool saves(const Options& options) { return options.save_img || options.overlay; }
 
 std::string json_preprocess(const Preprocess& how) {
@@ -86,12 +90,11 @@ std::string model_line(const Network& network) {
   const std::vector<std::string> targets = network.targets();
   const std::string of = targets.size() > 1 ? " of " + joined(targets, ", ") : "";
   const std::string name = network.name().empty() ? "model" : printable(network.name());
-  return name + ", " + network.precision() + ", program " + network.target() + of + ", " +
-         std::to_string(network.threads()) + (network.threads() == 1 ? " thread" : " threads");
+  return name + ", " + network.precision() + ", program " + network.target() + of + ", " + threads_text(network);
 }
 
 std::string text_report(const Result& result, const Network& network, const Options& options) {
-  std::string text = model_line(network) + "\n\n";
+  std::string text = "time of each stage, " + threads_text(network) + ", program " + network.target() + "\n\n";
   text += format("%-8s %9s %9s %9s %9s\n", "stage", "mean ms", "median ms", "p95 ms", "total s");
   for (int i = 0; i < kStages; ++i) {
     const auto& seconds = result.seconds[static_cast<std::size_t>(i)];
