@@ -57,6 +57,7 @@ class BenchOptions:
         against: other model file to run in turns with this one.
         max_regression: percent by which this one may be slower.
         plot: picture to write, checked before the run.
+        target: the program to measure where the file holds several; ``None``: the one this CPU prefers.
     """
 
     model: Path
@@ -78,6 +79,7 @@ class BenchOptions:
     against: Path | None = None
     max_regression: float = 5.0
     plot: Path | None = None
+    target: str | None = None
 
     @property
     def rule(self) -> StopRule:
@@ -112,7 +114,7 @@ def _measure(options: BenchOptions) -> BenchReport:
         header = file.header
         code_bytes = {section.name: section.size for section in header.all(SectionKind.CODE)}
     checked = time.perf_counter()
-    with load(options.model, options.threads, concurrency=options.concurrency) as engine:
+    with load(options.model, options.threads, concurrency=options.concurrency, target=options.target) as engine:
         loaded = time.perf_counter()
         sources, batch = _sources(options, engine)
         first = timed_request(caller_of(engine), sources[0], 0, 0, 0).compute_ms
@@ -218,6 +220,7 @@ def _parameters(options: BenchOptions, engine: Engine, batch: int) -> dict[str, 
         "image_dir": _text(options.image_dir),
         "file_list": _text(options.file_list),
         "devices": options.devices or "cpu",
+        "target": engine.target,
         "profile": options.profile,
         "e2e": options.end_to_end,
         "cold_starts": options.cold_starts,
@@ -248,7 +251,7 @@ def _tensors(engine: Engine, source: Source) -> tuple[TensorInfo, ...]:
 
 def _cold(options: BenchOptions, engine: Engine, source: Source) -> ColdStart | None:
     shapes = part_shapes(engine.manifest, source.shapes_of(0))
-    return cold_start(options.model, engine.threads, shapes, options.cold_starts)
+    return cold_start(options.model, engine.threads, shapes, options.cold_starts, options.target)
 
 
 def _comparison(options: BenchOptions, engine: Engine, sources: Sequence[Source]) -> Comparison | None:

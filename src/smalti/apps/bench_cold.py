@@ -29,7 +29,7 @@ import numpy as np
 import smalti
 imported = time.monotonic()
 job = json.loads(sys.argv[1])
-engine = smalti.load(job["model"], job["threads"])
+engine = smalti.load(job["model"], job["threads"], target=job["target"])
 loaded = time.monotonic()
 dtypes = {tensor.name: tensor.dtype.numpy for tensor in engine.manifest.inputs}
 engine.run({name: np.ones(shape, dtypes[name]) for name, shape in job["shapes"].items()})
@@ -62,13 +62,15 @@ class ColdStart:
         }
 
 
-def cold_start(model: Path, threads: int, shapes: Mapping[str, Shape], runs: int) -> ColdStart | None:
+def cold_start(
+    model: Path, threads: int, shapes: Mapping[str, Shape], runs: int, target: str | None = None
+) -> ColdStart | None:
     """Start ``runs`` fresh processes one after another that load the model and run it once; None for no runs.
 
     Raises:
         ResourceError: a process cannot be started, fails or takes longer than five minutes.
     """
-    measured = [_one(model, threads, shapes) for _ in range(runs)]
+    measured = [_one(model, threads, shapes, target) for _ in range(runs)]
     if not measured:
         return None
     spans = [_summary([times[stop] - times[start] for times in measured]) for start, stop in _SPANS]
@@ -76,9 +78,10 @@ def cold_start(model: Path, threads: int, shapes: Mapping[str, Shape], runs: int
     return ColdStart(interpreter, imports, load, first, total)
 
 
-def _one(model: Path, threads: int, shapes: Mapping[str, Shape]) -> list[float]:
+def _one(model: Path, threads: int, shapes: Mapping[str, Shape], target: str | None) -> list[float]:
     """Return five moments in milliseconds: started, interpreter ready, imported, loaded, done."""
-    job = json.dumps({"model": str(model), "threads": threads, "shapes": {k: list(v) for k, v in shapes.items()}})
+    sizes = {name: list(shape) for name, shape in shapes.items()}
+    job = json.dumps({"model": str(model), "threads": threads, "target": target, "shapes": sizes})
     folder = str(Path(smalti.__file__).resolve().parents[1])
     started = time.monotonic()
     try:

@@ -34,7 +34,10 @@ from smalti.vision.voc import find_pictures, inner_folder, list_masks
 
 @dataclass(frozen=True, slots=True)
 class EvalResult:
-    """The accuracy, and which images could not be counted. ``stages`` and ``preprocess`` are those of an engine run."""
+    """The accuracy, and which images could not be counted.
+
+    ``stages``, ``preprocess`` and ``target`` (which the caller fills in) are those of an engine run.
+    """
 
     accuracy: Segmentation
     failures: tuple[Failure, ...]
@@ -42,6 +45,7 @@ class EvalResult:
     stages: tuple[StageTimes, ...] = ()
     threads: int | None = None
     preprocess: Preprocess | None = None
+    target: str | None = None
 
     @property
     def miou(self) -> float:
@@ -57,6 +61,8 @@ class EvalResult:
             out["threads"] = self.threads
         if self.preprocess is not None:
             out["preprocess"] = self.preprocess.to_json()
+        if self.target is not None:
+            out["target"] = self.target
         return out
 
 

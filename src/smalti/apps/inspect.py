@@ -13,13 +13,13 @@ from smalti.apps.inspect_precision import precision_rows
 from smalti.apps.report import Table
 from smalti.artifact.format import SectionKind
 from smalti.artifact.manifest import Manifest, Symbol, TensorSpec
-from smalti.artifact.program import check_target
-from smalti.artifact.reader import open_model
+from smalti.artifact.program import Program, choose_program, obstacle
+from smalti.artifact.reader import ModelFile, open_model
 from smalti.errors import TargetError, UsageError
 from smalti.knobs import MAX_THREADS
 from smalti.runtime.dims import Shape, describe_shape, evaluate
 from smalti.runtime.plan import ShapePlanner
-from smalti.target.host import usable_cpus
+from smalti.target.host import read_host, usable_cpus
 
 DEFAULT_SIZE = 513
 
@@ -60,9 +60,38 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class ProgramFacts:
+    """What a file holds for one target.
+
+    Of the ``constant_bytes`` that it uses other programs of the file use ``shared_bytes`` too. ``obstacle`` says in a
+    few words why this machine cannot run it, or is None.
+    """
+
+    target: str
+    features: tuple[str, ...]
+    code_bytes: int
+    constant_bytes: int
+    shared_bytes: int
+    obstacle: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "target": self.target,
+            "features": list(self.features),
+            "code_bytes": self.code_bytes,
+            "constant_bytes": self.constant_bytes,
+            "shared_bytes": self.shared_bytes,
+            "runs_here": self.obstacle is None,
+            "obstacle": self.obstacle,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """What a file says about itself, and what a run at ``sizes`` costs.
 
+    ``programs`` are in file order, which is the order of preference. ``manifest`` and everything that follows from it
+    are those of the program asked for, else of the one that runs here, else of the first.
     ``workspace_bytes`` is what each request in flight needs at these sizes with ``threads`` threads. ``obstacle`` says
     why this machine cannot run the code, or is None.
     """
@@ -70,6 +99,7 @@ class Inspection:
     path: Path
     file_bytes: int
     section_bytes: dict[str, int]
+    programs: tuple[ProgramFacts, ...]
     manifest: Manifest
     obstacle: str | None
     sizes: dict[str, int]
@@ -97,6 +127,7 @@ class Inspection:
             "features": list(m.features),
             "runs_here": self.obstacle is None,
             "obstacle": self.obstacle,
+            "programs": [program.to_json() for program in self.programs],
             "shape_mutable": m.shape_mutable,
             "batch_size": m.batch_size,
             "preprocess": m.preprocess,
@@ -113,21 +144,30 @@ class Inspection:
         }
 
 
-def inspect(path: str | os.PathLike[str], size: str | None = None, threads: int | None = None) -> Inspection:
+def inspect(
+    path: str | os.PathLike[str],
+    size: str | None = None,
+    threads: int | None = None,
+    *,
+    target: str | None = None,
+) -> Inspection:
     """Return what an offline model file is; nothing of it is executed, and its CPU need not be this one.
 
     ``size`` is the input size at which layers and memory are given, ``HEIGHTxWIDTH`` or one number for both; by default
     the largest that the model allows, else its input size, else 513. ``threads`` is for the workspace, by default the
-    CPUs this process may use.
+    CPUs this process may use. ``target`` chooses the program that is shown (default: the one that would run here).
 
     Raises:
         ModelFileError: the file cannot be used (as :func:`smalti.load`).
-        UsageError: ``size`` is no size, the model has one fixed size, or ``threads`` is out of range.
+        UsageError: ``size`` is no size, the model has one fixed size, ``threads`` is out of range, or the file holds no
+            program for ``target``.
         InputError: the model does not allow this size.
     """
     wanted = None if size is None else parse_size(size)
     with open_model(path) as file:
-        manifest = file.manifest
+        programs = tuple(file.programs())
+        manifest = _shown(file, programs, target)
+        constant_bytes = file.constants.size
         file_bytes = file.header.file_bytes
         sections = {kind.name.lower(): sum(s.size for s in file.header.all(kind)) for kind in SectionKind}
     values = _symbol_values(manifest, wanted)
@@ -146,8 +186,9 @@ def inspect(path: str | os.PathLike[str], size: str | None = None, threads: int 
         Path(path),
         file_bytes,
         sections,
+        tuple(_program_facts(program, constant_bytes) for program in programs),
         manifest,
-        _obstacle(manifest),
+        _obstacle(programs),
         sizes,
         inputs,
         outputs,
@@ -189,9 +230,32 @@ def _default(symbol: Symbol, size: int) -> int:
     return max(symbol.multiple, value - value % symbol.multiple)
 
 
-def _obstacle(manifest: Manifest) -> str | None:
+def _shown(file: ModelFile, programs: Sequence[Program], wanted: str | None) -> Manifest:
+    if wanted is not None:
+        return programs[file.find(wanted)].manifest
     try:
-        check_target(manifest)
+        return choose_program(programs).manifest
+    except TargetError:
+        return programs[0].manifest
+
+
+def _program_facts(program: Program, constant_bytes: int) -> ProgramFacts:
+    m = program.manifest
+    said = m.report.get("constants")
+    used, shared = (said.get("bytes"), said.get("shared")) if isinstance(said, Mapping) else (None, None)
+    return ProgramFacts(
+        m.target,
+        m.features,
+        len(program.code),
+        used if isinstance(used, int) else constant_bytes,
+        shared if isinstance(shared, int) else 0,
+        obstacle(m, read_host()),
+    )
+
+
+def _obstacle(programs: Sequence[Program]) -> str | None:
+    try:
+        choose_program(programs)
     except TargetError as error:
         return str(error)
     return None
@@ -208,8 +272,7 @@ def facts_table(seen: Inspection) -> Table:
         ("SHA-256", f"{m.graph.get('sha256', '-')}"),
         ("made by", _facts_text(m.producer)),
         *precision_rows(m),
-        ("target", f"{m.target}: needs {', '.join(m.features) or 'nothing special'}"),
-        ("runs here", "yes" if seen.obstacle is None else seen.obstacle),
+        *_program_rows(seen),
         ("batch", "any" if m.batch_size is None else str(m.batch_size)),
         ("images", _facts_text(m.preprocess)),
         ("labels", "-" if m.labels is None else f"{len(m.labels)}: {', '.join(m.labels)}"),
@@ -220,6 +283,23 @@ def facts_table(seen: Inspection) -> Table:
         ("workspace", f"{_bytes(seen.workspace_bytes)} for a request of {seen.threads} threads"),
     ]
     return Table("offline model", ("", ""), tuple(rows), left=(0, 1))
+
+
+def _program_rows(seen: Inspection) -> list[tuple[str, str]]:
+    m = seen.manifest
+    if len(seen.programs) == 1:
+        needs = f"{m.target}: needs {', '.join(m.features) or 'nothing special'}"
+        return [("target", needs), ("runs here", "yes" if seen.obstacle is None else seen.obstacle)]
+    rows = [(p.target, _program_text(p)) for p in seen.programs]
+    here = next((p.target for p in seen.programs if p.obstacle is None), None)
+    return [*rows, ("runs here", seen.obstacle or f"yes: {here}"), ("shown", f"the program for {m.target}")]
+
+
+def _program_text(program: ProgramFacts) -> str:
+    return (
+        f"{_bytes(program.code_bytes)} of code, {_bytes(program.constant_bytes)} of constants, "
+        f"{_bytes(program.shared_bytes)} of them shared with others; needs {', '.join(program.features)}"
+    )
 
 
 def layers_table(seen: Inspection) -> Table:

@@ -83,9 +83,10 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """All rows, and where things are."""
+    """All rows, and where things are. ``target`` is what ran."""
 
     model: str
+    target: str
     threads: int
     threads_reason: str
     export: ExportResult
@@ -96,6 +97,7 @@ class RunResult:
         """Return plain values."""
         return {
             "model": self.model,
+            "target": self.target,
             "threads": self.threads,
             "threads_reason": self.threads_reason,
             "output_dir": str(self.output_dir),
@@ -171,7 +173,7 @@ def run(
             with load(built.path, options.threads, built.sha256) as engine:
                 threads, reason = engine.threads, engine.threads_reason
                 rows.append(road.measure(mode, mutable, built, engine, options.output_dir / f"labels-{name}"))
-    return RunResult(entry.name, threads, reason, exported, tuple(rows), options.output_dir)
+    return RunResult(entry.name, str(options.target), threads, reason, exported, tuple(rows), options.output_dir)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from smalti.artifact.format import (
 from smalti.artifact.manifest import Manifest, parse_manifest
 from smalti.artifact.program import Program
 from smalti.errors import DamagedModelError, ModelFileError, NotAModelError, UsageError
+from smalti.target.target import canonical_name
 
 _CHUNK = 1 << 20
 
@@ -65,6 +66,18 @@ class ModelFile:
         yield self.first
         for index in range(1, len(self.targets)):
             yield self.program(index)
+
+    def find(self, target: str) -> int:
+        """Return the place of a program in :attr:`targets` by its target, with extensions in any order.
+
+        Raises:
+            UsageError: there is none.
+        """
+        known = {canonical_name(name): index for index, name in enumerate(self.targets)}
+        index = known.get(canonical_name(target))
+        if index is None:
+            raise UsageError(f"{self.path} holds no program for {target!r}, only for {', '.join(self.targets)}")
+        return index
 
     def program(self, index: int) -> Program:
         """Read one program by its place in :attr:`targets`.

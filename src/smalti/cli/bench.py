@@ -79,6 +79,10 @@ def bench_command(
     against: Annotated[
         Path | None, typer.Option("--against", help="Other model to run in turns with this one.", show_default=False)
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", help="Program to measure; default: the one this CPU prefers.", show_default=False),
+    ] = None,
     max_regression: Annotated[
         float, typer.Option("--max-regression", min=0, help="Percent that this model may be slower.")
     ] = 5.0,
@@ -116,6 +120,7 @@ def bench_command(
             against=against,
             max_regression=max_regression,
             plot=plot,
+            target=target,
         )
     )
     if as_json:

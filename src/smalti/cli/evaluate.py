@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -127,8 +128,8 @@ def _evaluate_now(
     if model is None or image_dir is None:
         raise UsageError("--model needs --image-dir: the folder of pictures to label")
     with stop_at_once(NOTHING_KEPT), load(model, threads, sha256) as engine, progress_bar("eval") as progress:
-        note(f"threads: {engine.threads_reason}")
-        return evaluate_model(
+        note(f"target: {engine.manifest.target}; threads: {engine.threads_reason}")
+        result = evaluate_model(
             engine,
             image_dir,
             gt_dir,
@@ -141,6 +142,7 @@ def _evaluate_now(
             max_pixels=max_pixels,
             progress=progress,
         )
+        return replace(result, target=engine.manifest.target)
 
 
 def show_eval(result: EvalResult, as_json: bool, confusion: bool = False) -> None:

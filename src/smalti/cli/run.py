@@ -86,7 +86,7 @@ def run_command(
     if as_json:
         print_json(result.to_json())
         return
-    note(f"threads: {result.threads_reason}")
+    note(f"target: {result.target}; threads: {result.threads_reason}")
     draw(accuracy_table(result.rows[0].accuracy.accuracy))
     draw(run_table(result))
     say(f"label maps and overlay pictures: {result.output_dir}")

@@ -24,7 +24,6 @@ from smalti.runtime.plan import ShapePlan, ShapePlanner
 from smalti.runtime.profile import Profile, make_profile
 from smalti.runtime.request import Request, bind_arrays, bind_shapes
 from smalti.target.host import usable_cpus
-from smalti.target.target import canonical_name
 
 Array = NDArray[Any]
 
@@ -264,11 +263,7 @@ def _program(file: ModelFile, wanted: str | None) -> Program:
     """Return the program that is asked for, or the first that this CPU can run."""
     if wanted is None:
         return choose_program(file.programs())
-    known = {canonical_name(name): index for index, name in enumerate(file.targets)}
-    index = known.get(canonical_name(wanted))
-    if index is None:
-        raise UsageError(f"{file.path} holds no program for {wanted!r}, only for {', '.join(file.targets)}")
-    program = file.program(index)
+    program = file.program(file.find(wanted))
     check_target(program.manifest)
     return program
 
