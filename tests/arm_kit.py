@@ -86,12 +86,9 @@ def cross_compile(sources: Sequence[Path], program: Path, *options: str) -> Path
     return program
 
 
-def emulate(
-    command: Sequence[str], cpu: str = EVERY_FEATURE, seconds: float = SECONDS
-) -> subprocess.CompletedProcess[str]:
+def emulate(command: Sequence[str], cpu: str = EVERY_FEATURE) -> subprocess.CompletedProcess[str]:
     """Run a static program for aarch64 on an emulated CPU."""
-    whole = [EMULATOR, "-cpu", cpu, *command]
-    return subprocess.run(whole, capture_output=True, text=True, timeout=seconds)
+    return subprocess.run([EMULATOR, "-cpu", cpu, *command], capture_output=True, text=True, timeout=SECONDS)
 
 
 def compile_case(

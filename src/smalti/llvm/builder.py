@@ -263,6 +263,13 @@ class Fn:
         mask = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
         return self.b.shuffle_vector(first, ir.Constant(type_, ir.Undefined), mask)
 
+    def lane(self, value: ir.Value, which: int, lanes: int) -> ir.Value:
+        """Return one lane of a vector in each of ``lanes`` lanes."""
+        if lanes == 1:
+            return self.b.extract_element(value, ir.Constant(I32, which))
+        mask = ir.Constant(ir.VectorType(I32, lanes), [which] * lanes)
+        return self.b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask)
+
     def first_lanes(self, value: ir.Value, lanes: int) -> ir.Value:
         """Return the first lanes of a vector (a scalar for one lane)."""
         if lanes == lanes_of(value):

@@ -6,6 +6,7 @@ kernel serves 1x1 and general convolutions.
 
 Elements are float32 (weights may be stored in 16 bits and are widened as they are loaded), or bfloat16 where the CPU
 multiplies pairs of them: then a panel is ``[depth / 2][width][2]``; a step of the innermost loop takes two products.
+Where products take a factor from any lane of a register, four elements of a pixel are loaded at once.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import partial
 from llvmlite import ir
 
 from smalti.kernels.conv.epilogue import Epilogue, activate, load_wide
-from smalti.kernels.conv.tile import TAIL_ROWS, Panel
+from smalti.kernels.conv.tile import TAIL_ROWS, Panel, element_lanes
 from smalti.kernels.half.bfloat import dot_pairs
 from smalti.kernels.kernel import StepEmitter
 from smalti.llvm.builder import F32, I16, I32, I64, PTR, Fn, lanes_of, vector
@@ -87,10 +88,13 @@ def gemm_panel(e: StepEmitter, spec: GemmSpec, panel: Panel) -> ir.Function:
 
     def build(fn: Fn) -> None:
         sizes = [panel.rows, *(t for t in TAIL_ROWS if t < panel.rows)]
+        lanes = element_lanes(e.target) if not spec.pairs else 1
         *pointers, step, pixels = fn.args
         done: int | ir.Value = 0
         for rows in sizes:
-            tile = e.function(f"{key}_rows{rows}", GEMM_ARGS[:-1], partial(_tile, spec=spec, panel=panel, rows=rows))
+            tile = e.function(
+                f"{key}_rows{rows}", GEMM_ARGS[:-1], partial(_tile, spec=spec, panel=panel, rows=rows, lanes=lanes)
+            )
             stop = fn.add(done, fn.mul(fn.div(fn.sub(pixels, done), rows), rows))
             with fn.loop(done, stop, rows) as row:
                 _call_tile(fn, tile, spec, pointers, step, row)
@@ -115,7 +119,7 @@ def _call_tile(
     )
 
 
-def _tile(fn: Fn, spec: GemmSpec, panel: Panel, rows: int) -> None:
+def _tile(fn: Fn, spec: GemmSpec, panel: Panel, rows: int, lanes: int) -> None:
     pixels, weights, result, parameters, residual, outer_step = fn.args
     depth = spec.depth
     starts = _lane_starts(panel)
@@ -143,9 +147,25 @@ def _tile(fn: Fn, spec: GemmSpec, panel: Panel, rows: int) -> None:
                 updated.append(dot_pairs(fn, total, w, every) if spec.pairs else fn.fma(every, w, total))
         return updated
 
+    def long_step(base: ir.Value, weight: ir.Value, k: ir.Value, values: list[ir.Value]) -> list[ir.Value]:
+        start, updated = fn.at(base, fn.mul(k, 4)), list(values)
+        held = [fn.load(vector(F32, lanes), fn.at(start, row * spec.pixel_stride)) for row in range(rows)]
+        for i in range(lanes):
+            block = fn.at(weight, fn.mul(fn.add(k, i), column * panel.width))
+            for v, (n, s) in enumerate(zip(panel.lanes, starts, strict=True)):
+                w = load_wide(fn, spec.weights, fn.at(block, column * s), n)
+                for row, x in enumerate(held):
+                    at = row * len(starts) + v
+                    updated[at] = fn.fma(fn.lane(x, i, n), w, updated[at])
+        return updated
+
     def inner_loop(base: ir.Value, weight: ir.Value, values: list[ir.Value]) -> list[ir.Value]:
         whole = depth.inner // 2 if spec.pairs else depth.inner
-        values = fn.loop_carry(0, whole, 1, values, lambda k, v: step(base, weight, k, v, element))
+        many = whole // lanes * lanes if lanes > 1 else 0
+        if many:
+            values = fn.loop_carry(0, many, lanes, values, lambda k, v: long_step(base, weight, k, v))
+        if many < whole:
+            values = fn.loop_carry(many, whole, 1, values, lambda k, v: step(base, weight, k, v, element))
         # The last element alone: there may be nothing behind it.
         return step(base, weight, whole, values, I16) if whole < depth.steps(spec.pairs) else values
 

@@ -13,6 +13,7 @@ from smalti.target.target import Target
 
 TAIL_ROWS = (4, 1)
 MANY_REGISTERS = 32
+MAX_ROWS = 14
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -71,6 +72,11 @@ def choose_tile(target: Target, channels: int, depth: int, least: int = 1) -> Ge
     return GemmTile(tuple(panels), chunk, block)
 
 
+def element_lanes(target: Target) -> int:
+    """Return how many float32 of a register a product can take its second factor from."""
+    return 4 if target.arch == "aarch64" else 1
+
+
 @lru_cache(maxsize=1024)
 def make_panel(target: Target, channels: int, least: int = 1) -> Panel:
     """Return the panel of ``channels`` with as many pixels as the registers hold."""
@@ -84,9 +90,12 @@ def make_panel(target: Target, channels: int, least: int = 1) -> Panel:
         vectors.append(width)
     count = len(vectors)
     registers = target.vector_registers
+    if element_lanes(target) > 1:
+        # A register for each pixel, two for weights.
+        return Panel(channels, tuple(vectors), min((registers - 2) // (count + 1), MAX_ROWS))
     # One register holds the broadcast pixel value, `count` the weights, the others the sums.
     rows = max(1, (registers - 1 - count) // count)
-    return Panel(channels, tuple(vectors), min(rows, 14))
+    return Panel(channels, tuple(vectors), min(rows, MAX_ROWS))
 
 
 def pack_panels(weights: NDArray[Scalar], panels: tuple[Panel, ...]) -> NDArray[Scalar]:

@@ -1,11 +1,12 @@
-"""Register tiles of integer matrix kernels on Arm CPUs that multiply bytes.
+"""Register tiles of integer matrix kernels on Arm CPUs.
 
+* Every CPU multiplies 16-bit integers, four at a time; activations are widened as they are loaded.
 * ``dotprod`` multiplies signed bytes only, so activations are read with their highest bit flipped, which makes them
   ``x - 128``; what that takes from a sum is known beforehand and goes into the bias (:attr:`Dot.shift`).
 * ``i8mm`` multiplies unsigned by signed bytes: four in each lane, or 2 x 8 by 8 x 2 matrices, whose results stay in
   that form (two pixels by two channels) until the sums are complete.
 
-Both take the bytes of 16 activations of a pixel from one register, instead of spreading four at a time over one.
+All take the factor that lanes share from a part of a register, so 8 or 16 activations of a pixel are loaded at once.
 """
 
 from __future__ import annotations
@@ -16,16 +17,15 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from smalti.kernels.quantised.dot import Dot, DotKind
-from smalti.llvm.builder import I8, I32, I64, Fn, named_intrinsic, vector
+from smalti.llvm.builder import I8, I16, I32, I64, Fn, named_intrinsic, vector
 
 BYTES = vector(I8, 16)
 LANES = 4
-_LONG = 16
 _WORDS, _PAIRS = vector(I32, LANES), vector(I64, 2)
 
 
 @dataclass(frozen=True, slots=True)
-class ByteTile:
+class ElementTile:
     """Sums of ``rows`` pixels, ``stride`` bytes apart, by ``vectors`` vectors of four channels."""
 
     fn: Fn
@@ -62,13 +62,14 @@ class ByteTile:
         fn, group = self.fn, self.dot.group
         whole = -(-length // group) * group if slack else length // group * group
         lane_bytes = self.dot.lane_bytes * LANES * self.vectors // group
-        loops, done = whole // _LONG, whole // _LONG * _LONG
+        long = self._long
+        loops, done = whole // long, whole // long * long
         carried = list(sums)
         if loops:
 
             def body(k: ir.Value, values: list[ir.Value]) -> list[ir.Value]:
-                start = fn.at(pixels, fn.mul(k, _LONG))
-                return self._step(start, fn.at(weights, fn.mul(k, _LONG * lane_bytes)), _LONG, values)
+                start = fn.at(pixels, fn.mul(k, long))
+                return self._step(start, fn.at(weights, fn.mul(k, long * lane_bytes)), long, values)
 
             carried = fn.loop_carry(0, loops, 1, carried, body)
         for count in (8, 4):
@@ -78,6 +79,11 @@ class ByteTile:
         if length > done:
             carried = self._step(fn.at(pixels, done), fn.at(weights, done * lane_bytes), length - done, carried)
         return carried
+
+    @property
+    def _long(self) -> int:
+        """Activations that are loaded at once."""
+        return 8 if self.dot.kind is DotKind.SINGLE else 16
 
     @property
     def _pairs(self) -> int:
@@ -93,7 +99,7 @@ class ByteTile:
             spread = [self._spread(x, g) for x in held]
             for v in range(self.vectors):
                 place = fn.at(weights, (g * self.vectors + v) * LANES * self.dot.lane_bytes)
-                w = fn.load(BYTES, place)
+                w = self.dot.load_weights(fn, place, LANES)
                 for row, x in enumerate(spread):
                     at = row * self.vectors + v
                     updated[at] = self.dot.accumulate(fn, updated[at], x, w)
@@ -114,9 +120,15 @@ class ByteTile:
         return updated
 
     def _activations(self, address: ir.Value, count: int) -> ir.Value:
-        """Load ``count`` bytes and nothing behind them into a vector of 16; the others are any."""
+        """Load ``count`` bytes and nothing behind them into a vector, as the dot product takes them."""
+        value = self._loaded(address, count)
+        if self.dot.kind is DotKind.SINGLE:
+            return self.fn.b.zext(self.fn.first_lanes(value, 8), vector(I16, 8))
+        return self.dot.take(self.fn, value)
+
+    def _loaded(self, address: ir.Value, count: int) -> ir.Value:
         fn = self.fn
-        if count == _LONG:
+        if count == 16:
             value = fn.load(BYTES, address)
         elif count in (8, 4):
             element = I64 if count == 8 else I32
@@ -125,18 +137,18 @@ class ByteTile:
             value = ir.Constant(BYTES, None)
             for i in range(count):
                 value = fn.b.insert_element(value, fn.load(I8, fn.at(address, i)), ir.Constant(I32, i))
-        return self.dot.take(fn, value)
+        return value
 
     def _first(self, word: ir.Value, element: ir.Type) -> ir.Value:
         kind = vector(element, 128 // element.width)
         return self.fn.b.bitcast(self.fn.b.insert_element(ir.Constant(kind, None), word, ir.Constant(I32, 0)), BYTES)
 
     def _spread(self, value: ir.Value, group: int) -> ir.Value:
-        """Return the four bytes of a group in every lane."""
+        """Return the activations of a group in every lane."""
         b = self.fn.b
-        words = b.bitcast(value, _WORDS)
-        mask = ir.Constant(_WORDS, [group] * LANES)
-        return b.bitcast(b.shuffle_vector(words, ir.Constant(_WORDS, ir.Undefined), mask), BYTES)
+        if self.dot.kind is DotKind.SINGLE:
+            return self.fn.lane(value, group, LANES)
+        return b.bitcast(self.fn.lane(b.bitcast(value, _WORDS), group, LANES), BYTES)
 
     def _picked(self, a: ir.Value, b: ir.Value, half: int) -> ir.Value:
         """Return one half of each of two vectors, in the type they have."""

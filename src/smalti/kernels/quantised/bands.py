@@ -106,6 +106,8 @@ def _fill(e: StepEmitter, conv: Node, band: Band, row_bytes: Index, image: Index
     before = fn.minimum(fn.mul(e.size(band.pads[2]), channels), total)
     inside = fn.minimum(fn.mul(width, channels), fn.sub(total, before))
     fill = _fill_function(e, x.dtype, band)
+    # What may be read behind the last row meets weights of zero; it is written so that nothing unset is ever read.
+    fn.store(number(I64, 0), fn.at(e.scratch(0), fn.mul(row_bytes, band.rows)), align=1)
     with fn.loop(0, band.rows) as row:
         y = fn.sub(fn.add(fn.mul(first, band.stride[0]), row), e.size(band.pads[0]))
         valid = fn.b.and_(fn.compare(">=", y, 0), fn.compare("<", y, height))

@@ -75,8 +75,8 @@ class Dot:
 
     @property
     def by_element(self) -> bool:
-        """Whether the instructions take the activations of a lane from any quarter of a register."""
-        return self.bytes is not Bytes.VPDPBUSD
+        """Whether the instructions take the activations of all lanes from one place of a register (Arm)."""
+        return self.kind is DotKind.SINGLE or self.bytes is not Bytes.VPDPBUSD
 
     @property
     def weight_type(self) -> np.dtype[np.generic]:

@@ -15,7 +15,7 @@ from llvmlite import ir
 
 from smalti.errors import CompilerError
 from smalti.kernels.kernel import StepEmitter
-from smalti.kernels.quantised.arm import ByteTile
+from smalti.kernels.quantised.arm import ElementTile
 from smalti.kernels.quantised.dot import Dot
 from smalti.kernels.quantised.requant import Requantiser, RequantSpec
 from smalti.kernels.quantised.tile import (
@@ -186,8 +186,8 @@ class _Tile:
         self.target = e.target
         self.dot = Dot.of_matrix(e.target)
         length = spec.depth.inner
-        self.bytes = (
-            ByteTile(fn, self.dot, rows, spec.pixel_stride, len(panel.vectors)) if self.dot.by_element else None
+        self.elements = (
+            ElementTile(fn, self.dot, rows, spec.pixel_stride, len(panel.vectors)) if self.dot.by_element else None
         )
         # Without a byte to spare behind the run, what is left of it is put together from single bytes.
         self.whole = -(-length // self.dot.group) if spec.slack else length // self.dot.group
@@ -199,7 +199,7 @@ class _Tile:
         fn, depth = self.fn, self.spec.depth
         pixels, weights, result, parameters, addends, residual, outer_step = fn.args
         biases = self._vectors(parameters, I32)
-        sums = self.bytes.begin(biases) if self.bytes else biases * self.rows
+        sums = self.elements.begin(biases) if self.elements else biases * self.rows
         if depth.outer == 1:
             sums = self._middle(pixels, weights, sums)
         else:
@@ -209,7 +209,7 @@ class _Tile:
                 return self._middle(fn.at(pixels, fn.mul(o, outer_step)), block, carried)
 
             sums = fn.loop_carry(0, depth.outer, 1, sums, body)
-        self._store(self.bytes.end(sums) if self.bytes else sums, result, parameters, addends, residual)
+        self._store(self.elements.end(sums) if self.elements else sums, result, parameters, addends, residual)
         fn.finish()
 
     def _vectors(self, address: ir.Value, element: ir.Type) -> list[ir.Value]:
@@ -237,8 +237,8 @@ class _Tile:
 
     def _inner(self, pixels: ir.Value, weights: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         fn = self.fn
-        if self.bytes:
-            return self.bytes.run(pixels, weights, self.spec.depth.inner, self.spec.slack, sums)
+        if self.elements:
+            return self.elements.run(pixels, weights, self.spec.depth.inner, self.spec.slack, sums)
         word = self.dot.group * self.dot.element_bytes
 
         def body(k: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:

@@ -129,6 +129,8 @@ def _fill_band(
     before = fn.minimum(fn.mul(left, cin), total)
     inside = fn.minimum(fn.mul(width, cin), fn.sub(total, before))
     source = e.operand(0)
+    # What may be read behind the last row meets weights of zero; it is written so that nothing unset is ever read.
+    fn.store(number(I64, 0), fn.at(scratch, fn.mul(row_bytes, band_rows)), align=1)
     with fn.loop(0, band_rows) as row:
         y = fn.sub(fn.add(fn.mul(first, op.stride[0]), row), top)
         valid = fn.b.and_(fn.compare(">=", y, 0), fn.compare("<", y, height))

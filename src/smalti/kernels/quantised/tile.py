@@ -97,8 +97,10 @@ def make_panel(target: Target, requant: RequantSpec, channels: int) -> Panel:
     vectors = sum(g.vectors for g in groups)
     dot = Dot.of_matrix(target)
     if dot.by_element:
-        # A register for each pixel's bytes, two for weights, one for a constant; matrices hold two pixels.
-        rows = min((target.vector_registers - 3) // (vectors + 1), MAX_ROWS)
+        # A register for each pixel (products of 16 bits take a part of the first 16 registers only), two for weights,
+        # with bytes one for a constant; matrices hold two pixels.
+        spare, most = (2, 8) if dot.kind is DotKind.SINGLE else (3, MAX_ROWS)
+        rows = min((target.vector_registers - spare) // (vectors + 1), most)
         return Panel(channels, tuple(groups), rows // 2 * 2 if dot.kind is DotKind.MATRIX else rows)
     # One register holds the pixel's bytes, one a product, `vectors` the weights, the others the sums.
     rows = max(1, (target.vector_registers - 2 - vectors) // vectors)
