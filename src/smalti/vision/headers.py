@@ -7,6 +7,8 @@ given the few segments that every picture has.
 
 from __future__ import annotations
 
+import itertools
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -14,14 +16,20 @@ from enum import Enum
 from typing import Final
 
 from smalti.errors import ImageError
+from smalti.vision.jpeg_scans import Scan, check_scans
 
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG_START: Final = b"\xff\xd8\xff"
 _JPEG_END: Final = b"\xff\xd9"
 _START_OF_SCAN: Final = 0xDA
+_RESTART_INTERVAL: Final = 0xDD
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BARE_MARKERS: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _MAX_SEGMENTS: Final = 10_000
+_MARKER_AFTER_SCAN: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_RESTART: Final = re.compile(rb"\xff[\xd0-\xd7]")
+_SEQUENTIAL: Final = frozenset({0xC0, 0xC1})
+_MAX_RESTARTS: Final = 1 << 20
 _MAX_CHUNKS: Final = 200_000
 _PNG_KEPT: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 _PNG_MAX_SIDE: Final = 2**31 - 1
@@ -52,12 +60,18 @@ class ImageHeader:
 
 @dataclass(frozen=True, slots=True)
 class ImageParts:
-    """A checked picture file: ``data`` holds only the segments that make pixels; ``scans`` is 1 for a PNG."""
+    """A checked picture file: ``data`` holds only the segments that make pixels; ``scans`` is 1 for a PNG.
+
+    ``pieces`` are the (start, end) in ``data`` of the coded pixels of a JPEG between two markers.  ``in_order`` says
+    that there is one piece, whose pixels a decoder gives out from the top as it reads.
+    """
 
     header: ImageHeader
     data: bytes
     orientation: int
     scans: int
+    pieces: tuple[tuple[int, int], ...] = ()
+    in_order: bool = False
 
 
 def image_format(data: bytes) -> ImageFormat:
@@ -91,6 +105,9 @@ class _Segments:
     kept: tuple[bytes, ...]
     exif: bytes
     scan_start: int
+    frame_marker: int
+    frame: bytes
+    interval: int
 
 
 def _jpeg_segments(data: bytes) -> _Segments:
@@ -98,6 +115,7 @@ def _jpeg_segments(data: bytes) -> _Segments:
     header: ImageHeader | None = None
     kept: list[bytes] = []
     exif = b""
+    frame_marker, frame, interval = 0, b"", 0
     at = 2
     for _ in range(_MAX_SEGMENTS):
         at = data.find(b"\xff", at)
@@ -117,7 +135,7 @@ def _jpeg_segments(data: bytes) -> _Segments:
         if marker == _START_OF_SCAN:
             if header is None:
                 raise ImageError("the JPEG has a scan before its frame header")
-            return _Segments(header, tuple(kept), exif, at)
+            return _Segments(header, tuple(kept), exif, at, frame_marker, frame, interval)
         length = int.from_bytes(data[at + 2 : at + 4], "big")
         segment = data[at : at + 2 + length]
         if length < 2 or len(segment) != 2 + length:
@@ -126,9 +144,10 @@ def _jpeg_segments(data: bytes) -> _Segments:
         if marker in _FRAMES:
             if header is not None:
                 raise ImageError("the JPEG has two frame headers")
-            header = _frame_header(segment)
+            header, frame_marker, frame = _frame_header(segment), marker, segment[4:]
         if marker == 0xE1 and segment[4:10] == b"Exif\0\0" and not exif:
             exif = segment[10:]
+        interval = int.from_bytes(segment[4:6], "big") if marker == _RESTART_INTERVAL else interval
         if _makes_pixels(marker, segment):
             kept.append(segment)
     raise ImageError("the JPEG has too many segments")
@@ -156,11 +175,56 @@ def _frame_header(segment: bytes) -> ImageHeader:
 
 def _split_jpeg(data: bytes) -> ImageParts:
     segments = _jpeg_segments(data)
-    if data.rfind(_JPEG_END) < segments.scan_start:
-        raise ImageError("the JPEG is cut: its end marker is missing")
-    rest = data[segments.scan_start :]
-    clean = b"".join([b"\xff\xd8", *segments.kept, rest])
-    return ImageParts(segments.header, clean, exif_orientation(segments.exif), rest.count(b"\xff\xda"))
+    end, scans = _jpeg_scans(data, segments)
+    check_scans(segments.frame_marker, segments.frame, scans)
+    start = b"".join([b"\xff\xd8", *segments.kept])
+    moved = len(start) - segments.scan_start
+    pieces = tuple((first + moved, last + moved) for scan in scans for first, last in scan.pieces)
+    clean = start + data[segments.scan_start : end]
+    in_order = segments.frame_marker in _SEQUENTIAL and len(pieces) == 1
+    return ImageParts(segments.header, clean, exif_orientation(segments.exif), len(scans), pieces, in_order)
+
+
+def _jpeg_scans(data: bytes, segments: _Segments) -> tuple[int, list[Scan]]:
+    """Return where a JPEG ends, and its scans."""
+    at, interval = segments.scan_start, segments.interval
+    scans: list[Scan] = []
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER_AFTER_SCAN.search(data, at)
+        if found is None:
+            break
+        at, marker = found.start(), data[found.start() + 1]
+        if marker == _JPEG_END[1]:
+            return at + 2, scans
+        if marker in _BARE_MARKERS:
+            at += 2
+            continue
+        body, at = at + 4, at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if at < body or at >= len(data):
+            break
+        if marker == _RESTART_INTERVAL:
+            interval = int.from_bytes(data[body : body + 2], "big")
+        elif marker == _START_OF_SCAN:
+            following = _MARKER_AFTER_SCAN.search(data, at)
+            if following is None:
+                break
+            scans.append(Scan(data[body:at], _between_restarts(data, at, following.start()), interval))
+            at = following.start()
+    else:
+        raise ImageError("the JPEG has too many segments")
+    raise ImageError("the JPEG is cut: its end marker is missing")
+
+
+def _between_restarts(data: bytes, start: int, end: int) -> tuple[tuple[int, int], ...]:
+    marks = [found.start() for found in itertools.islice(_RESTART.finditer(data, start, end), _MAX_RESTARTS + 1)]
+    if len(marks) > _MAX_RESTARTS:
+        raise ImageError("the JPEG has too many restart markers")
+    # Bytes of 255 before a marker belong to the marker.
+    ends = [
+        start + len(data[start:mark].rstrip(b"\xff"))
+        for start, mark in zip([start, *marks], [*marks, end], strict=True)
+    ]
+    return tuple(zip([start, *(m + 2 for m in marks)], ends, strict=True))
 
 
 def _png_header(data: bytes) -> ImageHeader:

@@ -24,6 +24,7 @@ from PIL import Image
 
 from smalti.errors import ImageError, ResourceError, UsageError
 from smalti.vision.headers import ImageFormat, ImageHeader, ImageParts, read_header, split_image
+from smalti.vision.jpeg import decode_jpeg
 from smalti.vision.palette import voc_palette
 
 DEFAULT_MAX_PIXELS: Final = 64 * 2**20
@@ -160,9 +161,11 @@ def _opened(parts: ImageParts) -> Image.Image:
     """Decode checked parts. The decoder's own message is dropped: it may hold addresses of this process."""
     header = parts.header
     try:
-        image = Image.open(io.BytesIO(parts.data), formats=(header.format.value,))
+        if header.format is ImageFormat.JPEG:
+            return decode_jpeg(parts)
+        image = Image.open(io.BytesIO(parts.data), formats=("PNG",))
         if image.size != (header.width, header.height):
-            raise ImageError(f"the {header.format.value} gives two different sizes")
+            raise ImageError("the PNG gives two different sizes")
         image.load()
     except MemoryError as error:
         raise ResourceError(f"no memory to decode {header.width} x {header.height} pixels") from error

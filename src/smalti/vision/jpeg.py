@@ -1,0 +1,46 @@
+"""Decode a JPEG and notice where its pixels are missing.
+
+A JPEG decoder that meets a marker before it has all pixels goes on with zeros and tells nobody: the rest of the picture
+is grey. Here that is an error. A decoder that gives rows out as it reads gets the picture without its end marker, and
+asks for more bytes when it lacks some. Other pictures (progressive ones, those with restart markers) are decoded twice,
+the second time with a few more bytes before every marker: a decoder that has what it needs skips them, one that lacks
+pixels takes them for some.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from typing import Final
+
+from PIL import Image
+
+from smalti.errors import ImageError
+from smalti.vision.headers import ImageHeader, ImageParts
+
+_LOOKAHEAD: Final = b"\xfe" * 8
+"""As many bytes as a decoder looks ahead. Almost all ones are the longest codes: less than one block of pixels."""
+_FILLING: Final = bytes((0x6D, 0xB3, 0x95, 0x4E, 0xD9, 0x2B, 0xA6, 0x71)) * 4
+
+
+def decode_jpeg(parts: ImageParts) -> Image.Image:
+    """Return the loaded image of a checked JPEG. Raises ImageError where pixels are missing, and what Pillow raises."""
+    if parts.in_order:
+        try:
+            return _load(parts.data[: parts.pieces[0][1]] + _LOOKAHEAD, parts.header)
+        except OSError:  # cut, or a decoder that insists on an end marker
+            pass
+    image = _load(parts.data, parts.header)
+    ends = [end for _, end in parts.pieces]
+    cuts = [parts.data[start:end] for start, end in itertools.pairwise([0, *ends, len(parts.data)])]
+    if image.tobytes() != _load(_FILLING.join(cuts), parts.header).tobytes():
+        raise ImageError("the JPEG is cut: pixels are missing")
+    return image
+
+
+def _load(data: bytes, header: ImageHeader) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=("JPEG",))
+    if image.size != (header.width, header.height):
+        raise ImageError("the JPEG gives two different sizes")
+    image.load()
+    return image
