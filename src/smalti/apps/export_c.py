@@ -24,6 +24,7 @@ from smalti.errors import TargetError, UsageError
 from smalti.llvm.elf_object import Buffer, Part, object_chunks
 from smalti.numerics import DType
 from smalti.target.target import Target
+from smalti.vision.voc import printable
 
 LONGEST_NAME: Final = 64
 # Words of C and C++, and names of files that the example needs itself.
@@ -73,11 +74,13 @@ def export_c(model: Path, output_dir: Path, name: str | None = None, replace_exa
     left alone where they are there already, unless ``replace_example``. Equal models give equal bytes.
 
     Raises:
-        UsageError: ``name`` is no name for C; a file cannot be written for its name.
+        UsageError: ``name`` is no name for C; ``output_dir`` is no folder; a file cannot be written for its name.
         ModelFileError: the model file is damaged, too new, or for a CPU that this Smalti does not know.
         OutputError: the disk refuses.
     """
     name = checked_name(name) if name is not None else name_of(model)
+    if output_dir.exists() and not output_dir.is_dir():
+        raise UsageError(f"{printable(str(output_dir))} is not a folder")
     with open_model(model) as file:
         programs = tuple(file.programs())
         constants = bytearray(file.constants.size)

@@ -41,5 +41,6 @@ def export_c_command(
     if as_json:
         print_json(result.to_json())
         return
-    rows = tuple((str(f.path), "kept (--force)" if f.was_kept else f"{f.bytes:,}") for f in result.files)
-    draw(Table(f"{result.name}: {result.precision} for {', '.join(result.targets)}", ("file", "bytes"), rows))
+    rows = tuple((f.path.name, "kept (--force)" if f.was_kept else f"{f.bytes:,}") for f in result.files)
+    title = f"{output_dir}: {result.name}, {result.precision}, for {', '.join(result.targets)}"
+    draw(Table(title, ("file", "bytes"), rows))
