@@ -6,6 +6,7 @@ import hashlib
 import json
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,3 +138,27 @@ def forge_manifest(parts: Parts, record: Any) -> bytes:
     """Return the file of ``parts`` with another manifest (any JSON value, or raw bytes)."""
     text = record if isinstance(record, bytes) else json.dumps(record).encode()
     return forge(text, parts.constants, parts.code, parts.manifest.target)
+
+
+def forge_programs(
+    programs: list[tuple[bytes, bytes, str]],
+    constants: bytes,
+    change: Callable[[list[list[Any]]], None] = lambda sections: None,
+) -> bytes:
+    """Return a file of (manifest, code, target) in the given order with correct checksums; ``change`` edits the table.
+
+    Independent of the writer on purpose.
+    """
+    contents = [*((1, m, b"") for m, _, _ in programs), (2, constants, b"")]
+    contents += [(3, code, target.encode()) for _, code, target in programs]
+    header_bytes = end = 128 + 64 * len(contents)
+    sections: list[list[Any]] = []
+    body = b""
+    for kind, content, name in contents:
+        offset = align_up(end, 64 if kind == 1 else PAGE)
+        sections.append([kind, 0, offset, len(content), name])
+        body += bytes(offset - end) + content
+        end = offset + len(content)
+    change(sections)
+    rows = [(int(s[0]), int(s[1]), int(s[2]), int(s[3]), bytes(s[4])) for s in sections]
+    return seal(rows, body, header_bytes, end)
