@@ -180,8 +180,8 @@ static void stop(int code, const char *text) {
 }
 
 static void check(smalti_status status, const smalti_error *error) {
-  if (status != SMALTI_OK)
-    stop(status == SMALTI_USAGE ? 2 : status == SMALTI_INPUT ? 4 : status == SMALTI_RESOURCE ? 7 : 5, error->message);
+  static const int codes[] = {0, 2, 5, 5, 5, 5, 5, 4, 7, 1}; /* exit codes of the smalti command, by status */
+  if (status != SMALTI_OK) stop(codes[status], error->message);
 }
 
 static smalti_tensor read_picture(const char *path, smalti_shape shape) {
@@ -252,9 +252,10 @@ _TENSORS: Final = Template("""\
 #include "${name}.h"
 
 static void check(smalti_status status, const smalti_error *error) {
+  static const int codes[] = {0, 2, 5, 5, 5, 5, 5, 4, 7, 1}; /* exit codes of the smalti command, by status */
   if (status == SMALTI_OK) return;
   fprintf(stderr, "${name}_example: %s\\n", error->message);
-  exit(status == SMALTI_USAGE ? 2 : status == SMALTI_INPUT ? 4 : status == SMALTI_RESOURCE ? 7 : 5);
+  exit(codes[status]);
 }
 
 static smalti_tensor zeros(smalti_dtype dtype, smalti_shape shape) {
