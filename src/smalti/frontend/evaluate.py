@@ -137,7 +137,7 @@ class Evaluation:
         if edge not in self.rule.inputs:
             raise Unsupported("a placeholder that is not among the chosen inputs")
         if kind.dtype is None or kind.is_quantised:
-            raise Unsupported(f"an input of type {kind.label}")
+            raise Unsupported(f"attribute dtype: an input of type {kind.label}")
         override = self.rule.overrides.get(edge)
         if override is not None:
             if shape is not None and not _fits(shape, override):
@@ -234,7 +234,9 @@ class Evaluation:
     def _make_input(self, edge: Edge, dtype: DType, shape: tuple[int, ...]) -> Value:
         name = self.raw.name_of(edge)
         if len(shape) > MAX_RANK:
-            raise GraphError(f"the input {shorten(name)} has {len(shape)} dimensions; the limit is {MAX_RANK}")
+            raise GraphError(
+                f"the shape of the input {shorten(name)} has {len(shape)} dimensions; the limit is {MAX_RANK}"
+            )
         for size in shape:
             if size < -1 or size == 0 or size > MAX_DIM:
                 raise GraphError(f"the input {shorten(name)} has the impossible shape {list(shape)}")

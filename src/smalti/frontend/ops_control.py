@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from smalti.errors import GraphError
 from smalti.frontend.context import NodeContext, UnknownInput
 from smalti.frontend.registry import Handled, tf_op
 from smalti.frontend.symbolic import from_array
@@ -29,13 +30,15 @@ def const(ctx: NodeContext) -> Handled:
     try:
         kind, array, splat = decode_tensor(message, *ctx.host.constant_budget())
     except ValueError as error:
-        ctx.unsupported(str(error))
+        ctx.unsupported(f"attribute value: {error}")
+    except GraphError as error:
+        raise GraphError(f"attribute value: {error}") from error
     if kind is not declared:
-        ctx.invalid(f"attribute dtype is {declared.label}, the constant is {kind.label}")
+        ctx.invalid(f"attribute dtype is {declared.label}, attribute value is {kind.label}")
     ctx.host.spend(array.nbytes, splat)
     dtype = kind.dtype
     if dtype is None:
-        ctx.unsupported(f"constants of type {kind.label}")
+        ctx.unsupported(f"attribute value: constants of type {kind.label}")
     sym = None if kind.is_quantised else from_array(array, dtype)
     name = f"{ctx.raw.name}:0"
     quantised = kind if kind.is_quantised else None

@@ -253,7 +253,7 @@ def cast(ctx: NodeContext) -> Handled:
     target = ctx.attrs.kind("DstT")
     dtype = None if target.is_quantised else target.dtype
     if dtype is None:
-        ctx.unsupported(f"conversion to {target.label}")
+        ctx.unsupported(f"attribute DstT: conversion to {target.label}")
     if truncate and target in (TfType.BFLOAT16, TfType.HALF):
         ctx.unsupported("Truncate=true (rounding towards zero)")
     source = ctx.type_of(0).dtype

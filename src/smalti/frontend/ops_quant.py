@@ -26,7 +26,7 @@ def dequantize(ctx: NodeContext) -> Handled:
     if mode not in ("MIN_COMBINED", "MIN_FIRST", "SCALED"):
         ctx.unsupported(f"mode {mode[:20]}")
     if kind is not TfType.FLOAT:
-        ctx.unsupported(f"result type {kind.label}")
+        ctx.unsupported(f"attribute dtype: result type {kind.label}")
     source, low, high = ctx.inputs[0], _range(ctx, 1), _range(ctx, 2)
     if not isinstance(source, Value):
         raise UnknownInput

@@ -33,7 +33,7 @@ def default_outputs(raw: RawGraph) -> tuple[Edge, ...]:
     """Return the tensors nobody reads; those that depend on a placeholder, if any does.
 
     Raises:
-        GraphError: there are none, or more than ``MAX_OUTPUTS``.
+        GraphError: there are none (because of a cycle, which it names), or more than ``MAX_OUTPUTS``.
     """
     read = bytearray(len(raw.nodes))
     for node in raw.nodes:
@@ -45,6 +45,7 @@ def default_outputs(raw: RawGraph) -> tuple[Edge, ...]:
     fed = _fed_by_placeholders(raw)
     chosen = [n for n in candidates if fed[n.index]] or candidates
     if not chosen:
+        topological_order(raw, range(len(raw.nodes)), frozenset(), with_controls=True)  # raises where there is a cycle
         raise GraphError("the graph has no output: every tensor is read by another node; name the outputs")
     if len(chosen) > MAX_OUTPUTS:
         raise GraphError(f"{len(chosen)} tensors are read by nobody; name the outputs you want")

@@ -242,7 +242,7 @@ def _split_png(data: bytes) -> ImageParts:
     header = _png_header(data)
     view = memoryview(data)
     kept: list[bytes | memoryview] = [PNG_SIGNATURE]
-    exif = b""
+    exif, has_palette = b"", False
     at = len(PNG_SIGNATURE)
     for _ in range(_MAX_CHUNKS):
         if at + 12 > len(data):
@@ -261,6 +261,9 @@ def _split_png(data: bytes) -> ImageParts:
         elif kind == b"eXIf" and not exif:
             exif = bytes(view[at + 8 : end - 4])
         at = end
+        has_palette = has_palette or kind == b"PLTE"
+        if kind == b"IDAT" and header.has_palette and not has_palette:
+            raise ImageError("the PNG is damaged: its palette is missing")
         if kind == b"IEND":
             return ImageParts(header, b"".join(kept), exif_orientation(exif), 1)
     raise ImageError("the PNG has too many parts")

@@ -1,23 +1,15 @@
-"""Graphs from strangers: bombs, broken edges, lies about sizes.  Each is refused by name, fast, in little memory."""
+"""Small graphs that ask for much or lie: each is refused by name, soon and in little memory."""
 
 from __future__ import annotations
 
-import json
 import re
-import time
-import tracemalloc
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pytest
 
 from graph_builder import GraphBuilder
-from smalti.errors import GraphError, SmaltiError, UnsupportedGraphError
-from smalti.frontend.importer import ImportOptions, import_graph
 from smalti.frontend.tensors import TfType
-from smalti.ir import ops
 
 F32, I32, I64 = np.float32, np.int32, np.int64
 Build = Callable[[GraphBuilder], object]
@@ -207,30 +199,6 @@ def bomb(build: Build) -> bytes:
     return builder.bytes()
 
 
-@pytest.mark.parametrize("name", BOMBS)
-def test_bomb_is_refused(name: str) -> None:
-    data = bomb(BOMBS[name])
-    tracemalloc.start()
-    begin = time.process_time()
-    try:
-        with pytest.raises(GraphError) as caught:
-            import_graph(data, ImportOptions(outputs=("y",)))
-        elapsed, (_, peak) = time.process_time() - begin, tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert elapsed < 1.0
-    assert peak < 100 << 20
-    text = str(caught.value)
-    assert len(text) < 2000
-    assert re.search(r"'|node number|constants|  y: ", text), text
-
-
-def test_there_are_enough_bombs_and_they_are_small() -> None:
-    assert len(BOMBS) >= 30
-    sizes = {name: len(bomb(build)) for name, build in BOMBS.items()}
-    assert [n for n, s in sizes.items() if s > 3000 and n != "name of 1 MB"] == []
-
-
 LEGAL_SPLATS: list[tuple[TfType, list[int], dict[str, Any], Any]] = [
     (FLOAT, [2, 3], {"float_val": [1.5]}, np.full((2, 3), 1.5, F32)),
     (FLOAT, [4], {"float_val": [1.0, 2.0]}, np.array([1, 2, 2, 2], F32)),
@@ -249,116 +217,15 @@ LEGAL_SPLATS: list[tuple[TfType, list[int], dict[str, Any], Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "shape", "fields", "expected"), LEGAL_SPLATS)
-def test_legal_encodings(kind: TfType, shape: list[int], fields: dict[str, Any], expected: Any) -> None:
-    builder = GraphBuilder().raw_const("c", kind, shape, **fields)
-    node = import_graph(builder.bytes(), ImportOptions(outputs=("c",))).graph.outputs[0]
-    if kind is TfType.BFLOAT16:
-        assert isinstance(node.op, ops.Cast)
-        node = node.inputs[0]
-        expected = np.full(2, 1.5, F32)
-    assert isinstance(node.op, ops.Constant)
-    assert node.op.value.dtype == expected.dtype
-    assert np.array_equal(node.op.value, expected)
-    assert not node.op.value.flags.writeable
+LARGEST_FILE = 1024
 
 
-@pytest.mark.parametrize("data", [b"", b"\0", b"GARBAGE!" * 10, b"\x0a\xff\xff\xff\xff\x0f", b"\x08\x01"])
-def test_not_a_graph(data: bytes) -> None:
-    with pytest.raises(GraphError, match="not a TensorFlow GraphDef"):
-        import_graph(data)
+def file_name(name: str) -> str:
+    """Return the name of a bomb's file."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower().replace("-1", "minus 1").replace("-7", "minus 7")).strip("-") + ".pb"
 
 
-def test_deeply_nested_bytes_are_refused() -> None:
-    data = b""
-    for _ in range(10_000):
-        length, size = len(data), b""
-        while True:
-            size += bytes([length & 127 | (128 if length > 127 else 0)])
-            length >>= 7
-            if not length:
-                break
-        data = b"\x0a" + size + data
-    with pytest.raises(GraphError):
-        import_graph(data)
-
-
-def test_one_error_lists_25_kinds_of_unsupported_nodes() -> None:
-    builder = GraphBuilder().placeholder("x", F32, [1, None, None, 3]).const("c", np.ones(3, F32))
-    names = []
-    for i in range(20):
-        builder.node(f"Mystery{i}", f"m{i}", ["x"]).node(f"Mystery{i}", f"again{i}", [f"m{i}"])
-        names += [f"again{i}"]
-    builder.node("FusedBatchNormV3", "training", [names[0], "c", "c", "c", "c"], is_training=True)
-    builder.node("BiasAdd", "layout", [names[1], "c"], data_format="NCDHW")
-    builder.node("Relu", "extra", [names[2]], colour="blue")
-    builder.node("Cast", "complex", [names[3]], DstT=TfType.COMPLEX64)
-    builder.node("MaxPool", "batch", [names[4]], ksize=[2, 1, 1, 1], strides=[1] * 4, padding="SAME")
-    ends = ["training", "layout", "extra", "complex", "batch", *names[5:]]
-    builder.node("AddN", "y", ends, N=len(ends))
-    with pytest.raises(UnsupportedGraphError) as caught:
-        import_graph(builder.bytes())
-    problems = caught.value.problems
-    assert len(problems) == 25
-    found = {p.op: p for p in problems}
-    assert all((found[f"Mystery{i}"].count, found[f"Mystery{i}"].first_node) == (2, f"m{i}") for i in range(20))
-    assert "is_training" in found["FusedBatchNormV3"].reason
-    assert "data_format" in found["BiasAdd"].reason
-    assert "colour" in found["Relu"].reason
-    assert "complex64" in found["Cast"].reason
-    assert "ksize" in found["MaxPool"].reason
-    text = str(caught.value)
-    assert all(p.first_node in text for p in problems)
-    assert len(json.loads(json.dumps([asdict(p) for p in problems]))) == 25
-
-
-def test_a_million_nodes_are_refused() -> None:
-    one = GraphBuilder().node("NoOp", "n").bytes()
-    begin = time.process_time()
-    with pytest.raises(GraphError, match="the limit is 250000"):
-        import_graph(one * 999_999)
-    assert time.process_time() - begin < 10
-
-
-def test_a_chain_of_100000_nodes() -> None:
-    builder = GraphBuilder().placeholder("n0", F32, [1, None, None, 3])
-    for i in range(100_000):
-        builder.node("Relu", f"n{i + 1}", [f"n{i}"])
-    data = builder.bytes()
-    begin = time.process_time()
-    graph = import_graph(data).graph
-    assert time.process_time() - begin < 10
-    assert len(graph.nodes()) == 100_001
-
-
-@pytest.mark.parametrize(
-    ("op", "second"), [("Mul", "self"), ("FloorDiv", "two"), ("AddV2", "self"), ("Sub", "two"), ("Maximum", "two")]
-)
-def test_chains_of_size_arithmetic_end_soon(op: str, second: str) -> None:
-    builder = GraphBuilder().placeholder("x", F32, [1, None, None, 3]).node("Shape", "n0", ["x"]).const("two", I32(2))
-    for i in range(5000):
-        builder.node(op, f"n{i + 1}", [f"n{i}", "n0" if second == "self" else second])
-    begin = time.process_time()
-    try:
-        import_graph(builder.bytes())
-    except GraphError as error:
-        assert "too complicated" in str(error)
-    assert time.process_time() - begin < 5
-
-
-def test_halving_an_image_very_often_is_refused() -> None:
-    builder = GraphBuilder().placeholder("n0", F32, [1, None, None, 3])
-    for i in range(2000):
-        builder.node("MaxPool", f"n{i + 1}", [f"n{i}"], ksize=[1, 3, 3, 1], strides=[1, 2, 3, 1], padding="VALID")
-    with pytest.raises(SmaltiError, match="too complicated"):
-        import_graph(builder.bytes())
-
-
-def test_loops_of_tensorflow_1_are_unsupported_not_a_cycle() -> None:
-    builder = GraphBuilder().placeholder("x", F32, [3])
-    builder.node("Enter", "enter", ["x"]).node("Merge", "merge", ["enter", "next"], N=2)
-    builder.node("LoopCond", "cond", ["merge"]).node("Switch", "switch", ["merge", "cond"])
-    builder.node("Relu", "body", ["switch:1"]).node("NextIteration", "next", ["body"]).node("Exit", "exit", ["switch"])
-    with pytest.raises(UnsupportedGraphError) as caught:
-        import_graph(builder.bytes(), ImportOptions(outputs=("exit",)))
-    assert {p.op for p in caught.value.problems} >= {"Enter", "LoopCond", "Exit"}
+def small_bombs() -> dict[str, bytes]:
+    """Return the bombs that fit into small files, by file name."""
+    made = {file_name(name): bomb(build) for name, build in BOMBS.items()}
+    return {name: data for name, data in made.items() if len(data) <= LARGEST_FILE}

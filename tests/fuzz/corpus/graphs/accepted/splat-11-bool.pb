@@ -1,0 +1,9 @@
+
+/
+cConst*
+dtype0
+*
+valueB
+Z
+
+yIdentityc

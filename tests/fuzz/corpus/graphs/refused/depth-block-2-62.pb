@@ -1,0 +1,10 @@
+
+:
+xPlaceholder*
+dtype0*
+shape:
+.
+yDepthToSpacex*
+
+block_size
+€€€€€€€€@

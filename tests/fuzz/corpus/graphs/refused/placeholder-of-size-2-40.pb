@@ -1,0 +1,11 @@
+
+:
+xPlaceholder*
+dtype0*
+shape:
+?
+pPlaceholder*
+dtype0* 
+shape:€€€€€ 
+
+yRelup

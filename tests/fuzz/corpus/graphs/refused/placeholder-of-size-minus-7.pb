@@ -1,0 +1,11 @@
+
+:
+xPlaceholder*
+dtype0*
+shape:
+C
+pPlaceholder*
+dtype0*$
+shape:ùÿÿÿÿÿÿÿÿ
+
+yRelup

@@ -1,0 +1,11 @@
+
+:
+xPlaceholder*
+dtype0*
+shape:
+7
+k0Const*
+dtype0*
+valueB"ÿÿÿÿÿÿÿÿ
+
+yReshapexk0

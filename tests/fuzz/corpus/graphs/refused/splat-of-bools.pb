@@ -1,0 +1,13 @@
+
+:
+xPlaceholder*
+dtype0*
+shape:
+3
+cConst*
+dtype0
+*
+valueB
+€€€€Z
+
+yReluc

@@ -1,0 +1,11 @@
+
+:
+xPlaceholder*
+dtype0*
+shape:
+3
+cConst*
+dtype0*
+valueB€€€€j
+
+yReluc

@@ -1,0 +1,12 @@
+
+:
+xPlaceholder*
+dtype0*
+shape:
+2
+cConst*
+dtype0*
+valueB
+€@€@
+
+yReluc

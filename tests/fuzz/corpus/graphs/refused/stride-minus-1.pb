@@ -1,0 +1,12 @@
+
+:
+xPlaceholder*
+dtype0*
+shape:
+S
+yMaxPoolx*
+strides
+ÿÿÿÿÿÿÿÿÿ*
+paddingSAME*
+ksize
+

@@ -1,0 +1,83 @@
+"""Mutated graphs: every outcome is a graph or an error of our own tree, soon, in bounded memory, and says where."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from fuzz.mutants import byte_mutant, compile_and_run, is_located, seeds, structured_mutant
+from fuzz.targets import REFUSALS, graph
+from soak.forks import Tally, forked
+
+SECONDS_EACH = 5.0
+ADDRESS_SPACE = 4 << 30
+
+
+def attempt(data: bytes, label: str) -> str:
+    """Import and optimise; anything but our own errors goes up, with the line that repeats it."""
+    begin = time.process_time()
+    try:
+        outcome = graph(data)
+    except Exception as error:
+        raise AssertionError(label) from error
+    assert time.process_time() - begin < SECONDS_EACH, label
+    return outcome
+
+
+def test_the_seeds_are_taken() -> None:
+    assert [attempt(data, str(i)) for i, data in enumerate(seeds())].count("accepted") >= len(seeds()) - 2
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_mutated_bytes(part: int) -> None:
+    outcomes: Counter[str] = Counter()
+    for number in range(part * 500, part * 500 + 500):
+        outcomes[attempt(byte_mutant(1, number), f"byte_mutant(1, {number})").partition(":")[0]] += 1
+    assert outcomes["GraphError"] > 50, outcomes
+    assert outcomes["accepted"] > 10, outcomes
+
+
+def test_messages_about_mutated_structure_say_where() -> None:
+    blamed: list[str] = []
+    refused = 0
+    for number in range(600):
+        mutant = structured_mutant(1, number)
+        outcome = attempt(mutant.data, f"structured_mutant(1, {number})")
+        if outcome != "accepted":
+            refused += 1
+            blamed += [] if is_located(mutant, outcome) else [f"{number} {mutant.what}: {outcome}"]
+    assert 300 < refused < 590
+    assert len(blamed) <= 0.05 * refused, blamed
+
+
+def test_mutants_that_compile_run() -> None:
+    limited = Tally()
+    for number in range(36):
+        mutant = structured_mutant(2, number)
+        limited.add(
+            forked(lambda data=mutant.data: bounded(data), 60, ADDRESS_SPACE), f"structured_mutant(2, {number})"
+        )
+    assert not limited.failures
+    assert limited.kinds["ok"] == 36
+
+
+def bounded(data: bytes) -> str:
+    """Compile and run with a limit of processor time: a hang ends in a signal, however busy the machine is."""
+    resource.setrlimit(resource.RLIMIT_CPU, (10, 10))
+    try:
+        return compile_and_run(data)
+    except REFUSALS as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def test_an_error_that_escapes_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(data: bytes) -> str:
+        raise KeyError("strides")
+
+    monkeypatch.setattr(sys.modules[__name__], "graph", broken)
+    with pytest.raises(AssertionError, match="byte_mutant"):
+        attempt(b"", "byte_mutant(1, 0)")
