@@ -182,9 +182,9 @@ SMALTI_API const char *smalti_model_manifest(const smalti_model *model, size_t *
 
 typedef struct smalti_engine smalti_engine;
 
-/* The caller's own threads: must call task(argument, 0) ... task(argument, count - 1), ALL AT THE SAME TIME (the tasks
- * wait for each other), each in a thread of its own, and return when all have returned.  Returns 0 on success; if it
- * cannot run them all, it must run none and return non-zero. */
+/* The caller's own threads: must call task(argument, 0) ... task(argument, count - 1), each once, in any order, at the
+ * same time as far as it can, and return when all have returned.  Nobody waits for a task that has not begun.  Returns 0
+ * on success; on failure it must run none and return non-zero. */
 typedef int (*smalti_parallel_for)(void *pool, int64_t count, void (*task)(void *argument, int64_t index),
                                    void *argument);
 

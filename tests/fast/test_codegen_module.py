@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from llvmlite import binding
 from smalti.artifact.manifest import TeamEntries
 from smalti.codegen.assemble import build_manifest
 from smalti.codegen.constants import ConstantPool
-from smalti.codegen.module import COUNTER_STEPS, COUNTER_STRIDE, build_module
+from smalti.codegen.module import BARRIER, COUNTER_STEPS, COUNTER_STRIDE, build_module
 from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.dims import symbol
@@ -87,10 +89,32 @@ def test_llvm_accepts_the_module() -> None:
         binding.parse_assembly(text).verify()
 
 
-def test_every_step_is_followed_by_a_barrier() -> None:
+def test_every_step_waits_for_its_items() -> None:
     module = build_module(plan_graph(chain(3), TARGET, KERNELS))
-    calls = re.findall(r'call void @"?(step_\d+|barrier)', body_of(module.text, module.entry))
-    assert calls == ["step_0", "barrier", "step_1", "barrier", "step_2", "barrier"]
+    steps = re.findall(r'call void @"?(step_\d+_\w+)', body_of(module.text, module.entry))
+    assert [name[:6] for name in steps] == ["step_0", "step_1", "step_2"]
+    for name in steps:
+        tail = body_of(module.text, name).rpartition("finished:")[2]
+        assert re.findall(r'call void @"?(\w+)', tail) == [BARRIER]
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_a_kernel_must_not_write_outside_its_items(place: str) -> None:
+    """A thread that comes late would write into memory that later steps already use."""
+
+    def emit(self: Any, e: Any, node: Node, plan: KernelPlan) -> None:
+        zero = e.fn.f32(0.0)
+        if place == "before":
+            e.fn.store(zero, e.result())
+        with e.parallel(1):
+            e.fn.store(zero, e.result())
+        if place == "behind":
+            e.fn.store(zero, e.result())
+
+    plan = plan_graph(chain(1), TARGET, KERNELS)
+    with mock.patch.object(type(plan.steps[0].kernel), "emit", emit):
+        with pytest.raises(CompilerError, match="has effects outside its work items"):
+            build_module(plan)
 
 
 def test_only_the_entry_is_visible() -> None:
@@ -161,12 +185,14 @@ def test_addresses_and_sizes_are_loaded_before_the_work() -> None:
 
 def test_an_address_is_loaded_once() -> None:
     def again(e: StepEmitter, node: Node) -> None:
-        for _ in range(5):
-            e.fn.store(e.fn.load(F32, e.operand(0)), e.result())
+        with e.parallel(1):
+            for _ in range(5):
+                e.fn.store(e.fn.load(F32, e.operand(0)), e.result())
 
     _, text = written(again)
-    # One load each of the table of inputs and outputs and of the address, for the operand and for the result.
-    assert body_of(text, "step_0_writes").count("load ptr") == 4
+    # One load each of the table of inputs and outputs and of the address, for the operand and for the result; and one of
+    # the work counters.
+    assert body_of(text, "step_0_writes").count("load ptr") == 5
 
 
 def test_a_function_is_shared_between_steps() -> None:
@@ -178,7 +204,8 @@ def test_a_function_is_shared_between_steps() -> None:
             fn.store(fn.f32(1.0), fn.args[0])
             fn.finish()
 
-        e.fn.call(e.function("store_one", (PTR, I64), build), e.result(), 7)
+        with e.parallel(1):
+            e.fn.call(e.function("store_one", (PTR, I64), build), e.result(), 7)
 
     _, text = written(body, length=3)
     assert built == ["node0"]

@@ -124,7 +124,7 @@ def no_barrier() -> Iterator[None]:
     """Threads do not wait for each other between steps."""
 
     def barrier(module: ir.Module, target: Any) -> ir.Function:
-        return Fn(module, "barrier", (codegen.PTR, codegen.I64)).finish()
+        return Fn(module, "barrier", (codegen.PTR, codegen.PTR, codegen.I32, codegen.I32)).finish()
 
     many = mock.patch.object(sys.modules[__name__], "RACES", RACES_WITHOUT_BARRIER)
     with mock.patch.object(codegen, "_barrier_function", barrier), many:

@@ -432,11 +432,25 @@ def test_thread_refused_by_the_system(reverse_file: Path, monkeypatch: pytest.Mo
 
 
 def test_failing_code(tmp_path: Path) -> None:
-    """The last thread reports a failure: with one thread that is the caller, otherwise a helper."""
-    text = (
-        "define i32 @run(ptr %c, i64 %t, i64 %n) nounwind { "
-        "%l = sub i64 %n, 1 %x = icmp eq i64 %t, %l %r = select i1 %x, i32 1, i32 0 ret i32 %r }"
-    )
+    """The last thread reports a failure, the others wait for it: with one thread that is the caller, else a helper."""
+    text = """
+define i32 @run(ptr %ctx, i64 %thread, i64 %threads) nounwind {
+  %at = getelementptr ptr, ptr %ctx, i64 5
+  %counters = load ptr, ptr %at, align 8
+  %last = sub i64 %threads, 1
+  %mine = icmp eq i64 %thread, %last
+  br i1 %mine, label %fail, label %wait
+fail:
+  store atomic i32 1, ptr %counters release, align 4
+  ret i32 1
+wait:
+  %seen = load atomic i32, ptr %counters acquire, align 4
+  %failed = icmp eq i32 %seen, 1
+  br i1 %failed, label %done, label %wait
+done:
+  ret i32 0
+}
+"""
     code, entry, team = build_with_team(text)
     broken = Parts(reverse_manifest(None, entry, team), bytes(64), code)
     engine = smalti.load(broken.write(tmp_path / "m.smalti"), threads=1)

@@ -107,7 +107,7 @@ class LayerTable:
         """Return whether a step's time can be right.
 
         The profile is taken by thread 0.  Where threads have to share a CPU, another thread may do a whole step while
-        thread 0 still waits at the barrier before; the step then seems faster than the machine can be, and the one
+        thread 0 still waits for the step before; the step then seems faster than the machine can be, and the one
         before it slower.
         """
         compute, memory = layer.compute_ms or 0.0, layer.memory_ms or 0.0

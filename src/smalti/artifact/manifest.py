@@ -88,7 +88,7 @@ class ArenaBuffer:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the code between two barriers.  All its numbers are dims indices.
+    """One step of the code: the next begins when all its items are done.  All its numbers are dims indices.
 
     ``inner`` are the sizes inside a fused step that its ``shape`` does not show; like those, they must be at least 1.
     """
@@ -147,7 +147,7 @@ class Manifest:
 
     @property
     def counter_count(self) -> int:
-        """Number of 32-bit counters the code needs: two for the barrier, one per step, each on its own cache line."""
+        """Number of 32-bit counters the code needs: items taken and items done of each step."""
         return 32 + 16 * len(self.steps)
 
     def to_json(self) -> bytes:

@@ -1,13 +1,14 @@
 """Plan -> LLVM module.
 
 The entry ``i32 run(ctx, thread, threads)`` is called once in each thread.  ``ctx`` is an array of 64-bit words (see
-``docs/offline-model-file.md``); between two steps stands a barrier, and inside a step the work items are handed out
-through an atomic counter, each item computed the same way whoever takes it.
+``docs/offline-model-file.md``).  Inside a step the work items are handed out through an atomic counter, each item
+computed the same way whoever takes it; behind it everybody waits until all items are done.  Nobody waits for a thread
+that has taken none, so one that the system does not run holds nobody up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,8 +25,11 @@ from smalti.plan.schedule import BufferRef, Place, Plan, Step
 from smalti.target.target import Target
 
 ENTRY = "run"
+BARRIER = "barrier"
 CTX_CONSTANTS, CTX_ARENA, CTX_DIMS, CTX_OFFSETS, CTX_IO, CTX_COUNTERS, CTX_YIELD, CTX_PROFILE, CTX_SPINS = range(9)
-COUNTER_ARRIVED, COUNTER_GENERATION, COUNTER_STEPS, COUNTER_STRIDE = 0, 16, 32, 16
+COUNTER_STEPS, COUNTER_STRIDE = 32, 16
+COUNTER_DONE = COUNTER_STEPS - 8
+"""Items done of step 0; every step's lies with the work counter of the step before, which nobody needs any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,9 @@ def build_module(plan: Plan, pool: ConstantPool | None = None) -> ModuleText:
     module.triple = plan.target.triple
     dims = DimTable(plan.graph.symbols())
     offsets, total = _constant_offsets(plan) if pool is None else (pool.place(plan.constants), pool.nbytes)
-    functions: dict[str, ir.Function] = {}
+    functions = {BARRIER: _barrier_function(module, plan.target)}
     steps = [_step_function(module, plan, i, dims, offsets, functions) for i in range(len(plan.steps))]
-    _entry_function(module, plan.target, steps)
+    _entry_function(module, steps)
     counters = COUNTER_STEPS + COUNTER_STRIDE * len(plan.steps)
     return ModuleText(str(module), ENTRY, dims, offsets, total, counters)
 
@@ -91,6 +95,7 @@ class Emitter:
         self._constant_offsets = constant_offsets
         self._functions = functions
         self._parallel_used = False
+        self._inside: frozenset[int] = frozenset()
         # Addresses and sizes are loaded in a prologue block, so that they dominate every use.
         self._prologue = fn.b
         fn.b = ir.IRBuilder(fn.function.append_basic_block("main"))
@@ -136,18 +141,26 @@ class Emitter:
             raise CompilerError(f"kernel {self._step.kernel.name} distributes work twice in one step")
         self._parallel_used = True
         fn = self.fn
+        self._refuse_effects(fn.function.blocks)
+        first = fn.b.block
         counters = _context_word(fn, self._ctx, CTX_COUNTERS)
         counter = fn.at(counters, 4 * (COUNTER_STEPS + COUNTER_STRIDE * self._number))
-        head, body, done = (fn.function.append_basic_block(n) for n in ("take", "item", "finished"))
+        head, body, finished = (fn.function.append_basic_block(n) for n in ("take", "item", "finished"))
         fn.b.branch(head)
         fn.b.position_at_end(head)
+        mine = fn.b.phi(I32)
+        mine.add_incoming(ir.Constant(I32, 0), first)
         taken = fn.b.atomic_rmw("add", counter, ir.Constant(I32, 1), "monotonic")
         item = fn.b.zext(taken, I64)
-        fn.b.cbranch(fn.compare("<", item, items), body, done)
+        fn.b.cbranch(fn.compare("<", item, items), body, finished)
         fn.b.position_at_end(body)
         yield item
+        mine.add_incoming(fn.b.add(mine, ir.Constant(I32, 1)), fn.b.block)
         fn.b.branch(head)
-        fn.b.position_at_end(done)
+        fn.b.position_at_end(finished)
+        done = fn.at(counters, 4 * (COUNTER_DONE + COUNTER_STRIDE * self._number))
+        fn.call(self._functions[BARRIER], self._ctx, done, mine, fn.b.trunc(fn.i64(items), I32))
+        self._inside = frozenset(id(block) for block in fn.function.blocks) - {id(finished)}
 
     def function(self, key: str, args: Sequence[ir.Type], build: Callable[[Fn], None]) -> ir.Function:
         """Return the internal function named ``key``, building it the first time."""
@@ -160,8 +173,19 @@ class Emitter:
 
     def finish(self) -> None:
         """Close the step function."""
+        if not self._parallel_used:
+            raise CompilerError(f"kernel {self._step.kernel.name} distributes no work")
+        self._refuse_effects(b for b in self.fn.function.blocks if id(b) not in self._inside)
         self.fn.finish()
         self._prologue.branch(self._main)
+
+    def _refuse_effects(self, blocks: Iterable[ir.Block]) -> None:
+        """Outside its items a step must not write: others may already be at a later one, in the same memory."""
+        for block in blocks:
+            for instruction in block.instructions:
+                called = instruction.callee.name if isinstance(instruction, ir.CallInstr) else BARRIER
+                if isinstance(instruction, ir.StoreInstr) or not (called == BARRIER or called.startswith("llvm.")):
+                    raise CompilerError(f"kernel {self._step.kernel.name} has effects outside its work items")
 
     @contextmanager
     def _in_prologue(self) -> Iterator[None]:
@@ -205,14 +229,12 @@ def _step_function(
     return fn.function
 
 
-def _entry_function(module: ir.Module, target: Target, steps: Sequence[ir.Function]) -> None:
-    barrier = _barrier_function(module, target)
+def _entry_function(module: ir.Module, steps: Sequence[ir.Function]) -> None:
     fn = Fn(module, ENTRY, (PTR, I64, I64), I32, internal=False)
     ctx, thread, threads = fn.args
     for number, step in enumerate(steps):
         _stamp(fn, ctx, thread, number)
         fn.call(step, ctx, thread, threads)
-        fn.call(barrier, ctx, threads)
     _stamp(fn, ctx, thread, len(steps))
     fn.finish(ir.Constant(I32, 0))
 
@@ -229,34 +251,20 @@ def _stamp(fn: Fn, ctx: ir.Value, thread: ir.Value, position: int) -> None:
 
 
 def _barrier_function(module: ir.Module, target: Target) -> ir.Function:
-    fn = Fn(module, "barrier", (PTR, I64))
-    ctx, threads = fn.args
-    with fn.when(fn.compare(">", threads, 1)):
-        counters = _context_word(fn, ctx, CTX_COUNTERS)
-        arrived, generation = fn.at(counters, 4 * COUNTER_ARRIVED), fn.at(counters, 4 * COUNTER_GENERATION)
-        before = fn.b.load_atomic(generation, "acquire", 4, typ=I32)
-        count = fn.b.atomic_rmw("add", arrived, ir.Constant(I32, 1), "acq_rel")
-        last = fn.b.icmp_unsigned("==", fn.b.zext(count, I64), fn.b.sub(threads, fn.i64(1)))
-
-        def release() -> None:
-            fn.b.atomic_rmw("xchg", arrived, ir.Constant(I32, 0), "monotonic")
-            fn.b.atomic_rmw("add", generation, ir.Constant(I32, 1), "release")
-
-        fn.choose(last, release, lambda: _wait(fn, ctx, target, generation, before))
-    fn.finish()
-    return fn.function
-
-
-def _wait(fn: Fn, ctx: ir.Value, target: Target, generation: ir.Value, before: ir.Value) -> None:
-    head, spin, give, turn, done = (fn.function.append_basic_block(n) for n in ("wait", "spin", "give", "turn", "go"))
+    """Return ``barrier(ctx, done, mine, items)``: note that ``mine`` items are done, wait until all ``items`` are."""
+    fn = Fn(module, BARRIER, (PTR, PTR, I32, I32))
+    ctx, done, mine, items = fn.args
+    with fn.when(fn.b.icmp_unsigned("!=", mine, ir.Constant(I32, 0))):
+        fn.b.atomic_rmw("add", done, mine, "release")
     patience = fn.load(I64, fn.at(ctx, 8 * CTX_SPINS))
     entry = fn.b.block
+    head, spin, give, turn, go = (fn.function.append_basic_block(n) for n in ("wait", "spin", "give", "turn", "go"))
     fn.b.branch(head)
     fn.b.position_at_end(head)
     spins = fn.b.phi(I64)
     spins.add_incoming(fn.i64(0), entry)
-    now = fn.b.load_atomic(generation, "acquire", 4, typ=I32)
-    fn.b.cbranch(fn.b.icmp_unsigned("!=", now, before), done, spin)
+    now = fn.b.load_atomic(done, "acquire", 4, typ=I32)
+    fn.b.cbranch(fn.b.icmp_unsigned("==", now, items), go, spin)
     fn.b.position_at_end(spin)
     fn.b.cbranch(fn.compare("<", spins, patience), turn, give)
     fn.b.position_at_end(give)
@@ -266,7 +274,9 @@ def _wait(fn: Fn, ctx: ir.Value, target: Target, generation: ir.Value, before: i
     _pause(fn, target)
     spins.add_incoming(fn.b.add(spins, fn.i64(1)), turn)
     fn.b.branch(head)
-    fn.b.position_at_end(done)
+    fn.b.position_at_end(go)
+    fn.finish()
+    return fn.function
 
 
 def _yield_pointer(fn: Fn, ctx: ir.Value) -> ir.Value:

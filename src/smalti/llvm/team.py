@@ -1,7 +1,9 @@
 """Functions of every model's code that wake, run and join helper threads without returning to the interpreter.
 
-``drive(team)`` runs the model: it wakes the helpers, takes part as thread 0 and waits for them.
+``drive(team)`` runs the model: it wakes the helpers, takes part as thread 0 and waits for those that have come.
 ``serve(team, thread)`` is a helper: it sleeps on its semaphore, runs its share, and sleeps again until told to stop.
+Each has a state: 0 asleep, 1 invited, 2 at work.  An invitation that nobody has followed when the work is done is taken
+back, so a run does not wait for a helper that the system has not yet let run.
 Both set the default floating-point environment; ``drive`` gives the caller's back.  docs/offline-model-file.md has the
 layout of ``team``.
 """
@@ -31,6 +33,12 @@ define internal ptr @team.semaphore(ptr %team, i64 %thread) nounwind alwaysinlin
   ret ptr %one
 }
 
+define internal ptr @team.state(ptr %team, i64 %thread) nounwind alwaysinline {
+  %semaphore = call ptr @team.semaphore(ptr %team, i64 %thread)
+  %state = getelementptr i8, ptr %semaphore, i64 56
+  ret ptr %state
+}
+
 define i32 @drive(ptr %team) nounwind {
 entry:
   %environment = alloca [256 x i8], align 64
@@ -40,9 +48,9 @@ entry:
   %yield = call ptr @team.pointer(ptr %team, i64 5)
   %ctx = call ptr @team.pointer(ptr %team, i64 0)
   %threads = call i64 @team.word(ptr %team, i64 1)
-  %finished = getelementptr i64, ptr %team, i64 16
+  %patience_at = getelementptr i64, ptr %ctx, i64 8
+  %patience = load i64, ptr %patience_at, align 8
   %failed = getelementptr i64, ptr %team, i64 24
-  store atomic i64 0, ptr %finished monotonic, align 8
   store atomic i64 0, ptr %failed monotonic, align 8
   %g = call i32 %get(ptr %environment)
   %d = call i32 %set(ptr inttoptr (i64 -1 to ptr))
@@ -53,20 +61,29 @@ waking:
   br i1 %sleeping, label %wake, label %work
 wake:
   %semaphore = call ptr @team.semaphore(ptr %team, i64 %thread)
+  %invite = call ptr @team.state(ptr %team, i64 %thread)
+  store atomic i64 1, ptr %invite release, align 8
   %p = call i32 %post(ptr %semaphore)
   %following = add i64 %thread, 1
   br label %waking
 work:
   %status = call i32 @run(ptr %ctx, i64 0, i64 %threads) noinline
-  %helpers = sub i64 %threads, 1
+  br label %joining
+joining:
+  %helper = phi i64 [ 1, %work ], [ %beyond, %left ]
+  %missing = icmp slt i64 %helper, %threads
+  br i1 %missing, label %cancel, label %done
+cancel:
+  %state = call ptr @team.state(ptr %team, i64 %helper)
+  %exchange = cmpxchg ptr %state, i64 1, i64 0 acq_rel acquire
   br label %join
 join:
-  %spins = phi i64 [ 0, %work ], [ %more, %wait ], [ %spins, %rest ]
-  %count = load atomic i64, ptr %finished acquire, align 8
-  %complete = icmp eq i64 %count, %helpers
-  br i1 %complete, label %done, label %check
+  %spins = phi i64 [ 0, %cancel ], [ %more, %wait ], [ %spins, %rest ]
+  %now = load atomic i64, ptr %state acquire, align 8
+  %gone = icmp eq i64 %now, 0
+  br i1 %gone, label %left, label %check
 check:
-  %tired = icmp ugt i64 %spins, 2000
+  %tired = icmp uge i64 %spins, %patience
   br i1 %tired, label %rest, label %wait
 wait:
   %more = add i64 %spins, 1
@@ -74,6 +91,9 @@ wait:
 rest:
   %y = call i32 %yield()
   br label %join
+left:
+  %beyond = add i64 %helper, 1
+  br label %joining
 done:
   %r = call i32 %set(ptr %environment)
   %others = load atomic i64, ptr %failed monotonic, align 8
@@ -87,7 +107,7 @@ entry:
   %set = call ptr @team.pointer(ptr %team, i64 7)
   %wait = call ptr @team.pointer(ptr %team, i64 2)
   %semaphore = call ptr @team.semaphore(ptr %team, i64 %thread)
-  %finished = getelementptr i64, ptr %team, i64 16
+  %state = call ptr @team.state(ptr %team, i64 %thread)
   %failed = getelementptr i64, ptr %team, i64 24
   %stop_at = getelementptr i64, ptr %team, i64 8
   %d = call i32 %set(ptr inttoptr (i64 -1 to ptr))
@@ -99,14 +119,18 @@ sleep:
 awake:
   %stop = load atomic i64, ptr %stop_at acquire, align 8
   %ends = icmp ne i64 %stop, 0
-  br i1 %ends, label %end, label %work
+  br i1 %ends, label %end, label %join
+join:
+  %exchange = cmpxchg ptr %state, i64 1, i64 2 acq_rel acquire
+  %invited = extractvalue { i64, i1 } %exchange, 1
+  br i1 %invited, label %work, label %sleep
 work:
   %ctx = call ptr @team.pointer(ptr %team, i64 0)
   %threads = call i64 @team.word(ptr %team, i64 1)
   %status = call i32 @run(ptr %ctx, i64 %thread, i64 %threads) noinline
   %status64 = zext i32 %status to i64
   %f = atomicrmw or ptr %failed, i64 %status64 monotonic
-  %c = atomicrmw add ptr %finished, i64 1 release
+  store atomic i64 0, ptr %state release, align 8
   br label %sleep
 end:
   ret i32 0

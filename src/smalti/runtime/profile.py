@@ -17,7 +17,7 @@ class StepProfile:
     """One step: what it is, its output shape, its multiplications and bytes moved, and how long it took.
 
     ``cycles`` are ticks of the CPU's constant-rate counter between this step's start and the next one's, as thread 0
-    sees it; so a step's time holds the wait at its barrier.
+    sees it; so a step's time holds the wait for items of others.
     """
 
     name: str

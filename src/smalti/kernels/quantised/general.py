@@ -61,7 +61,6 @@ class GeneralConvKernel:
             raise CompilerError(f"{self.name}: foreign tile {own}")
         fn, dot = e.fn, Dot.of_matrix(e.target)
         spec = _spec(node, dot, own.requant)
-        constants = gemm_constants(e, node, plan, own.tile.panels)
         result, scratch = e.result(), e.scratch(0)
         residual = e.operand(len(plan.operands) - 1) if op.residual else None
         band_rows, band_width = _band(node)
@@ -69,6 +68,7 @@ class GeneralConvKernel:
         batch, height, width = (e.size(s) for s in node.type.shape[:3])
         bands = fn.ceil_div(height, ROWS)
         with e.parallel(fn.mul(batch, bands)) as item:
+            constants = gemm_constants(e, node, plan, own.tile.panels)
             image, first = fn.div(item, bands), fn.mul(fn.mod(item, bands), ROWS)
             rows = fn.minimum(ROWS, fn.sub(height, first))
             _fill_band(e, node, scratch, row_bytes, image, first, band_rows)

@@ -206,12 +206,12 @@ class PointwiseKernel:
         if not isinstance(own, ConvolutionPlan):
             raise CompilerError(f"{self.name}: foreign tile {own}")
         fn, tile, spec = e.fn, own.tile, _spec(node, own.requant)
-        constants = gemm_constants(e, node, plan, tile.panels)
         source, result = e.operand(0), e.result()
         residual = e.operand(len(plan.operands) - 1) if own.requant.residual else None
         pixels = e.size(node.type.shape[0] * node.type.shape[1] * node.type.shape[2])
         scratch = e.scratch(0) if Dot.of_matrix(e.target).widens else None
         with e.parallel(fn.ceil_div(pixels, tile.chunk)) as item:
+            constants = gemm_constants(e, node, plan, tile.panels)
             begin = fn.mul(item, tile.chunk)
             end = fn.minimum(fn.add(begin, tile.chunk), pixels)
             with fn.loop(begin, end, tile.block) as start:
