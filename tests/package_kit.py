@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -54,6 +55,21 @@ def native_wheel() -> ModuleType:
     return sys.modules[name]
 
 
+def shared_package(factory: pytest.TempPathFactory) -> NativeFiles:
+    """Return the package with prebuilt libraries; it is made once for all tests, whichever process runs them.
+
+    The folder ``made`` beside it holds what the build made, the file ``tag`` the tag of the wheel.
+    """
+    need("cc", "ar")
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (base / "c-package.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (base / "c-package" / "tag").exists():
+            staged(base / "c-package")
+    return native_files(base / "c-package" / "smalti")
+
+
 def staged(folder: Path, *, prebuilt: bool = True, source: Path = ROOT / "runtime-c") -> NativeFiles:
     """Lay out in ``folder`` what the wheel holds for C, as it is after the installation."""
     if prebuilt:
@@ -64,6 +80,7 @@ def staged(folder: Path, *, prebuilt: bool = True, source: Path = ROOT / "runtim
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
+    (folder / "tag").write_text(str(found.tag))
     return native_files(folder / "smalti")
 
 

@@ -13,6 +13,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -25,7 +26,8 @@ _COMPILE = (
 )
 _LINK = (
     *("-shared", "-pthread", f"-Wl,-soname,{SHARED}", "-Wl,-z,relro,-z,now,-z,noexecstack", "-Wl,-z,defs", "-Wl,-s"),
-    *("-Wl,--gc-sections", "-Wl,--as-needed"),
+    # Pages of code and of constants may be one: four pages less for a library of 90 kB.
+    *("-Wl,--gc-sections", "-Wl,--as-needed", "-Wl,-z,noseparate-code"),
 )
 _GLIBC = re.compile(r"(ld-linux[\w-]*|lib(c|m|pthread|dl|rt))\.so\.\d+")
 _OLDEST_MANYLINUX = 17
@@ -97,16 +99,15 @@ def _build(source: Path, into: Path, compiler: tuple[str, ...]) -> str:
     if not sources:
         raise NoLibraryError("there are no sources")
     flags = (*_COMPILE, "-I", str(source / "include"), f"-ffile-prefix-map={source}=smalti")
-    shared, static = [], []
-    for path in sources:
-        for objects, more in ((shared, ()), (static, ("-DSMALTI_STATIC",))):
-            made = into / f"{path.stem}{'-static' if more else ''}.o"
-            _run(*compiler, *flags, *more, "-c", str(path), "-o", str(made))
-            objects.append(str(made))
-    _run(*compiler, *shared, *_LINK, "-o", str(into / SHARED))
+    shared = {into / f"{path.stem}.o": (str(path),) for path in sources}
+    static = {into / f"{path.stem}-static.o": ("-DSMALTI_STATIC", str(path)) for path in sources}
+    jobs = [(*compiler, *flags, *words, "-c", "-o", str(made)) for made, words in (shared | static).items()]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda job: _run(*job), jobs))
+    _run(*compiler, *map(str, shared), *_LINK, "-o", str(into / SHARED))
     archive = into / ARCHIVE
     archive.unlink(missing_ok=True)
-    _run(os.environ.get("AR") or "ar", "rcsD", str(archive), *static)
+    _run(os.environ.get("AR") or "ar", "rcsD", str(archive), *map(str, static))
     # A wheel cannot hold symbolic links, and without this name -lsmalti would mean the archive.
     (into / LINK_NAME).write_text(f"/* GNU ld script */\nINPUT({SHARED})\n")
     (into / "smalti.pc").write_text(_pkg_config(source))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import smalti
 from artifact_kit import Parts
 from model_kit import label_parts, reverse_parts
-from package_kit import ARM_COMPILER, ARM_LIBRARIES, ROOT, cmake_build, need, need_arm, run, staged
+from package_kit import ARM_COMPILER, ARM_LIBRARIES, ROOT, cmake_build, need, need_arm, run, shared_package
 from small_segmenter import LABELS, SIDE, network
 from smalti.apps.export_c import export_c
 from smalti.apps.native import NativeFiles
@@ -31,7 +31,7 @@ Labels = NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> NativeFiles:
-    return staged(tmp_path_factory.mktemp("package"))
+    return shared_package(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def arm_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("arm")
     sources = sorted((ROOT / "runtime-c" / "src").glob("*.c"))
     include = ROOT / "runtime-c" / "include"
-    run(ARM_COMPILER, "-std=c11", "-O1", "-pthread", "-DSMALTI_STATIC", "-I", include, "-c", *sources, cwd=folder)
+    run(ARM_COMPILER, "-std=c11", "-O0", "-pthread", "-DSMALTI_STATIC", "-I", include, "-c", *sources, cwd=folder)
     run("aarch64-linux-gnu-ar", "rcs", "libsmalti.a", *sorted(folder.glob("*.o")), cwd=folder)
     return folder / "libsmalti.a"
 
@@ -53,6 +53,16 @@ def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = CompileOptions(targets=targets, labels=LABELS)
     made = compile_graph(network(), options)
     path = tmp_path_factory.mktemp("model") / "segmenter.smalti"
+    write_programs(path, made.programs, made.constants)
+    return path
+
+
+@pytest.fixture(scope="module")
+def arm_segmenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network for two architectures."""
+    targets = (Target.parse("aarch64"), generic("x86_64"))
+    made = compile_graph(network(), CompileOptions(targets=targets, labels=LABELS))
+    path = tmp_path_factory.mktemp("arm-model") / "net.smalti"
     write_programs(path, made.programs, made.constants)
     return path
 
@@ -161,32 +171,16 @@ def test_the_project_builds_with_cmake(library: NativeFiles, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("flags", [("-static",), ("-fPIE", "-pie")])
-def test_arm(arm_library: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:
+def test_arm(arm_library: Path, arm_segmenter: Path, segmenter: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:
     """A network of convolutions built on this machine, linked for aarch64, run by an emulator: Python's labels."""
-    made = compile_graph(network(), CompileOptions(targets=(Target.parse("aarch64"), generic("x86_64")), labels=LABELS))
-    write_programs(tmp_path / "net.smalti", made.programs, made.constants)
-    here = compile_graph(network(), CompileOptions(targets=(resolve_target("generic"),), labels=LABELS))
-    write_programs(tmp_path / "here.smalti", here.programs, here.constants)
-    export_c(tmp_path / "net.smalti", tmp_path)
-    include = ROOT / "runtime-c" / "include"
-    words = (
-        *STRICT,
-        *flags,
-        *LINK,
-        "-DSMALTI_STATIC",
-        "-I",
-        include,
-        "main.c",
-        "net-aarch64.o",
-        arm_library,
-        "-pthread",
-    )
-    run(ARM_COMPILER, *words, "-o", "program", cwd=tmp_path)
+    export_c(arm_segmenter, tmp_path, "net")
+    words = (*STRICT, *flags, *LINK, "-DSMALTI_STATIC", "-I", ROOT / "runtime-c" / "include", "main.c")
+    run(ARM_COMPILER, *words, "net-aarch64.o", arm_library, "-pthread", "-o", "program", cwd=tmp_path)
     pixels = picture(SIDE, SIDE)
     write_ppm(tmp_path / "p.ppm", pixels)
     said = run("qemu-aarch64", "-L", ARM_LIBRARIES, tmp_path / "program", "p.ppm", "l.pgm", "2", cwd=tmp_path)
     assert said == "l.pgm for aarch64, 2 threads\n"
-    assert np.array_equal(read_pgm(tmp_path / "l.pgm"), labels_of_python(tmp_path / "here.smalti", pixels))
+    assert np.array_equal(read_pgm(tmp_path / "l.pgm"), labels_of_python(segmenter, pixels))
 
 
 def test_a_header_for_another_processor_says_so(library: NativeFiles, tmp_path: Path) -> None:

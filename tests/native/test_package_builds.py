@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import smalti
-from package_kit import ARM_COMPILER, ARM_LIBRARIES, ROOT, cmake_build, need, need_arm, run, staged
+from package_kit import ARM_COMPILER, ARM_LIBRARIES, ROOT, cmake_build, need, need_arm, run, shared_package, staged
 from smalti.apps.native import NativeFiles
 
 PROGRAM = """\
@@ -34,7 +34,7 @@ VERSION = f"{smalti.__version__}\n"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> NativeFiles:
-    return staged(tmp_path_factory.mktemp("prebuilt"))
+    return shared_package(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +122,7 @@ def test_cmake_refuses_another_version(installed: NativeFiles, tmp_path: Path) -
 def test_a_cross_build_leaves_the_libraries_of_this_machine_alone(installed: NativeFiles, tmp_path: Path) -> None:
     need_arm()
     options = ("-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64", f"-DCMAKE_C_COMPILER={ARM_COMPILER}")
+    options += ("-DCMAKE_BUILD_TYPE=Debug",)
     said = cmake_build(
         project(tmp_path), tmp_path / "b", *options, f"-Dsmalti_DIR={installed.cmake_dir}", targets=["static"]
     )
@@ -131,7 +132,7 @@ def test_a_cross_build_leaves_the_libraries_of_this_machine_alone(installed: Nat
 
 def test_installed_by_cmake_and_moved(tmp_path: Path) -> None:
     need("cmake", "cc", "make", "pkg-config")
-    cmake_build(ROOT / "runtime-c", tmp_path / "b", "-DSMALTI_WERROR=ON", "-DCMAKE_INSTALL_LIBDIR=lib/here")
+    cmake_build(ROOT / "runtime-c", tmp_path / "b", "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_INSTALL_LIBDIR=lib/here")
     run("cmake", "--install", tmp_path / "b", "--prefix", tmp_path / "first")
     shutil.move(tmp_path / "first", tmp_path / "moved")
     prefix = tmp_path / "moved"
