@@ -28,6 +28,7 @@ from smalti.errors import (
     ModelVersionError,
     NotAModelError,
     OutputError,
+    ResourceError,
     TargetError,
     UsageError,
 )
@@ -324,3 +325,13 @@ def test_writer_refuses_what_the_reader_would() -> None:
 
 def test_messages_do_not_leak_addresses(tmp_path: Path, parts: Parts) -> None:
     assert not re.search(r"0x[0-9a-f]{6,}|Traceback", str(_refusal(tmp_path, parts.data()[:-5])))
+
+
+def test_no_memory_to_read(tmp_path: Path, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> bytes:
+        raise MemoryError
+
+    path = parts.write(tmp_path / "m.smalti")
+    monkeypatch.setattr(os, "pread", refuse)
+    with pytest.raises(ResourceError, match="no memory to read the model file"):
+        smalti.load(path)

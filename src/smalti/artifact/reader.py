@@ -21,7 +21,7 @@ from smalti.artifact.format import (
 )
 from smalti.artifact.manifest import Manifest, parse_manifest
 from smalti.artifact.program import Program
-from smalti.errors import DamagedModelError, ModelFileError, NotAModelError, UsageError
+from smalti.errors import DamagedModelError, ModelFileError, NotAModelError, ResourceError, UsageError
 from smalti.target.target import canonical_name
 
 _CHUNK = 1 << 20
@@ -140,6 +140,7 @@ def open_model(path: str | os.PathLike[str], sha256: str | None = None) -> Model
         DamagedModelError: it is cut, changed, or breaks a rule of the format; or its SHA-256 is not the expected one.
         ModelVersionError: it was written in a newer format.
         ModelFileError: the file cannot be opened or read.
+        ResourceError: there is no memory to read it.
         UsageError: ``sha256`` is not 64 hexadecimal digits.
     """
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
@@ -161,6 +162,9 @@ def open_model(path: str | os.PathLike[str], sha256: str | None = None) -> Model
     except OSError as error:
         os.close(descriptor)
         raise ModelFileError(f"{name}: cannot read the model file: {error.strerror}") from error
+    except MemoryError as error:
+        os.close(descriptor)
+        raise ResourceError(f"{name}: there is no memory to read the model file") from error
     except BaseException:
         os.close(descriptor)
         raise
