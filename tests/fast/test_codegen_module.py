@@ -190,8 +190,8 @@ def test_an_address_is_loaded_once() -> None:
                 e.fn.store(e.fn.load(F32, e.operand(0)), e.result())
 
     _, text = written(again)
-    # One load each of the table of inputs and outputs and of the address, for the operand and for the result; one of the
-    # work counters.
+    # One load each of the table of inputs and outputs and of the address, for the operand and for the result; one of
+    # the work counters.
     assert body_of(text, "step_0_writes").count("load ptr") == 5
 
 
