@@ -151,6 +151,18 @@ def test_damaged_pictures_are_refused_with_the_same_words(pictures: Pictures) ->
         assert_same(pictures.decode(data), in_python(data), repr(data[:8]))
 
 
+def test_jpegs_that_lack_pixels_are_refused_with_the_same_words(pictures: Pictures) -> None:
+    scans = [packed(Image.fromarray(scene(40, 56)), "JPEG", progressive=value) for value in (False, True)]
+    restarts = packed(Image.fromarray(scene(40, 56)), "JPEG", subsampling=0, restart_marker_rows=1)
+    second, third = restarts.index(b"\xff\xd1"), restarts.index(b"\xff\xd2")
+    assert_same(pictures.decode(restarts), in_python(restarts), "restart markers")
+    damaged = [data[: len(data) * part // 10] + b"\xff\xd9" for data in (*scans, restarts) for part in (6, 7, 8, 9)]
+    for data in (*damaged, restarts[:second] + restarts[third:]):
+        refusal = pictures.decode(data)
+        assert isinstance(refusal, Refusal) and refusal.text.startswith("the JPEG is cut"), refusal
+        assert_same(refusal, in_python(data), f"{len(data)} bytes")
+
+
 def test_pixel_caps_are_the_same(pictures: Pictures) -> None:
     many_scans = packed(Image.fromarray(scene(64, 64)), "JPEG", progressive=True)
     many_scans = many_scans[:-2] + b"\xff\xda" * 400 + b"\xff\xd9"

@@ -10,6 +10,7 @@
 
 // jpeglib.h needs size_t and FILE from the headers above.
 #include <jpeglib.h>
+#include <jerror.h>
 
 #include "picture_file.hpp"
 #include "problem.hpp"
@@ -28,6 +29,7 @@ Problem damaged(Format format) {
 struct JpegErrors {
   jpeg_error_mgr manager;
   std::jmp_buf back;
+  bool lacks_pixels;  // the decoder met a marker before it had all pixels, and went on with zeros
 };
 
 [[noreturn]] void jpeg_failed(j_common_ptr common) {
@@ -38,10 +40,15 @@ boolean jpeg_ran_out(j_decompress_ptr decoder) {
   jpeg_failed(reinterpret_cast<j_common_ptr>(decoder));
 }
 
+void jpeg_noticed(j_common_ptr common, int level) {
+  if (level < 0 && common->err->msg_code == JWRN_HIT_MARKER)
+    reinterpret_cast<JpegErrors*>(common->err)->lacks_pixels = true;
+}
+
 void install(JpegErrors& errors) {
   jpeg_std_error(&errors.manager);
   errors.manager.error_exit = jpeg_failed;
-  errors.manager.emit_message = [](j_common_ptr, int) {};
+  errors.manager.emit_message = jpeg_noticed;
   errors.manager.output_message = [](j_common_ptr) {};
 }
 
@@ -107,6 +114,7 @@ Picture decode_jpeg(const PictureFile& file) {
   const auto channels = static_cast<std::size_t>(decoder.state.output_components);
   Bytes samples(pixels * channels);
   if (!jpeg_rows(decoder, samples.data(), static_cast<std::size_t>(width) * channels)) throw damaged(file.format);
+  if (decoder.errors.lacks_pixels) throw bad_picture("the JPEG is cut: pixels are missing");
   Picture picture{height, width, {}};
   if (channels == 3) {
     picture.rgb = std::move(samples);

@@ -4,9 +4,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <optional>
 #include <string>
+#include <utility>
 
+#include "jpeg_scans.hpp"
 #include "problem.hpp"
 
 namespace app {
@@ -81,7 +82,7 @@ class JpegReader {
     if (marker == 0xd8 || marker == 0xd9) throw bad_picture("the JPEG ends before its first scan");
     if (at_ + 4 > data_.size()) throw cut();
     if (marker == 0xda) {
-      if (!has_frame_) throw bad_picture("the JPEG has a scan before its frame header");
+      if (frame_.marker == 0) throw bad_picture("the JPEG has a scan before its frame header");
       return true;
     }
     const std::size_t length = big16(&data_[at_ + 2]);
@@ -92,7 +93,9 @@ class JpegReader {
   }
 
   void segment(std::uint8_t marker, const std::uint8_t* bytes, std::size_t size) {
-    if (marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc) frame(bytes, size);
+    if (marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc)
+      frame(marker, bytes, size);
+    if (marker == 0xdd) frame_.interval = size >= 6 ? big16(bytes + 4) : size == 5 ? bytes[4] : 0;
     if (marker == 0xe1 && starts_with(bytes + 4, size - 4, "Exif\0\0", 6) && exif_.empty())
       exif_.assign(bytes + 10, bytes + size);
     if (makes_pixels(marker, bytes + 4, size - 4)) file_.data.insert(file_.data.end(), bytes, bytes + size);
@@ -105,28 +108,23 @@ class JpegReader {
     return !((marker >= 0xe0 && marker <= 0xef) || marker == 0xfe);
   }
 
-  void frame(const std::uint8_t* bytes, std::size_t size) {
-    if (has_frame_) throw bad_picture("the JPEG has two frame headers");
+  void frame(std::uint8_t marker, const std::uint8_t* bytes, std::size_t size) {
+    if (frame_.marker != 0) throw bad_picture("the JPEG has two frame headers");
     if (size < 10) throw bad_picture("the JPEG frame header is cut");
     file_.height = static_cast<int>(big16(bytes + 5));
     file_.width = static_cast<int>(big16(bytes + 7));
     if (file_.width == 0 || file_.height == 0) throw bad_picture("the JPEG header gives no size");
     if (bytes[4] != 8) throw bad_picture("a JPEG of " + std::to_string(bytes[4]) + " bits a sample is not supported");
-    has_frame_ = true;
+    frame_.marker = marker;
+    frame_.body.assign(bytes + 4, bytes + size);
   }
 
   PictureFile finish(std::int64_t max_pixels) {
     check_size(file_, 1, max_pixels);
-    std::int64_t scans = 0;
-    bool ended = false;
-    for (std::size_t i = at_; i + 1 < data_.size(); ++i) {
-      if (data_[i] != 0xff) continue;
-      scans += data_[i + 1] == 0xda;
-      ended = ended || data_[i + 1] == 0xd9;
-    }
-    if (!ended) throw bad_picture("the JPEG is cut: its end marker is missing");
-    check_size(file_, scans, max_pixels);
-    file_.data.insert(file_.data.end(), data_.begin() + static_cast<std::ptrdiff_t>(at_), data_.end());
+    const JpegScans scans = check_jpeg_scans(data_, at_, frame_);
+    check_size(file_, scans.count, max_pixels);
+    file_.data.insert(file_.data.end(), data_.begin() + static_cast<std::ptrdiff_t>(at_),
+                      data_.begin() + static_cast<std::ptrdiff_t>(scans.end));
     file_.orientation = exif_orientation(exif_);
     return std::move(file_);
   }
@@ -135,7 +133,7 @@ class JpegReader {
   std::size_t at_ = 2;
   PictureFile file_;
   Bytes exif_;
-  bool has_frame_ = false;
+  JpegFrame frame_;
 };
 
 std::uint32_t checksum(const std::uint8_t* bytes, std::size_t size) {
@@ -155,6 +153,7 @@ PictureFile read_png(const Bytes& data, std::int64_t max_pixels) {
   check_size(file, 1, max_pixels);
   file.data.assign(kPngSignature, kPngSignature + 8);
   Bytes exif;
+  bool lacks_palette = data[25] == 3;  // the colour type
   std::size_t at = 8;
   for (int i = 0; i < kMaxChunks; ++i) {
     if (at + 12 > data.size()) throw bad_picture("the PNG is cut");
@@ -171,6 +170,8 @@ PictureFile read_png(const Bytes& data, std::int64_t max_pixels) {
       exif.assign(&data[at + 8], &data[at + 8] + length);
     }
     at = end;
+    if (kind == "PLTE") lacks_palette = false;
+    if (kind == "IDAT" && lacks_palette) throw bad_picture("the PNG is damaged: its palette is missing");
     if (kind == "IEND") {
       file.orientation = exif_orientation(exif);
       return file;
