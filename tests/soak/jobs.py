@@ -151,13 +151,14 @@ def kills_at_calls(bench: Bench, seed: int, scale: float) -> dict[str, Any]:
 
 def clock_jumps(bench: Bench, seed: int, scale: float) -> dict[str, Any]:
     """A job that is killed, and goes on ten years earlier."""
-    program = shutil.which("faketime")
-    if program is None:
-        return {"pass": True, "skipped": "faketime is not here"}
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if library is None:
+        return {"pass": True, "skipped": "libfaketime is not here"}
     found, out = Findings(), bench.folder / "clock"
     for when in ("+3650d", "-3650d", "+1d"):
+        environment = {**os.environ, "LD_PRELOAD": str(library), "FAKETIME": when}
         process = subprocess.Popen(
-            [program, "-f", when, *bench.command(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            bench.command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
         )
         with process:
             kit.wait_for_results(out, kit.journal_lines(out) + 3)

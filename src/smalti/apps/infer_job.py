@@ -26,6 +26,7 @@ from smalti.apps.stream import (
     Segmented,
     Stage,
     StorageError,
+    decoding_pool,
     failed,
     segment,
     source_signature,
@@ -151,7 +152,7 @@ class InferJob:
                 yield self._pictures[index]
 
         held: list[tuple[int, Labelled]] = []
-        with Saver(self._colour, self._write) as saver:
+        with decoding_pool() as pool, Saver(pool, self._colour, self._write) as saver:
 
             def save_held() -> list[Future[_Coloured]]:
                 encoding = [saver.put(work) for work in held]
@@ -164,6 +165,7 @@ class InferJob:
                 self._preprocess,
                 self.clock,
                 max_pixels=self._options.max_pixels,
+                pool=pool,
                 beside=save_held,
             )
             in_turns = takes_turns(self._engine)

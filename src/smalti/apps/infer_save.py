@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Final, Generic, TypeVar
 
 NOT_ENCODED: Final = 8
-ENCODERS: Final = 2
 NOT_WRITTEN: Final = 16
 _LOOK_AGAIN_SECONDS: Final = 0.2
 
@@ -19,20 +18,22 @@ Result = TypeVar("Result")
 
 
 class Saver(Generic[Work, Result]):
-    """Sends each piece of work through ``encode`` and, in order and in groups, through ``write``.
+    """Sends work through ``encode``, in threads of ``pool``, and then in order and in groups through ``write``.
 
     A group holds what waits for the disk: one result on a fast disk, up to 16 on a slow one, which then waits for all
     of them at once. An error of either function ends the saving; :meth:`put` and leaving the context raise it.
     """
 
-    def __init__(self, encode: Callable[[Work], Result], write: Callable[[Sequence[Result]], None]) -> None:
+    def __init__(
+        self, pool: ThreadPoolExecutor, encode: Callable[[Work], Result], write: Callable[[Sequence[Result]], None]
+    ) -> None:
+        self._pool = pool
         self._encode = encode
         self._write = write
         self._to_encode = threading.Semaphore(NOT_ENCODED)
         self._to_write = threading.Semaphore(NOT_WRITTEN)
         self._ending = threading.Event()
         self._queue: SimpleQueue[Future[Result] | None] = SimpleQueue()
-        self._encoder = ThreadPoolExecutor(max_workers=ENCODERS, thread_name_prefix="smalti-encode")
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="smalti-write")
         self._writing = self._writer.submit(self._write_all)
 
@@ -46,7 +47,6 @@ class Saver(Generic[Work, Result]):
         self._ending.set()
         self._queue.put(None)
         self._writer.shutdown()
-        self._encoder.shutdown(cancel_futures=True)
         if kind is None:
             self._writing.result()
 
@@ -61,7 +61,7 @@ class Saver(Generic[Work, Result]):
                     break
         if self._writing.done():
             self._writing.result()
-        encoding = self._encoder.submit(self._encode_one, work)
+        encoding = self._pool.submit(self._encode_one, work)
         self._queue.put(encoding)
         return encoding
 

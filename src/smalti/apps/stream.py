@@ -212,31 +212,46 @@ def segment(
     clock: Clock,
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    pool: ThreadPoolExecutor | None = None,
     beside: Callable[[], Sequence[Future[Any]]] | None = None,
 ) -> Generator[Segmented | tuple[Entry, DataError | InputError], None, None]:
     """Yield each entry's result in order: the label map, or the entry with the error of a picture that is no good.
 
     Where the engine leaves CPUs free, a few pictures are decoded ahead beside it. Where it uses them all (see
     :func:`takes_turns`), its threads would wait for each other whenever decoding takes a CPU from one of them; then
-    decoding and inference take turns of a quarter of a second at most, each on all CPUs, and ``beside`` is called when
-    a turn of decoding begins: what it has submitted elsewhere is waited for too.
+    decoding and inference take turns of a quarter of a second at most, each on all CPUs, and ``beside`` is called in
+    each turn of decoding: what it has submitted to ``pool`` is waited for too. Without a ``pool``, of
+    :func:`decoding_pool`, one is made for the time of the iteration.
 
     Fewer pictures are decoded ahead when they are large, so memory does not grow with the list. Errors that are not
     about one picture (memory, a bug) end the iteration.
     """
-    workers = min(usable_cpus().count, MAX_DECODERS)
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="smalti-decode") as pool:
+    threads = decoding_pool() if pool is None else pool
+    pending: _Pending = deque()
 
-        def prepare(entry: Entry) -> Future[_Prepared]:
-            return pool.submit(_prepare, entry, preprocess, max_pixels)
+    def prepare(entry: Entry) -> None:
+        pending.append((entry, threads.submit(_prepare, entry, preprocess, max_pixels)))
 
-        try:
-            if takes_turns(engine):
-                yield from _in_turns(engine, entries, clock, pool, prepare, workers, beside)
-            else:
-                yield from _ahead(engine, entries, clock, prepare)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    try:
+        if takes_turns(engine):
+            yield from _in_turns(engine, entries, clock, threads, pending, prepare, beside)
+        else:
+            yield from _ahead(engine, entries, clock, pending, prepare)
+    finally:
+        for _, future in pending:
+            future.cancel()
+        wait([future for _, future in pending])
+        if pool is None:
+            threads.shutdown()
+
+
+def decoding_pool() -> ThreadPoolExecutor:
+    """Return threads for the work on pictures beside inference, as many as this process may use CPUs, at most 8."""
+    return ThreadPoolExecutor(max_workers=_workers(), thread_name_prefix="smalti-decode")
+
+
+def _workers() -> int:
+    return min(usable_cpus().count, MAX_DECODERS)
 
 
 def takes_turns(engine: Engine) -> bool:
@@ -246,13 +261,14 @@ def takes_turns(engine: Engine) -> bool:
 
 _Result = Segmented | tuple[Entry, DataError | InputError]
 _Pending = deque[tuple[Entry, Future[_Prepared]]]
-_Prepare = Callable[[Entry], Future[_Prepared]]
+_Prepare = Callable[[Entry], None]
 
 
-def _ahead(engine: Engine, entries: Iterable[Entry], clock: Clock, prepare: _Prepare) -> Generator[_Result, None, None]:
-    pending: _Pending = deque()
+def _ahead(
+    engine: Engine, entries: Iterable[Entry], clock: Clock, pending: _Pending, prepare: _Prepare
+) -> Generator[_Result, None, None]:
     for entry in entries:
-        pending.append((entry, prepare(entry)))
+        prepare(entry)
         while len(pending) > DECODED_AHEAD or (pending and _are_large(pending)):
             yield _finish(engine, *pending.popleft(), clock)
     while pending:
@@ -264,22 +280,21 @@ def _in_turns(
     entries: Iterable[Entry],
     clock: Clock,
     pool: ThreadPoolExecutor,
+    pending: _Pending,
     prepare: _Prepare,
-    workers: int,
     beside: Callable[[], Sequence[Future[Any]]] | None,
 ) -> Generator[_Result, None, None]:
     coming = iter(entries)
     following = deque(islice(coming, TURN_PICTURES))
     count = TURN_PICTURES
     while following:
-        others = beside() if beside is not None else ()
-        pending: _Pending = deque()
         while following and len(pending) < count and not _are_large(pending):
-            entry = following.popleft()
-            pending.append((entry, prepare(entry)))
+            prepare(following.popleft())
             working = [future for _, future in pending if not future.done()]
-            if len(working) > workers:
+            if len(working) > _workers():
                 wait(working, return_when=FIRST_COMPLETED)
+        # The short work comes last, so that all CPUs end the turn at about the same time.
+        others = beside() if beside is not None else ()
         wait([future for _, future in pending])
         wait(others)
         following.extend(islice(coming, max(0, TURN_PICTURES - len(following))))
