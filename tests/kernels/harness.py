@@ -30,6 +30,9 @@ from smalti.runtime.memory import Region, map_code
 from smalti.target.target import Target
 from tolerance import Tol, assert_close
 
+SPINS = 100
+"""How often a thread looks at a barrier before it gives way."""
+
 
 @dataclass(frozen=True)
 class Compiled:
@@ -113,7 +116,7 @@ class _Call:
         plan, text = compiled.plan, compiled.text
         env = reference.bind_sizes(plan.graph, inputs)
         self.threads = threads
-        dims = _evaluate(text, env)
+        dims = dim_values(text, env)
         shapes = [tuple(evaluate(s, env) for s in n.type.shape) for n in plan.graph.outputs]
         self.inputs = [guarded_copy(np.ascontiguousarray(inputs[n.name]), side, True) for n in plan.graph.inputs]
         self.outputs = [
@@ -121,28 +124,26 @@ class _Call:
             for n, shape in zip(plan.graph.outputs, shapes, strict=True)
         ]
         self.constants = GuardedSection(plan.constants, text.constant_offsets, text.constant_bytes)
-        self.arena = [GuardedArray((size,), np.uint8, side, fill) for size in _workspace(plan, env, threads)]
+        self.arena = [GuardedArray((size,), np.uint8, side, fill) for size in workspace(plan, env, threads)]
         # The workspace begins at address 0, so that a buffer can lie anywhere.
         offsets = [buffer.address for buffer in self.arena]
-        self.dims = np.array(dims or [0], np.int64)
-        self.offsets = np.array(offsets or [0], np.int64)
         pointers = [b.address for b in (*self.inputs, *self.outputs)]
-        self.io = np.array(pointers, np.uint64)
-        self.counters = np.zeros(text.counters, np.int32)
-        give = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value
-        tables = (self.dims, self.offsets, self.io, self.counters)
-        words = [self.constants.address, 0, *(t.ctypes.data for t in tables), give, 0]
-        self.context = np.array(words, np.uint64)
+        tables = [guarded_copy(np.array(t, np.int64), side, True) for t in (dims, offsets, pointers)]
+        self.counters = GuardedArray((text.counters,), np.int32, side)
+        give = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
+        addresses = [t.address for t in (*tables, self.counters)]
+        words = [self.constants.address, 0, *addresses, give, 0, SPINS]
+        self.context = guarded_copy(np.array(words, np.int64), side, True)
         self.entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(compiled.entry)
-        self.keep = compiled
+        self.keep = (compiled, tables)
 
     def run(self) -> None:
         """Run once in all threads."""
-        self.counters[:] = 0
+        self.counters.array[:] = 0
         status = [1] * self.threads
 
         def work(number: int) -> None:
-            status[number] = self.entry(self.context.ctypes.data, number, self.threads)
+            status[number] = self.entry(self.context.address, number, self.threads)
 
         workers = [threading.Thread(target=work, args=(i,)) for i in range(1, self.threads)]
         for worker in workers:
@@ -154,12 +155,12 @@ class _Call:
 
     def results(self) -> list[NDArray[Any]]:
         """Return copies of the outputs."""
-        for buffer in (*self.inputs, *self.outputs, *self.arena):
+        for buffer in (*self.inputs, *self.outputs, *self.arena, self.counters):
             assert buffer.slack_is_intact(), "a kernel wrote beside a buffer"
         return [b.array.copy() for b in self.outputs]
 
 
-def _workspace(plan: Plan, env: Mapping[str, int], threads: int) -> list[int]:
+def workspace(plan: Plan, env: Mapping[str, int], threads: int) -> list[int]:
     """Return the bytes of every workspace buffer; the last thread's scratch has none to round up."""
     sizes = [evaluate(buffer.size, env) for buffer in plan.arena]
     for step in plan.steps:
@@ -168,7 +169,8 @@ def _workspace(plan: Plan, env: Mapping[str, int], threads: int) -> list[int]:
     return sizes
 
 
-def _evaluate(text: ModuleText, env: Mapping[str, int]) -> list[int]:
+def dim_values(text: ModuleText, env: Mapping[str, int]) -> list[int]:
+    """Return the sizes that generated code reads from its table."""
     values: list[int] = []
     fns = {
         "add": lambda a, b: a + b,

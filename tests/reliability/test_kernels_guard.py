@@ -6,7 +6,7 @@ A few shapes of each here; ``tests/soak/kernels.py`` runs hundreds.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -72,32 +72,30 @@ def _moved(name: str, distance: int) -> Iterator[None]:
 
 
 @contextmanager
-def _scribbles() -> Iterator[None]:
+def _around_items(change: Callable[[codegen.Emitter], Callable[[], None]]) -> Iterator[None]:
+    """Do something before every work item of a step, and what that returns behind it."""
+    original = codegen.Emitter.parallel
+
+    @contextmanager
+    def parallel(self: codegen.Emitter, items: Any) -> Iterator[Any]:
+        with original(self, items) as item:
+            after = change(self)
+            yield item
+            after()
+
+    with mock.patch.object(codegen.Emitter, "parallel", parallel):
+        yield
+
+
+def _scribble(e: codegen.Emitter) -> Callable[[], None]:
     """A kernel writes to its input."""
-    original = codegen.Emitter.finish
-
-    def finish(self: codegen.Emitter) -> None:
-        self.fn.store(I8(0), self.operand(0))
-        original(self)
-
-    with mock.patch.object(codegen.Emitter, "finish", finish):
-        yield
+    return lambda: e.fn.store(I8(0), e.operand(0))
 
 
-@contextmanager
-def _keeps_garbage() -> Iterator[None]:
+def _keep_garbage(e: codegen.Emitter) -> Callable[[], None]:
     """The first byte of the result is what it was before."""
-    original = codegen.Emitter.finish
-
-    def finish(self: codegen.Emitter) -> None:
-        own, self.fn.b = self.fn.b, self._prologue
-        before = self.fn.load(I8, self.result())
-        self.fn.b = own
-        self.fn.store(before, self.result())
-        original(self)
-
-    with mock.patch.object(codegen.Emitter, "finish", finish):
-        yield
+    before = e.fn.load(I8, e.result())
+    return lambda: e.fn.store(before, e.result())
 
 
 PLANTED = {
@@ -107,8 +105,8 @@ PLANTED = {
     "operand one element further": (_moved("operand", 4), "softmax", Side.RIGHT, "SIGSEGV"),
     "result one element before": (_moved("result", -4), "softmax", Side.LEFT, "SIGSEGV"),
     "result written on the open side": (_moved("result", -4), "softmax", Side.RIGHT, "beside a buffer"),
-    "write to an input": (_scribbles(), "copy", Side.RIGHT, "SIGSEGV"),
-    "result not written": (_keeps_garbage(), "copy", Side.RIGHT, "bits depend on what memory held"),
+    "write to an input": (_around_items(_scribble), "copy", Side.RIGHT, "SIGSEGV"),
+    "result not written": (_around_items(_keep_garbage), "copy", Side.RIGHT, "bits depend on what memory held"),
 }
 
 
