@@ -16,6 +16,7 @@ from smalti.artifact.format import FIXED_BYTES, PREFIX_BYTES, unpack_header, unp
 from smalti.artifact.manifest import parse_manifest
 from smalti.artifact.reader import open_model
 from smalti.errors import DataError, ImageError, InputError, ModelFileError, ResourceError, UsageError
+from smalti.frontend.budget import GraphLimits
 from smalti.frontend.importer import ImportOptions, import_graph
 from smalti.ir.graph import Level
 from smalti.ir.verify import verify
@@ -23,7 +24,7 @@ from smalti.passes.pipeline import run_pipeline
 from smalti.vision.images import decode_image
 
 CORPUS = Path(__file__).parent / "corpus"
-OPTIONS = ImportOptions(max_constant_bytes=1 << 24)
+OPTIONS = ImportOptions(limits=GraphLimits(max_constant_bytes=1 << 24))
 REFUSALS = (DataError, UsageError, InputError, ResourceError)
 """The errors a stranger's graph may end in; a ``CompilerError`` is a bug of ours and not among them."""
 

@@ -6,7 +6,6 @@ import json
 import re
 import time
 import tracemalloc
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 

@@ -14,9 +14,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from smalti.errors import GraphError
+from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
 
-MAX_GRAPH_BYTES = 1 << 31
-MAX_GRAPH_NODES = 1_000_000
+MAX_GRAPH_BYTES = DEFAULT_LIMITS.max_bytes
+_NODE_TAG = 10
+_WIRE_VARINT, _WIRE_BYTES = 0, 2
+_WIRE_SIZES = {1: 8, 3: 0, 4: 0, 5: 4}
 
 _F = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
@@ -105,11 +108,12 @@ _CLASSES = _build()
 GraphDef = _CLASSES["GraphDef"]
 
 
-def parse_graph_def(data: bytes) -> Any:
+def parse_graph_def(data: bytes, limits: GraphLimits = DEFAULT_LIMITS) -> Any:
     """Parse GraphDef bytes.
 
     Args:
-        data: serialised ``tensorflow.GraphDef``, at most ``MAX_GRAPH_BYTES``.
+        data: serialised ``tensorflow.GraphDef``.
+        limits: how many bytes and nodes it may have.
 
     Returns:
         The message; ``message.node`` is the list of nodes.
@@ -117,8 +121,10 @@ def parse_graph_def(data: bytes) -> Any:
     Raises:
         GraphError: the bytes are not a GraphDef, or a limit is exceeded.
     """
-    if len(data) > MAX_GRAPH_BYTES:
-        raise GraphError(f"the graph has {len(data)} bytes; the limit is {MAX_GRAPH_BYTES}")
+    if len(data) > limits.max_bytes:
+        raise GraphError(f"the graph has {len(data)} bytes; the limit is {limits.max_bytes}")
+    if has_more_nodes(data, limits.max_nodes):
+        raise GraphError(f"the graph has more nodes than the limit, {limits.max_nodes}")
     graph = GraphDef()
     try:
         graph.ParseFromString(data)
@@ -126,6 +132,38 @@ def parse_graph_def(data: bytes) -> Any:
         raise GraphError("not a TensorFlow GraphDef: the bytes do not parse as protobuf") from error
     if not graph.node:
         raise GraphError("not a TensorFlow GraphDef: it holds no nodes (is this a SavedModel or a text file?)")
-    if len(graph.node) > MAX_GRAPH_NODES:
-        raise GraphError(f"the graph has {len(graph.node)} nodes; the limit is {MAX_GRAPH_NODES}")
+    if len(graph.node) > limits.max_nodes:
+        raise GraphError(f"the graph has more nodes than the limit, {limits.max_nodes}")
     return graph
+
+
+def has_more_nodes(data: bytes, limit: int) -> bool:
+    """Return whether bytes hold more than ``limit`` nodes, without parsing any: a parsed node takes 30 times its bytes.
+
+    Bytes that are no protobuf count as few nodes; the parser refuses them.
+    """
+    if len(data) <= 2 * limit:
+        return False
+    count = at = 0
+    while at < len(data) and count <= limit:
+        tag, at = _varint(data, at)
+        wire = tag & 7
+        if wire in (_WIRE_VARINT, _WIRE_BYTES):
+            length, at = _varint(data, at)
+            at += length if wire == _WIRE_BYTES else 0
+        elif wire in _WIRE_SIZES:
+            at += _WIRE_SIZES[wire]
+        else:
+            return False
+        count += tag == _NODE_TAG
+    return count > limit
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return a number and the position behind it; at the end of the data, what there is."""
+    value = 0
+    for shift, byte in enumerate(data[at : at + 10]):
+        value |= (byte & 127) << 7 * shift
+        if byte < 128:
+            return value, at + shift + 1
+    return value, len(data)

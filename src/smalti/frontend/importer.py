@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from smalti.errors import GraphError, UsageError
 from smalti.frontend.attrs import shorten
+from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
 from smalti.frontend.context import NeedsLimit
 from smalti.frontend.evaluate import Evaluation, InputRule
 from smalti.frontend.rawgraph import Edge, RawGraph, read_graph, split_tensor_name
@@ -18,8 +19,6 @@ from smalti.frontend.report import ImportReport
 from smalti.frontend.selection import MAX_RESTARTS, cut_rules, default_inputs, default_outputs
 from smalti.frontend.summary import summarise
 from smalti.ir.graph import Graph, Level
-
-MAX_CONSTANT_BYTES = 1 << 30
 
 Override = tuple[int | None, ...]
 
@@ -34,14 +33,14 @@ class ImportOptions:
         outputs: tensors that become the graph outputs; ``None``: the tensors nobody reads.
         input_shapes: the shape of an input by name, in place of its own (``None`` sizes stay open).
         batch_size: images per call where the graph leaves the first size of an input open.
-        max_constant_bytes: limit for all constants together.
+        limits: how large the graph may be.
     """
 
     inputs: tuple[str, ...] | None = None
     outputs: tuple[str, ...] | None = None
     input_shapes: Mapping[str, Override] = field(default_factory=dict)
     batch_size: int = 1
-    max_constant_bytes: int = MAX_CONSTANT_BYTES
+    limits: GraphLimits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def import_graph(data: bytes, options: ImportOptions | None = None) -> Imported:
     chosen = options or ImportOptions()
     if chosen.batch_size < 1:
         raise UsageError(f"the batch size must be at least 1, not {chosen.batch_size}")
-    raw = read_graph(data)
+    raw = read_graph(data, chosen.limits)
     outputs = _edges(raw, chosen.outputs) if chosen.outputs is not None else default_outputs(raw)
     inputs = _edges(raw, chosen.inputs) if chosen.inputs is not None else default_inputs(raw, outputs)
     overrides = {_edge(raw, name): shape for name, shape in chosen.input_shapes.items()}
@@ -92,8 +91,8 @@ def _import_once(
     limits: Mapping[str, int],
 ) -> Imported:
     rule = InputRule(inputs, overrides, options.batch_size, dict(limits))
-    given = cut_rules(raw, rule, options.max_constant_bytes)
-    evaluation = Evaluation(raw, rule, options.max_constant_bytes)
+    given = cut_rules(raw, rule, options.limits.max_constant_bytes)
+    evaluation = Evaluation(raw, rule, options.limits.max_constant_bytes)
     values = evaluation.run(outputs, given)
     nodes = tuple(evaluation.node_of(v) for v in values)
     names = tuple(raw.name_of(edge) for edge in outputs)

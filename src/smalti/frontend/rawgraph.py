@@ -9,9 +9,9 @@ from typing import Any
 
 from smalti.errors import GraphError
 from smalti.frontend.attrs import shorten
+from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
 from smalti.frontend.graphdef import parse_graph_def
 
-MAX_NODES = 250_000
 MAX_NAME_BYTES = 4096
 MAX_OUTPUT_INDEX = 65535
 MAX_INPUTS = 65536
@@ -51,15 +51,13 @@ class RawGraph:
         return f"{self.nodes[edge[0]].name}:{edge[1]}"
 
 
-def read_graph(data: bytes) -> RawGraph:
+def read_graph(data: bytes, limits: GraphLimits = DEFAULT_LIMITS) -> RawGraph:
     """Parse GraphDef bytes and resolve every edge.
 
     Raises:
-        GraphError: not a GraphDef; a bad or duplicate name; an edge from a node that does not exist.
+        GraphError: not a GraphDef, or over a limit; a bad or duplicate name; an edge from a node that does not exist.
     """
-    messages = parse_graph_def(data).node
-    if len(messages) > MAX_NODES:
-        raise GraphError(f"the graph has {len(messages)} nodes; the limit is {MAX_NODES}")
+    messages = parse_graph_def(data, limits).node
     by_name: dict[str, int] = {}
     names: list[str] = []
     for index, message in enumerate(messages):
