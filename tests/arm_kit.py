@@ -36,6 +36,7 @@ from smalti.target.target import Target
 EMULATOR = "qemu-aarch64"
 COMPILER = "aarch64-linux-gnu-gcc"
 SOURCE = Path(__file__).with_name("native") / "arm_runner.c"
+LIBRARY = Path(__file__).parents[1] / "runtime-c"
 EVERY_FEATURE = "max"
 SECONDS = 120
 _ALIGN = 64
@@ -89,6 +90,32 @@ def cross_compile(sources: Sequence[Path], program: Path, *options: str) -> Path
 def emulate(command: Sequence[str], cpu: str = EVERY_FEATURE) -> subprocess.CompletedProcess[str]:
     """Run a static program for aarch64 on an emulated CPU."""
     return subprocess.run([EMULATOR, "-cpu", cpu, *command], capture_output=True, text=True, timeout=SECONDS)
+
+
+@lru_cache(maxsize=1)
+def native_runner() -> Path:
+    """Return ``smalti-run`` with the C library, built for aarch64."""
+    sources = [*sorted((LIBRARY / "src").glob("*.c")), LIBRARY / "tools" / "smalti_run.c"]
+    program = Path(_folder().name) / "smalti-run"
+    return cross_compile(sources, program, f"-I{LIBRARY / 'include'}", f"-I{LIBRARY / 'src'}", "-DSMALTI_STATIC")
+
+
+def run_file(
+    path: Path, image: Array, like: Sequence[Array], cpu: str = EVERY_FEATURE, threads: int = 1
+) -> list[Array]:
+    """Run a model file with the C library; ``like`` has the shapes and types of the outputs.
+
+    Raises:
+        AssertionError: the program failed; the message is what it said.
+    """
+    with tempfile.TemporaryDirectory(dir=_folder().name) as folder:
+        given, made = Path(folder) / "image", [Path(folder) / f"output{i}" for i in range(len(like))]
+        given.write_bytes(np.ascontiguousarray(image).tobytes())
+        command = [str(native_runner()), str(path), str(given), "--shape", "x".join(map(str, image.shape))]
+        command += ["--threads", str(threads), *(word for to in made for word in ("--output", str(to)))]
+        done = emulate(command, cpu)
+        assert done.returncode == 0, done.stderr
+        return [np.fromfile(p, value.dtype).reshape(value.shape) for p, value in zip(made, like, strict=True)]
 
 
 def compile_case(

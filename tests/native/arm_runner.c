@@ -21,7 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, POISON = 0xFF, HEAD = 11, MOST_THREADS = 16, MOST_BUFFERS = 32 };
+enum { PAGE = 4096, POISON = 0xFF, HEAD = 11, MOST_THREADS = 16, MOST_BUFFERS = 32, SPINS = 2000 };
 
 typedef int32_t (*entry_function)(uint64_t *ctx, int64_t thread, int64_t threads);
 
@@ -149,11 +149,12 @@ static const uint8_t *run_case(const uint8_t *at, FILE *results)
         }
     }
     memset(all[count + 2].data, 0, 4 * head[8]);
-    uint64_t ctx[8] = {
+    uint64_t ctx[9] = {
         (uint64_t)(uintptr_t)all[count].data,     (uint64_t)(uintptr_t)all[count + 1].data,
         (uint64_t)(uintptr_t)dims,                (uint64_t)(uintptr_t)offsets,
         (uint64_t)(uintptr_t)io,                  (uint64_t)(uintptr_t)all[count + 2].data,
         (uint64_t)(uintptr_t)sched_yield,         0,
+        SPINS,
     };
     uint64_t status = run((entry_function)(uintptr_t)(code + head[1]), ctx, (int64_t)threads) ? 2 : 0;
     for (size_t i = 0; i < count + 3; i++)
