@@ -1,0 +1,92 @@
+"""Mutated pictures: each is decoded or refused by an error of ours, soon, and never with pixels that are not there."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from fuzz.pictures import mutant, packed, seeds, smooth
+from fuzz.targets import picture
+from smalti.errors import ImageError
+from smalti.vision import jpeg
+from smalti.vision.images import decode_image
+
+SECONDS_EACH = 2.0
+JPEGS = [
+    {},
+    {"progressive": True},
+    {"quality": 100, "subsampling": 0},
+    {"restart_marker_blocks": 4},
+    {"progressive": True, "restart_marker_blocks": 4},
+    {"mode": "L"},
+    {"mode": "CMYK"},
+]
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_mutants_end_in_a_picture_or_an_image_error(part: int) -> None:
+    outcomes: Counter[str] = Counter()
+    for number in range(part * 500, part * 500 + 500):
+        begin = time.process_time()
+        try:
+            outcome = picture(mutant(1, number))
+        except Exception as error:
+            raise AssertionError(f"mutant(1, {number})") from error
+        assert time.process_time() - begin < SECONDS_EACH, f"mutant(1, {number})"
+        assert "0x" not in outcome, outcome
+        outcomes[outcome.partition(":")[0]] += 1
+    assert outcomes["accepted"] > 20
+    assert outcomes["ImageError"] > 200
+
+
+def test_seeds_are_pictures() -> None:
+    assert [picture(data) for data in seeds()] == ["accepted"] * len(seeds())
+
+
+@pytest.mark.parametrize("options", JPEGS, ids=str)
+def test_a_cut_that_ends_with_an_end_marker_is_an_error(options: dict[str, object]) -> None:
+    """A decoder fills such a picture with grey; up to one block at the very end may go unnoticed."""
+    data = packed(smooth(48, 64), "JPEG", **options)  # type: ignore[arg-type]
+    want = decode_image(data)
+    refused = 0
+    for end in range(data.index(b"\xff\xda") + 14, len(data) - 2, 5):
+        try:
+            got = decode_image(data[:end] + b"\xff\xd9")
+        except ImageError:
+            refused += 1
+            continue
+        assert np.any(got != want, axis=2).sum() <= 16 * 16, end
+        assert end > len(data) - 40 or np.array_equal(got, want), end
+    assert refused > 0.9 * (len(data) - data.index(b"\xff\xda") - 16) / 5
+
+
+def test_missing_restart_markers_and_scans_are_errors() -> None:
+    restarts = packed(smooth(48, 64), restart_marker_blocks=2)
+    at = restarts.index(b"\xff\xd1")
+    following = restarts.index(b"\xff\xd2")
+    with pytest.raises(ImageError, match="between two restart markers"):
+        decode_image(restarts[:at] + restarts[following:])
+    progressive = packed(smooth(48, 64), progressive=True)
+    scans = [i for i in range(len(progressive)) if progressive[i : i + 2] == b"\xff\xda"]
+    with pytest.raises(ImageError, match="a scan is missing"):
+        decode_image(progressive[: scans[-1]] + b"\xff\xd9")
+
+
+def test_a_decoder_that_insists_on_an_end_marker_is_given_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another release of the decoder may: then every JPEG is decoded twice, and nothing else changes."""
+    data = packed(smooth(48, 64))
+    want = decode_image(data)
+    load = jpeg._load
+
+    def strict(given: bytes, header: object) -> object:
+        if not given.endswith(b"\xff\xd9"):
+            raise OSError("image file is truncated")
+        return load(given, header)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(jpeg, "_load", strict)
+    assert np.array_equal(decode_image(data), want)
+    with pytest.raises(ImageError, match="pixels are missing"):
+        decode_image(data[: len(data) // 2 + 300] + b"\xff\xd9")
