@@ -225,7 +225,7 @@ def _whole_lines(file: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _head(line: bytes) -> dict[str, Any] | None:
-    head = _parse(line)
+    head = _parse(line) if line.endswith(b"\n") else None
     return head if head is not None and head.get("format") == JOURNAL_FORMAT else None
 
 

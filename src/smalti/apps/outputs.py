@@ -24,7 +24,7 @@ from smalti.vision.voc import printable
 _TEMPORARY_SUFFIX: Final = ".smalti-tmp"
 _NO_LOCKS_HERE: Final = frozenset({errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.ENOLCK})
 _NO_SYNC_HERE: Final = frozenset({errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
-_ABOUT_THE_NAME: Final = frozenset({errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR})
+_ABOUT_THE_NAME: Final = frozenset({errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST})
 
 File = tuple[str, bytes]
 
