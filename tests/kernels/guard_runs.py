@@ -39,11 +39,12 @@ def check_case(case: Case, sides: Sequence[Side] = tuple(Side)) -> int:
                 again = run_compiled(compiled, values, 1, side, fill=fill)[0]
                 if first.tobytes() != again.tobytes():
                     raise AssertionError(f"bits depend on what memory held before ({fill.value})")
-            _compare(case, first, want)
+            compare(case, first, want)
     return len(case.runs)
 
 
-def _compare(case: Case, got: Array, want: Array) -> None:
+def compare(case: Case, got: Array, want: Array) -> None:
+    """Compare a result with the reference's, as exactly as the case allows."""
     dtype = case.graph.outputs[0].type.dtype
     if case.tolerance != Tol.EXACT and want.dtype.kind != "f":
         got, want = wide(got, dtype), wide(want, dtype)
