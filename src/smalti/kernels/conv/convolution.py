@@ -87,7 +87,7 @@ def read_convolution(node: Node, target: Target) -> Convolution | None:
     if not isinstance(op, Convolutions) or not isinstance(node.inputs[1].op, ops.Constant):
         return None
     x, weights = (n.type.dtype for n in node.inputs[:2])
-    native = target.has("avx512bf16")
+    native = target.has("avx512bf16") or target.has("bf16")
     if isinstance(op, (ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d)):
         if x is not DType.INT16 or op.bias:
             return None

@@ -88,7 +88,7 @@ def gemm_panel(e: StepEmitter, spec: GemmSpec, panel: Panel) -> ir.Function:
 
     def build(fn: Fn) -> None:
         sizes = [panel.rows, *(t for t in TAIL_ROWS if t < panel.rows)]
-        lanes = element_lanes(e.target) if not spec.pairs else 1
+        lanes = 1 if spec.pairs else element_lanes(e.target)
         *pointers, step, pixels = fn.args
         done: int | ir.Value = 0
         for rows in sizes:
@@ -127,15 +127,17 @@ def _tile(fn: Fn, spec: GemmSpec, panel: Panel, rows: int, lanes: int) -> None:
     sums = [value for _ in range(rows) for value in initial]
     element, column = I32 if spec.pairs else F32, spec.column_bytes
 
+    def load_weights(place: ir.Value, n: int) -> ir.Value:
+        return fn.load(vector(I32, n), place) if spec.pairs else load_wide(fn, spec.weights, place, n)
+
+    def product(total: ir.Value, w: ir.Value, every: ir.Value) -> ir.Value:
+        return dot_pairs(fn, total, w, every) if spec.pairs else fn.fma(every, w, total)
+
     def step(
         base: ir.Value, weight: ir.Value, k: int | ir.Value, values: list[ir.Value], kind: ir.Type
     ) -> list[ir.Value]:
         block = fn.at(weight, fn.mul(k, column * panel.width))
-        places = [(fn.at(block, column * s), n) for n, s in zip(panel.lanes, starts, strict=True)]
-        if spec.pairs:
-            vectors = [fn.load(vector(I32, n), place) for place, n in places]
-        else:
-            vectors = [load_wide(fn, spec.weights, place, n) for place, n in places]
+        vectors = [load_weights(fn.at(block, column * s), n) for n, s in zip(panel.lanes, starts, strict=True)]
         updated: list[ir.Value] = []
         for row in range(rows):
             address = fn.at(fn.at(base, fn.mul(k, 4)), row * spec.pixel_stride)
@@ -143,20 +145,20 @@ def _tile(fn: Fn, spec: GemmSpec, panel: Panel, rows: int, lanes: int) -> None:
             x = fn.b.zext(x, I32) if kind == I16 else x
             for i, w in enumerate(vectors):
                 total = values[row * len(vectors) + i]
-                every = fn.splat(x, lanes_of(w))
-                updated.append(dot_pairs(fn, total, w, every) if spec.pairs else fn.fma(every, w, total))
+                updated.append(product(total, w, fn.splat(x, lanes_of(w))))
         return updated
 
     def long_step(base: ir.Value, weight: ir.Value, k: ir.Value, values: list[ir.Value]) -> list[ir.Value]:
         start, updated = fn.at(base, fn.mul(k, 4)), list(values)
-        held = [fn.load(vector(F32, lanes), fn.at(start, row * spec.pixel_stride)) for row in range(rows)]
+        places = [fn.at(start, row * spec.pixel_stride) for row in range(rows)]
+        held = [fn.load(vector(element, lanes), place, align=2 if spec.pairs else 4) for place in places]
         for i in range(lanes):
             block = fn.at(weight, fn.mul(fn.add(k, i), column * panel.width))
             for v, (n, s) in enumerate(zip(panel.lanes, starts, strict=True)):
-                w = load_wide(fn, spec.weights, fn.at(block, column * s), n)
+                w = load_weights(fn.at(block, column * s), n)
                 for row, x in enumerate(held):
                     at = row * len(starts) + v
-                    updated[at] = fn.fma(fn.lane(x, i, n), w, updated[at])
+                    updated[at] = product(updated[at], w, fn.lane(x, i, n))
         return updated
 
     def inner_loop(base: ir.Value, weight: ir.Value, values: list[ir.Value]) -> list[ir.Value]:

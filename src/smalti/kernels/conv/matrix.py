@@ -17,7 +17,7 @@ from smalti.ir.dims import Dim
 from smalti.ir.graph import Node
 from smalti.kernels.conv.convolution import Arithmetic, Convolution, weight_array, wide_constant
 from smalti.kernels.conv.gemm import Depth
-from smalti.kernels.conv.tile import GemmTile, Panel, choose_tile, pack_pairs, pack_panels
+from smalti.kernels.conv.tile import SPARE, SPARE_WIDENED, GemmTile, Panel, choose_tile, pack_pairs, pack_panels
 from smalti.kernels.conv.widen import widen_run
 from smalti.kernels.half.bfloat import DOT_LANES
 from smalti.kernels.kernel import KernelPlan, StepEmitter
@@ -30,7 +30,7 @@ def gemm_tile(c: Convolution, target: Target, channels: int, depth: int) -> Gemm
     """Return the panels for a convolution's arithmetic."""
     if c.pairs:
         return choose_tile(target, channels, (depth + 1) // 2, DOT_LANES[0])
-    tile = choose_tile(target, channels, depth)
+    tile = choose_tile(target, channels, depth, spare=SPARE if c.panel_type is DType.FLOAT32 else SPARE_WIDENED)
     # Weights are copied once for a block of pixels.
     return replace(tile, block=tile.chunk) if c.arithmetic is Arithmetic.COPIED else tile
 

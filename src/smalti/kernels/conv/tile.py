@@ -14,6 +14,7 @@ from smalti.target.target import Target
 TAIL_ROWS = (4, 1)
 MANY_REGISTERS = 32
 MAX_ROWS = 14
+SPARE, SPARE_WIDENED = 2, 6
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -45,10 +46,11 @@ class GemmTile:
     block: int
 
 
-def choose_tile(target: Target, channels: int, depth: int, least: int = 1) -> GemmTile:
+def choose_tile(target: Target, channels: int, depth: int, least: int = 1, spare: int = SPARE) -> GemmTile:
     """Choose panels for ``channels`` output channels and sums over ``depth`` loads of 4 bytes.
 
-    No vector has fewer than ``least`` lanes.
+    No vector has fewer than ``least`` lanes.  Of many registers whose lanes are taken one by one, ``spare`` stay free
+    for weights.
     """
     lanes = target.vector_bits // 32
     total = -(-channels // lanes)
@@ -61,7 +63,7 @@ def choose_tile(target: Target, channels: int, depth: int, least: int = 1) -> Ge
     for i in range(groups):
         vectors = total * (i + 1) // groups - total * i // groups
         take = min(left, vectors * lanes)
-        panels.append(make_panel(target, take, least))
+        panels.append(make_panel(target, take, least, spare))
         left -= take
     chunk = 48
     budget = max(target.caches.l2 // 2, 1 << 16)
@@ -78,7 +80,7 @@ def element_lanes(target: Target) -> int:
 
 
 @lru_cache(maxsize=1024)
-def make_panel(target: Target, channels: int, least: int = 1) -> Panel:
+def make_panel(target: Target, channels: int, least: int = 1, spare: int = SPARE) -> Panel:
     """Return the panel of ``channels`` with as many pixels as the registers hold."""
     lanes = target.vector_bits // 32
     vectors = [lanes] * (channels // lanes)
@@ -91,8 +93,8 @@ def make_panel(target: Target, channels: int, least: int = 1) -> Panel:
     count = len(vectors)
     registers = target.vector_registers
     if element_lanes(target) > 1:
-        # A register for each pixel, two for weights.
-        return Panel(channels, tuple(vectors), min((registers - 2) // (count + 1), MAX_ROWS))
+        # A register for each pixel.
+        return Panel(channels, tuple(vectors), min((registers - spare) // (count + 1), MAX_ROWS))
     # One register holds the broadcast pixel value, `count` the weights, the others the sums.
     rows = max(1, (registers - 1 - count) // count)
     return Panel(channels, tuple(vectors), min(rows, MAX_ROWS))

@@ -34,14 +34,17 @@ def narrowed_bfloat16(fn: Fn, value: ir.Value) -> ir.Value:
 
 
 def dot_pairs(fn: Fn, sums: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
-    """Return ``sums + a.low * b.low + a.high * b.high`` for 32-bit lanes that hold two bfloat16 each (AVX512-BF16).
+    """Return ``sums + a.low * b.low + a.high * b.high`` for 32-bit lanes that hold two bfloat16 each.
 
-    Subnormal numbers count as zero.
+    AVX512-BF16, or the bf16 extension of Arm, where ``b`` can be part of a register.  Subnormal numbers count as zero.
     """
     lanes = lanes_of(sums)
     if lanes not in DOT_LANES:
         raise CompilerError(f"no dot product of {lanes} lanes")
-    name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}"
+    arm = fn.module.triple.startswith("aarch64")
+    name = (
+        f"llvm.aarch64.neon.bfdot.v{lanes}f32.v{2 * lanes}bf16" if arm else f"llvm.x86.avx512bf16.dpbf16ps.{32 * lanes}"
+    )
     pairs = vector(BF16, 2 * lanes)
     callee = fn.module.globals.get(name)
     if callee is None:
