@@ -19,7 +19,16 @@ from enum import Enum
 from pathlib import Path
 
 SHARED, ARCHIVE, LINK_NAME = "libsmalti.so.0", "libsmalti.a", "libsmalti.so"
-_SHIPPED = ("CMakeLists.txt", "smalti.pc.in", "cmake/*.cmake", "include/*.h", "include/*.hpp", "src/*.c", "src/*.h")
+_SHIPPED = (
+    "CMakeLists.txt",
+    "smalti.pc.in",
+    "cmake/*.cmake",
+    "include/*.h",
+    "include/*.hpp",
+    "src/*.c",
+    "src/*.h",
+    "tools/*.c",
+)
 _COMPILE = (
     *("-std=c11", "-O2", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden", "-fstack-protector-strong"),
     *("-ffunction-sections", "-fdata-sections", "-DNDEBUG", "-pthread", "-g0"),

@@ -11,6 +11,7 @@ import pytest
 import smalti
 from package_kit import ARM_COMPILER, ARM_LIBRARIES, ROOT, cmake_build, need, need_arm, run, shared_package, staged
 from smalti.apps.native import NativeFiles
+from smalti.cli.exit_codes import ExitCode
 
 PROGRAM = """\
 #include <stdio.h>
@@ -137,6 +138,7 @@ def test_installed_by_cmake_and_moved(tmp_path: Path) -> None:
     shutil.move(tmp_path / "first", tmp_path / "moved")
     prefix = tmp_path / "moved"
     assert (prefix / "lib/here/libsmalti.so.0").is_file() and (prefix / "include/smalti.h").is_file()
+    run(prefix / "bin/smalti-run", code=ExitCode.USAGE)
     said = cmake_build(project(tmp_path), tmp_path / "b2", f"-Dsmalti_DIR={prefix}/lib/here/cmake/smalti")
     assert "prebuilt TRUE" in said
     for name in ("shared", "static"):

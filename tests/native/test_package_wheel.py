@@ -14,7 +14,8 @@ from package_kit import ROOT, native_wheel, need, run, shared_package
 from smalti.apps.native import ARCHIVE, SHARED
 
 SOURCE = ROOT / "runtime-c"
-LARGEST_LIBRARY = 100_000
+# Segments of a library for Arm lie 64 KiB apart.
+LARGEST_LIBRARY = {"x86_64": 100_000, "aarch64": 160_000}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_a_pure_wheel_holds_headers_sources_and_cmake_files(kit: ModuleType, tmp
     held = {name.removeprefix("smalti/native/") for name in staged.files}
     every = {
         path.relative_to(SOURCE).as_posix()
-        for folder in ("include", "src", "cmake")
+        for folder in ("include", "src", "cmake", "tools")
         for path in (SOURCE / folder).iterdir()
     }
     assert held == {*every, "CMakeLists.txt", "smalti.pc.in"}
@@ -62,7 +63,7 @@ def test_the_library_exports_what_the_header_declares_and_is_small(made: Path) -
     )
     listed = run("nm", "-D", "--defined-only", "-P", made / SHARED).splitlines()
     assert {line.split()[0] for line in listed} == declared and len(declared) > 20
-    assert (made / SHARED).stat().st_size <= LARGEST_LIBRARY
+    assert (made / SHARED).stat().st_size <= LARGEST_LIBRARY[os.uname().machine]
     told = run("readelf", "-dlW", made / SHARED)
     assert f"Library soname: [{SHARED}]" in told
     assert re.search(r"GNU_STACK .* RW ", told) and "BIND_NOW" in told and "RPATH" not in told
