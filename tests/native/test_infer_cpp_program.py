@@ -33,7 +33,7 @@ from tolerance import Tol, assert_close
 # With a build type that has no flags of its own, the flags are these alone.
 CHECKED = (
     "-DCMAKE_BUILD_TYPE=None",
-    "-DCMAKE_CXX_FLAGS=-O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined",
+    "-DCMAKE_CXX_FLAGS=-O0 -fsanitize=address,undefined -fno-sanitize-recover=undefined",
 )
 SECONDS = 60
 

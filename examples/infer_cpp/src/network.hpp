@@ -1,9 +1,8 @@
 // The offline model, seen as what this program needs: pictures in, label maps out.
 #pragma once
 
-#include <smalti.h>
+#include <smalti.hpp>
 
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -23,25 +22,16 @@ class Network {
   LabelMap label(const Picture& picture);
 
   Preprocess preprocess() const;
-  long long threads() const;
-  std::string name() const;
-  std::string precision() const;
-  std::string target() const;                 // of the program that was taken
-  std::vector<std::string> targets() const;   // of all programs in the file
+  std::int64_t threads() const { return engine_.threads(); }
+  std::string name() const { return model_.name(); }
+  std::string precision() const { return model_.precision(); }
+  std::string target() const { return model_.target(); }  // of the program that was taken
+  std::vector<std::string> targets() const;               // of all programs in the file
 
  private:
-  void check_kind(const Options& options);
-
-  struct CloseModel {
-    void operator()(smalti_model* model) const { smalti_model_close(model); }
-  };
-  struct DestroyEngine {
-    void operator()(smalti_engine* engine) const { smalti_engine_destroy(engine); }
-  };
-  std::unique_ptr<smalti_model, CloseModel> model_;
-  std::unique_ptr<smalti_engine, DestroyEngine> engine_;
-  smalti_dtype label_type_ = SMALTI_INT32;
-  Bytes output_;
+  smalti::Model model_;
+  smalti::Engine engine_;
+  std::vector<smalti::Tensor> outputs_;  // used again for pictures of one size
 };
 
 }  // namespace app
