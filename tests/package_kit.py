@@ -35,6 +35,15 @@ def need_arm() -> None:
         pytest.skip(f"not on this machine: the C library for aarch64 ({ARM_LIBRARIES})")
 
 
+def need_link(*flags: str) -> None:
+    """Skip the test that asked where an empty C program cannot be linked with these flags: ``-static`` needs libc.a."""
+    need("cc")
+    command = ("cc", "-x", "c", "-", *flags, "-o", os.devnull)
+    done = subprocess.run(command, input=b"int main(void) { return 0; }", capture_output=True, check=False, timeout=60)
+    if done.returncode:
+        pytest.skip(f"not on this machine: what cc {' '.join(flags)} needs")
+
+
 def run(*command: str | Path, cwd: Path | None = None, code: int = 0, env: Mapping[str, str] | None = None) -> str:
     """Run a program, check its exit code, return what it printed."""
     environment = {**os.environ, **(env or {})}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import smalti
 from artifact_kit import Parts
 from model_kit import label_parts, reverse_parts
-from package_kit import ARM_COMPILER, ARM_LIBRARIES, ROOT, cmake_build, need, need_arm, run, shared_package
+from package_kit import ARM_COMPILER, ARM_LIBRARIES, ROOT, cmake_build, need, need_arm, need_link, run, shared_package
 from small_segmenter import LABELS, SIDE, network
 from smalti.apps.export_c import export_c
 from smalti.apps.native import NativeFiles
@@ -98,6 +98,7 @@ def compile_example(library: NativeFiles, folder: Path, *flags: str) -> Path:
 def test_the_labels_are_those_of_python(
     library: NativeFiles, segmenter: Path, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
+    need_link(*flags)
     export_c(segmenter, tmp_path, "net")
     program = compile_example(library, tmp_path, *flags)
     pixels = picture(SIDE, SIDE)
@@ -161,6 +162,7 @@ def test_two_models_in_one_program_and_in_a_library(library: NativeFiles, tmp_pa
 
 
 def test_the_project_builds_with_cmake(library: NativeFiles, tmp_path: Path) -> None:
+    need_link("-static")
     model = label_parts().write(tmp_path / "sums.smalti")
     export_c(model, tmp_path)
     options = (f"-Dsmalti_DIR={library.cmake_dir}", "-DCMAKE_EXE_LINKER_FLAGS=-static")

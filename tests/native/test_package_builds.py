@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 import smalti
-from package_kit import ARM_COMPILER, ARM_LIBRARIES, ROOT, cmake_build, need, need_arm, run, shared_package, staged
+from package_kit import (
+    ARM_COMPILER,
+    ARM_LIBRARIES,
+    ROOT,
+    cmake_build,
+    need,
+    need_arm,
+    need_link,
+    run,
+    shared_package,
+    staged,
+)
 from smalti.apps.native import NativeFiles
 from smalti.cli.exit_codes import ExitCode
 
@@ -45,6 +56,7 @@ def pure(tmp_path_factory: pytest.TempPathFactory) -> NativeFiles:
 
 def project(folder: Path, language: str = "C") -> Path:
     suffix = {"C": "c", "CXX": "cpp"}[language]
+    need("c++" if language == "CXX" else "cc")
     (folder / f"program.{suffix}").write_text(PROGRAM)
     (folder / "CMakeLists.txt").write_text(PROJECT.format(language=language, suffix=suffix))
     return folder
@@ -57,6 +69,7 @@ def linked(program: Path) -> bool:
 
 def test_by_hand(installed: NativeFiles, tmp_path: Path) -> None:
     need("readelf")
+    need_link("-static")
     (tmp_path / "x.c").write_text(PROGRAM)
     flags = {
         "shared": f"{installed.cflags()} x.c {installed.libs()}",
