@@ -5,13 +5,10 @@ Every case runs in a process of its own, because a caught bug may end it.
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
+import faulthandler
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -19,7 +16,6 @@ import numpy as np
 import pytest
 from llvmlite import ir
 
-import smalti
 from kernels.harness import check, compile_graph, run_compiled, weights
 from smalti.codegen import module as codegen
 from smalti.ir import ops, reference
@@ -31,6 +27,7 @@ from smalti.kernels.registry import KERNELS
 from smalti.llvm.builder import Fn
 from smalti.numerics import DType
 from smalti.target.host import resolve_target
+from soak.forks import forked
 from tolerance import Tol, assert_close
 
 TARGET = resolve_target("native")
@@ -169,23 +166,18 @@ def run_planted(bug: str, case: str) -> None:
 
 def outcome(bug: str, case: str) -> str:
     """Run one case in its own process; return ``clean``, ``fault`` or the message of the failed check."""
-    paths = (Path(__file__).parents[1], Path(smalti.__file__).parents[1])
-    code = f"from kernels.test_planted_bugs import run_planted; run_planted({bug!r}, {case!r})"
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    if result.returncode == 0:
+
+    def run() -> None:
+        faulthandler.disable()
+        run_planted(bug, case)
+
+    found = forked(run, 120)
+    if found.kind == "ok":
         return "clean"
-    if result.returncode in (-signal.SIGSEGV, -signal.SIGBUS):
+    if found.kind == "signal" and found.text in ("SIGSEGV", "SIGBUS"):
         return "fault"
-    last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("AssertionError: "), result.stderr
-    return last
+    assert found.text.startswith("AssertionError: "), found
+    return found.text
 
 
 @pytest.mark.parametrize("case", sorted(CASES))
