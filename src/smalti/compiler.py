@@ -17,6 +17,7 @@ from smalti.artifact.program import Program
 from smalti.codegen.assemble import Generated, generate, say_sharing
 from smalti.codegen.constants import ConstantPool
 from smalti.errors import UsageError
+from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
 from smalti.frontend.importer import Imported, ImportOptions, import_graph
 from smalti.frontend.report import ImportReport
 from smalti.ir.dims import symbols_of
@@ -52,6 +53,7 @@ class CompileOptions:
         outputs: TensorFlow tensor names that cut the graph at its end; ``None``: its own outputs.
         name: name of the model in reports.
         labels: class names to store in the file.
+        limits: how large the graph may be.
     """
 
     targets: tuple[Target, ...]
@@ -63,6 +65,7 @@ class CompileOptions:
     outputs: tuple[str, ...] | None = None
     name: str = "model"
     labels: tuple[str, ...] | None = None
+    limits: GraphLimits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.targets) <= MAX_PROGRAMS:
@@ -169,7 +172,7 @@ def import_shaped(data: bytes, options: CompileOptions) -> Imported:
         GraphError: the graph is damaged or not supported.
         UsageError: the size is over the graph's own limit.
     """
-    choice = ImportOptions(inputs=options.inputs, outputs=options.outputs)
+    choice = ImportOptions(inputs=options.inputs, outputs=options.outputs, limits=options.limits)
     imported = import_graph(data, choice)
     for node in imported.graph.inputs:
         limit = _size_limit(node)

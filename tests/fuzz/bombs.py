@@ -229,3 +229,20 @@ def small_bombs() -> dict[str, bytes]:
     """Return the bombs that fit into small files, by file name."""
     made = {file_name(name): bomb(build) for name, build in BOMBS.items()}
     return {name: data for name, data in made.items() if len(data) <= LARGEST_FILE}
+
+
+def unsupported() -> bytes:
+    """Return a graph with 25 different reasons why it cannot be compiled."""
+    builder = GraphBuilder().placeholder("x", F32, [1, None, None, 3]).const("c", np.ones(3, F32))
+    names = []
+    for i in range(20):
+        builder.node(f"Mystery{i}", f"m{i}", ["x"]).node(f"Mystery{i}", f"again{i}", [f"m{i}"])
+        names += [f"again{i}"]
+    builder.node("FusedBatchNormV3", "training", [names[0], "c", "c", "c", "c"], is_training=True)
+    builder.node("BiasAdd", "layout", [names[1], "c"], data_format="NCDHW")
+    builder.node("Relu", "extra", [names[2]], colour="blue")
+    builder.node("Cast", "complex", [names[3]], DstT=TfType.COMPLEX64)
+    builder.node("MaxPool", "batch", [names[4]], ksize=[2, 1, 1, 1], strides=[1] * 4, padding="SAME")
+    ends = ["training", "layout", "extra", "complex", "batch", *names[5:]]
+    builder.node("AddN", "y", ends, N=len(ends))
+    return builder.bytes()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fuzz.bombs import BOMBS, F32, I32, LARGEST_FILE, LEGAL_SPLATS, bomb, small_bombs
+from fuzz.bombs import BOMBS, F32, I32, LARGEST_FILE, LEGAL_SPLATS, bomb, small_bombs, unsupported
 from graph_builder import GraphBuilder
 from smalti.errors import GraphError, SmaltiError, UnsupportedGraphError
 from smalti.frontend.importer import ImportOptions, import_graph
@@ -66,20 +66,8 @@ def test_not_a_graph(data: bytes) -> None:
 
 
 def test_one_error_lists_25_kinds_of_unsupported_nodes() -> None:
-    builder = GraphBuilder().placeholder("x", F32, [1, None, None, 3]).const("c", np.ones(3, F32))
-    names = []
-    for i in range(20):
-        builder.node(f"Mystery{i}", f"m{i}", ["x"]).node(f"Mystery{i}", f"again{i}", [f"m{i}"])
-        names += [f"again{i}"]
-    builder.node("FusedBatchNormV3", "training", [names[0], "c", "c", "c", "c"], is_training=True)
-    builder.node("BiasAdd", "layout", [names[1], "c"], data_format="NCDHW")
-    builder.node("Relu", "extra", [names[2]], colour="blue")
-    builder.node("Cast", "complex", [names[3]], DstT=TfType.COMPLEX64)
-    builder.node("MaxPool", "batch", [names[4]], ksize=[2, 1, 1, 1], strides=[1] * 4, padding="SAME")
-    ends = ["training", "layout", "extra", "complex", "batch", *names[5:]]
-    builder.node("AddN", "y", ends, N=len(ends))
     with pytest.raises(UnsupportedGraphError) as caught:
-        import_graph(builder.bytes())
+        import_graph(unsupported())
     problems = caught.value.problems
     assert len(problems) == 25
     found = {p.op: p for p in problems}

@@ -14,7 +14,7 @@ from smalti.artifact.program import Program
 from smalti.artifact.writer import write_programs
 from smalti.compiler import CompiledModel, CompileOptions, compile_graph, import_shaped
 from smalti.errors import GraphError, UsageError
-from smalti.frontend.graphdef import MAX_GRAPH_BYTES
+from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
 from smalti.frontend.report import ImportReport, LeftOut
 from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
@@ -138,7 +138,9 @@ def build(
     tell = progress or _silent
     tell("importing the graph")
     watcher = _Watcher(tell, options, DumpDir(dump_dir) if dump_dir else None)
-    compiled = compile_graph(read_graph(tf_model), options, watcher, record=record, on_target=watcher.on_target)
+    compiled = compile_graph(
+        read_graph(tf_model, options.limits), options, watcher, record=record, on_target=watcher.on_target
+    )
     tell("writing the model file")
     if dump_dir:
         write_file(dump_dir / "plan.txt", "\n".join(map(str, compiled.plans)).encode())
@@ -154,13 +156,13 @@ def build_passes(tf_model: Path, options: CompileOptions, stop_at: str, dump_dir
         GraphError: the graph is damaged or not supported.
         UsageError: no pass has that name.
     """
-    imported = import_shaped(read_graph(tf_model), options)
+    imported = import_shaped(read_graph(tf_model, options.limits), options)
     run_pipeline(imported.graph, stop_at, DumpDir(dump_dir) if dump_dir else None)
     return imported.report
 
 
-def read_graph(path: Path) -> bytes:
-    """Read GraphDef bytes.
+def read_graph(path: Path, limits: GraphLimits = DEFAULT_LIMITS) -> bytes:
+    """Read GraphDef bytes of at most ``limits.max_bytes``.
 
     Raises:
         UsageError: there is no such file.
@@ -174,8 +176,8 @@ def read_graph(path: Path) -> bytes:
     if not path.is_file():
         raise UsageError(f"there is no graph {path}: give a frozen GraphDef (.pb) to --tf-model")
     size = path.stat().st_size
-    if size > MAX_GRAPH_BYTES:
-        raise GraphError(f"{path} has {size} bytes; the limit for a graph is {MAX_GRAPH_BYTES}")
+    if size > limits.max_bytes:
+        raise GraphError(f"{path} has {size} bytes; the limit for a graph is {limits.max_bytes} (--max-graph-bytes)")
     return path.read_bytes()
 
 

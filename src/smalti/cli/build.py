@@ -30,9 +30,18 @@ from smalti.cli.calibration import (
 from smalti.cli.calibration import (
     QuantModeOption as QuantModeOption,
 )
+from smalti.cli.limits import (
+    MAX_CONSTANT_BYTES,
+    MAX_GRAPH_BYTES,
+    MAX_GRAPH_NODES,
+    MaxConstantBytesOption,
+    MaxGraphBytesOption,
+    MaxGraphNodesOption,
+)
 from smalti.cli.ui import JsonOption, Toggle, draw, help_text, note, print_json, say
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
+from smalti.frontend.budget import GraphLimits
 from smalti.target.host import resolve_targets
 
 HELP = help_text(
@@ -121,6 +130,9 @@ def build_command(
     max_miou_drop: MaxDropOption = None,
     gt_dir: GtDirOption = None,
     eval_list: EvalListOption = None,
+    max_graph_bytes: MaxGraphBytesOption = MAX_GRAPH_BYTES,
+    max_graph_nodes: MaxGraphNodesOption = MAX_GRAPH_NODES,
+    max_constant_bytes: MaxConstantBytesOption = MAX_CONSTANT_BYTES,
     dump_dir: Annotated[
         Path | None, typer.Option("--dump-dir", help="Write the graph after every pass here.", show_default=False)
     ] = None,
@@ -147,6 +159,7 @@ def build_command(
         outputs=_names(outputs),
         name=name or model_name(tf_model),
         labels=None if labels is None else read_labels(labels),
+        limits=GraphLimits(max_graph_bytes, max_graph_nodes, max_constant_bytes),
     )
     if stop_at is not None:
         report = build_passes(tf_model, options, stop_at, dump_dir)

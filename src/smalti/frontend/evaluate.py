@@ -123,8 +123,12 @@ class Evaluation:
         """Count bytes of constants; ``generated`` of them do not stand in the file."""
         self._spent += nbytes
         self._generated += generated
-        if self._spent > self.max_constant_bytes or self._generated > MAX_GENERATED_BYTES:
-            raise GraphError(f"the constants up to this node take {self._spent} bytes, over the limit")
+        if self._spent > self.max_constant_bytes:
+            limit = f"{self.max_constant_bytes} (--max-constant-bytes)"
+            raise GraphError(f"the constants up to this node take {self._spent} bytes; the limit is {limit}")
+        if self._generated > MAX_GENERATED_BYTES:
+            limit = f"the limit is {MAX_GENERATED_BYTES}"
+            raise GraphError(f"constants that do not stand in the file take {self._generated} bytes; {limit}")
 
     def allow(self, work: int) -> bool:
         """Count symbolic arithmetic; ``False`` when an import has done more than any real graph needs."""

@@ -16,7 +16,6 @@ from google.protobuf.message import DecodeError
 from smalti.errors import GraphError
 from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
 
-MAX_GRAPH_BYTES = DEFAULT_LIMITS.max_bytes
 _NODE_TAG = 10
 _WIRE_VARINT, _WIRE_BYTES = 0, 2
 _WIRE_SIZES = {1: 8, 3: 0, 4: 0, 5: 4}
@@ -122,9 +121,9 @@ def parse_graph_def(data: bytes, limits: GraphLimits = DEFAULT_LIMITS) -> Any:
         GraphError: the bytes are not a GraphDef, or a limit is exceeded.
     """
     if len(data) > limits.max_bytes:
-        raise GraphError(f"the graph has {len(data)} bytes; the limit is {limits.max_bytes}")
+        raise GraphError(f"the graph has {len(data)} bytes; the limit is {limits.max_bytes} (--max-graph-bytes)")
     if has_more_nodes(data, limits.max_nodes):
-        raise GraphError(f"the graph has more nodes than the limit, {limits.max_nodes}")
+        raise GraphError(f"the graph has more nodes than the limit, {limits.max_nodes} (--max-graph-nodes)")
     graph = GraphDef()
     try:
         graph.ParseFromString(data)
@@ -133,7 +132,7 @@ def parse_graph_def(data: bytes, limits: GraphLimits = DEFAULT_LIMITS) -> Any:
     if not graph.node:
         raise GraphError("not a TensorFlow GraphDef: it holds no nodes (is this a SavedModel or a text file?)")
     if len(graph.node) > limits.max_nodes:
-        raise GraphError(f"the graph has more nodes than the limit, {limits.max_nodes}")
+        raise GraphError(f"the graph has more nodes than the limit, {limits.max_nodes} (--max-graph-nodes)")
     return graph
 
 

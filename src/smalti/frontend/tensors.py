@@ -157,7 +157,7 @@ def decode_tensor(message: Any, max_bytes: int, max_splat: int) -> tuple[TfType,
     if content and len(content) != nbytes:
         raise GraphError(f"the constant holds {len(content)} bytes, but {dtype.value}{list(shape)} takes {nbytes}")
     if nbytes > max_bytes:
-        raise GraphError(f"the constant takes {nbytes} bytes; {max_bytes} are left of the limit for constants")
+        raise GraphError(f"the constant takes {nbytes} bytes; {max_bytes} are left of the limit (--max-constant-bytes)")
     splat = 0
     if content:
         flat = _from_content(content, dtype)
