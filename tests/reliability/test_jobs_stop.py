@@ -51,7 +51,10 @@ def stopped(arguments: list[str], number: signal.Signals, ready: Path | None = N
                 time.sleep(0.01)
         start = time.monotonic()
         process.send_signal(number)
-        _, shown = process.communicate(timeout=30)
+        try:
+            _, shown = process.communicate(timeout=30)
+        finally:
+            process.kill()
     return process.returncode, shown, time.monotonic() - start
 
 
@@ -98,7 +101,10 @@ def test_a_long_call_does_not_hold_up_the_end(signals: int) -> None:
         for _ in range(signals):
             process.send_signal(signal.SIGTERM)
             time.sleep(0.4)
-        _, shown = process.communicate(timeout=30)
+        try:
+            _, shown = process.communicate(timeout=15)
+        finally:
+            process.kill()
     assert process.returncode == ExitCode.INTERRUPTED and time.monotonic() - start < 10
     assert shown == "smalti: stopped at once; files that were finished are whole\n"
 

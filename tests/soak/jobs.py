@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -101,6 +102,8 @@ def main(seed: int, scale: float) -> dict[str, dict[str, Any]]:
                 begin = time.monotonic()
                 out[check] = {**run(bench, seed, scale), "seed": seed}
                 out[check]["seconds"] = round(time.monotonic() - begin, 1)
+                sys.stdout.write(f"{check}: {out[check]}\n")
+                sys.stdout.flush()
     return out
 
 
