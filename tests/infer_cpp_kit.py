@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -106,18 +107,28 @@ def build(root: Path, name: str, targets: tuple[str, ...], *settings: str, **env
     missing = _missing()
     if missing:
         pytest.skip(missing)
+    options = [
+        "-DINFER_CPP_WITH_OPENCV=OFF",
+        "-DINFER_CPP_BUILD_TESTS=ON",
+        "-DCMAKE_COMPILE_WARNING_AS_ERROR=ON",
+        *settings,
+    ]
+
+    def make(folder: Path) -> None:
+        run(["cmake", "-S", str(EXAMPLE), "-B", str(folder), *options], env={**os.environ, **environment})
+        run(["cmake", "--build", str(folder), "--parallel", "2", "--target", *targets])
+
+    return once(root, name, make)
+
+
+def once(root: Path, name: str, make: Callable[[Path], None]) -> Path:
+    """Return ``root / name``, filled by the first process that asks for it."""
     folder = root / name
     with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done").exists():
-            options = [
-                "-DINFER_CPP_WITH_OPENCV=OFF",
-                "-DINFER_CPP_BUILD_TESTS=ON",
-                "-DCMAKE_COMPILE_WARNING_AS_ERROR=ON",
-                *settings,
-            ]
-            run(["cmake", "-S", str(EXAMPLE), "-B", str(folder), *options], env={**os.environ, **environment})
-            run(["cmake", "--build", str(folder), "--parallel", "2", "--target", *targets])
+            folder.mkdir(exist_ok=True)
+            make(folder)
             (folder / "done").touch()
     return folder
 
