@@ -13,7 +13,9 @@ import smalti
 SOURCES = Path(smalti.__file__).parent
 MODULES = frozenset(("pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "joblib", "yaml", "xmlrpc", "code"))
 CALLS = frozenset(("eval", "exec", "compile", "__import__"))
-METHODS = frozenset(("system", "popen", "load_module", "exec_module"))
+METHODS = frozenset(
+    (("os", "system"), ("os", "popen"), ("builtins", "eval"), ("builtins", "exec"), ("code", "interact"))
+)
 KEYWORDS = frozenset(("allow_pickle", "shell"))
 
 
@@ -28,8 +30,9 @@ def forbidden(source: str) -> Iterator[str]:
         elif isinstance(node, ast.Call):
             if isinstance(node.func, ast.Name) and node.func.id in CALLS:
                 yield f"{node.lineno}: {node.func.id}()"
-            if isinstance(node.func, ast.Attribute) and node.func.attr in METHODS:
-                yield f"{node.lineno}: .{node.func.attr}()"
+            if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+                if (node.func.value.id, node.func.attr) in METHODS:
+                    yield f"{node.lineno}: {node.func.value.id}.{node.func.attr}()"
             for keyword in node.keywords:
                 if keyword.arg in KEYWORDS and not (
                     isinstance(keyword.value, ast.Constant) and not keyword.value.value
