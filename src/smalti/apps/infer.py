@@ -257,7 +257,7 @@ class _Replay:
     ) -> None:
         self._pictures = pictures
         self._names = names
-        self._folder = folder
+        self._folder = str(folder)
         self._options = options
         self._ledger = ledger
         self._retry_failed = retry_failed or options.on_error is OnError.STOP
@@ -297,7 +297,7 @@ class _Replay:
         if len(files) != len(record.sizes):
             return False
         try:
-            return all(os.lstat(self._folder / f).st_size == n for f, n in zip(files, record.sizes, strict=True))
+            return all(os.lstat(f"{self._folder}/{f}").st_size == n for f, n in zip(files, record.sizes, strict=True))
         except (OSError, ValueError):
             return False
 

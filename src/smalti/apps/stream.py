@@ -329,10 +329,10 @@ def _read_ahead(entries: Sequence[Entry]) -> None:
 
 def source_signature(entry: Entry) -> tuple[int, int] | None:
     """Return the length and modification time (ns) of a picture's file, or None when it has none."""
-    if entry.path is None:
+    if entry.folder is None:
         return None
     try:
-        facts = os.stat(entry.path)
+        facts = os.stat(f"{entry.folder}/{entry.name}")
     except (OSError, ValueError):
         return None
     return facts.st_size, facts.st_mtime_ns

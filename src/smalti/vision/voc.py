@@ -131,6 +131,8 @@ def _lines(file_list: Path) -> Iterator[str]:
 
 def printable(text: str) -> str:
     """Return ``text`` in one line that any terminal can show: control and undecodable characters are escaped."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
