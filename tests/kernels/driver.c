@@ -1,6 +1,9 @@
 /* Runs generated code on a job that tests/kernels/native.py wrote: every buffer is a heap block of its own. */
 #include <pthread.h>
+#include <fenv.h>
 #include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,17 +30,72 @@
 
 extern int32_t run(void *context, int64_t thread, int64_t threads);
 
+extern int32_t drive(void *team);
+extern int32_t serve(void *team, int64_t thread);
+
+#define MOST 16
+#ifndef ROUNDS
+#define ROUNDS 0 /* 0: call run() itself, else drive() so often */
+#endif
+
 static int64_t threads;
 static uint64_t context[9];
-static pthread_barrier_t start;
 
 static void give(void) { sched_yield(); }
+
+#if ROUNDS
+static _Alignas(64) uint64_t team[32 + 8 * MOST];
+
+static void *help(void *number) { return (void *)(intptr_t)serve(team, (int64_t)(intptr_t)number); }
+
+/* Runs with 1 .. threads threads in turn, as the runtimes do. */
+static intptr_t run_all(int32_t *counters, int64_t count) {
+    pthread_t helpers[MOST];
+    intptr_t status = 0;
+    void *words[9] = {context, 0, sem_wait, sem_post, team + 32, sched_yield, fegetenv, fesetenv, 0};
+    memcpy(team, words, sizeof words);
+    for (int64_t i = 1; i < threads; i++) {
+        if (sem_init((sem_t *)(team + 32 + 8 * i), 0, 0)) return 5;
+        if (pthread_create(&helpers[i], NULL, help, (void *)(intptr_t)i)) return 5;
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        memset(counters, 0, 4 * (size_t)count);
+        team[1] = (uint64_t)(1 + round % threads);
+        status |= drive(team);
+    }
+    atomic_store((_Atomic uint64_t *)(team + 8), 1);
+    for (int64_t i = 1; i < threads; i++) {
+        void *other;
+        sem_post((sem_t *)(team + 32 + 8 * i));
+        pthread_join(helpers[i], &other);
+        status |= (intptr_t)other;
+    }
+    return status;
+}
+#else
+static pthread_barrier_t start;
 
 static void *work(void *number) {
     pthread_barrier_wait(&start);
     int32_t status = run(context, (int64_t)(intptr_t)number, threads);
     return (void *)(intptr_t)status;
 }
+
+static intptr_t run_all(int32_t *counters, int64_t count) {
+    pthread_t helpers[MOST];
+    (void)counters, (void)count;
+    if (pthread_barrier_init(&start, NULL, (unsigned)threads)) return 5;
+    for (int64_t i = 1; i < threads; i++)
+        if (pthread_create(&helpers[i], NULL, work, (void *)(intptr_t)i)) return 5;
+    intptr_t status = (intptr_t)work((void *)0);
+    for (int64_t i = 1; i < threads; i++) {
+        void *other;
+        pthread_join(helpers[i], &other);
+        status |= (intptr_t)other;
+    }
+    return status;
+}
+#endif
 
 static void *block(int64_t size) {
     void *p = malloc(size ? (size_t)size : 1);
@@ -82,16 +140,8 @@ int main(int argc, char **argv) {
     uint64_t words[9] = {(uint64_t)(uintptr_t)constants, 0, (uint64_t)(uintptr_t)dims, (uint64_t)(uintptr_t)offsets,
                          (uint64_t)(uintptr_t)io, (uint64_t)(uintptr_t)counters, (uint64_t)(uintptr_t)give, 0, 100};
     memcpy(context, words, sizeof words);
-    pthread_t helpers[16];
-    if (threads < 1 || threads > 16 || pthread_barrier_init(&start, NULL, (unsigned)threads)) return 3;
-    for (int64_t i = 1; i < threads; i++)
-        if (pthread_create(&helpers[i], NULL, work, (void *)(intptr_t)i)) return 3;
-    intptr_t status = (intptr_t)work((void *)0);
-    for (int64_t i = 1; i < threads; i++) {
-        void *other;
-        pthread_join(helpers[i], &other);
-        status |= (intptr_t)other;
-    }
+    if (threads < 1 || threads > MOST) return 3;
+    intptr_t status = run_all(counters, counts[0]);
     if (status) return 4;
     FILE *out = fopen(argv[2], "wb");
     if (!out) return 3;

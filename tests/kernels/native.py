@@ -90,18 +90,24 @@ def build_plain(text: ModuleText, target: Target, folder: Path) -> Path:
     return program
 
 
-def build_sanitized(text: ModuleText, target: Target, sanitizer: Sanitizer, folder: Path) -> Path:
-    """Compile the module with instructions that watch every access, and link it with a watched driver."""
-    watched = text.text.replace('"no-builtins"', f'"no-builtins" {sanitizer.value}')
+def build_sanitized(
+    text: ModuleText, target: Target, sanitizer: Sanitizer, folder: Path, rounds: int = 0, team: str = ""
+) -> Path:
+    """Compile the module with instructions that watch every access, and link it with a watched driver.
+
+    With ``rounds`` the driver runs so often in threads that stay, by means of the functions in ``team``.
+    """
+    whole = text.text + re.sub(r"( \w+) \{$", rf"\1 {sanitizer.value} {{", team, flags=re.M)
+    watched = whole.replace('"no-builtins"', f'"no-builtins" {sanitizer.value}')
     if sanitizer is Sanitizer.THREAD:
         watched = _with_ranges(watched)
     source, program = folder / f"{sanitizer.value}.ll", folder / sanitizer.value
     source.write_text(watched)
     flags = [f for name in target.features for f in ("-Xclang", "-target-feature", "-Xclang", f"+{name}")]
     compiler = clang() or "clang"
-    driver = folder.parent / f"driver-{sanitizer.value}.o"
+    driver = folder.parent / f"driver-{sanitizer.value}-{rounds}.o"
     if not driver.exists():
-        _compile([compiler, sanitizer.flag, "-O1", "-g", "-c", str(DRIVER), "-o", str(driver)])
+        _compile([compiler, sanitizer.flag, "-O1", "-g", f"-DROUNDS={rounds}", "-c", str(DRIVER), "-o", str(driver)])
     common = [compiler, sanitizer.flag, "-O1", "-Wno-override-module"]
     _compile([*common, *flags, "-c", str(source), "-o", f"{source}.o"])
     _compile([*common, f"{source}.o", str(driver), "-pthread", "-o", str(program)])

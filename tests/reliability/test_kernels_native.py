@@ -20,6 +20,7 @@ from smalti.ir.graph import Graph, Level, TensorType
 from smalti.ir.infer import make_node
 from smalti.ir.ops import BinaryFn, ReduceFn, UnaryFn
 from smalti.kernels.registry import FUSED, KERNELS
+from smalti.llvm.team import with_team
 from smalti.numerics import DType
 from smalti.plan.planner import plan_graph
 from smalti.plan.schedule import Plan
@@ -109,6 +110,7 @@ def test_nothing_is_found(sanitizer: Sanitizer, tmp_path: Path) -> None:
     _check(_watched(graph, inputs, sanitizer, tmp_path), graph, inputs, (Tol.ULP(4),))
 
 
+ROUNDS = 60
 TURNS = 50
 """How often at most a planted bug is given the chance: on a busy machine one thread may do all the work."""
 PLANTED = (
@@ -126,3 +128,31 @@ def test_a_planted_bug_is_found(bug: str, sanitizer: Sanitizer, sign: str, tmp_p
     graph, values = _two_steps() if bug == "no_barrier" else _sum()
     with BUGS[bug]():
         assert sign in _watched(graph, values, sanitizer, tmp_path, TURNS).report
+
+
+def _team(text: str, folder: Path, turns: int = 1) -> Ran:
+    """Run two steps many times in helper threads that stay, with these functions to wake and to join them."""
+    graph, values = _two_steps()
+    plan = _planned(graph)
+    module = module_of(plan)
+    (own := folder / "team").mkdir()
+    program = build_sanitized(module, plan.target, Sanitizer.THREAD, own, ROUNDS, text)
+    for _ in range(turns):
+        ran = run_program(program, plan, module, values, 3)
+        if ran.report:
+            break
+        _check(ran, graph, values, (Tol.ULP(4),))
+    return ran
+
+
+@with_clang
+def test_waking_and_joining_threads(tmp_path: Path) -> None:
+    assert not _team(with_team(""), tmp_path).report
+
+
+@with_clang
+def test_a_helper_that_leaves_without_saying_so_is_found(tmp_path: Path) -> None:
+    careful, careless = "store atomic i64 0, ptr %state release", "store atomic i64 0, ptr %state monotonic"
+    team = with_team("")
+    assert careful in team
+    assert "data race" in _team(team.replace(careful, careless), tmp_path, TURNS).report
