@@ -30,6 +30,7 @@ from smalti.ir import ops
 from smalti.ir.dims import evaluate, symbols_of
 from smalti.ir.graph import Graph
 from smalti.numerics import DType
+from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.target.host import resolve_targets
 from tf_vectors import vectors
 
@@ -336,9 +337,12 @@ def _names(name: str, text: str) -> bool:
 # -- compiling and running a mutant ------------------------------------------------------------------------------------
 
 
-def compile_and_run(data: bytes) -> str:
+MODES = (QuantMode.FORCE_FLOAT32, QuantMode.FORCE_FLOAT16, QuantMode.FORCE_BFLOAT16)
+
+
+def compile_and_run(data: bytes, mode: QuantMode = QuantMode.FORCE_FLOAT32) -> str:
     """Do all that ``build`` and ``infer`` do, with random pictures of a small size."""
-    model = compile_graph(data, CompileOptions(targets=resolve_targets("native")))
+    model = compile_graph(data, CompileOptions(targets=resolve_targets("native"), quant=QuantOptions(mode)))
     graph = import_graph(data).graph
     sizes = {
         s.name: max(s.low, min(s.high or SIDE, SIDE)) for n in graph.inputs for d in n.type.shape for s in symbols_of(d)

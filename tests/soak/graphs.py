@@ -54,7 +54,7 @@ def outcome_of(data: bytes, number: int) -> str:
     if found != "accepted" or number % EVERY:
         return found
     try:
-        return mutants.compile_and_run(data).partition(":")[0]
+        return mutants.compile_and_run(data, mutants.MODES[number // EVERY % 3]).partition(":")[0]
     except targets.REFUSALS as error:
         return f"{type(error).__name__} later"
 
