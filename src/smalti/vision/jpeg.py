@@ -2,9 +2,9 @@
 
 A JPEG decoder that meets a marker before it has all pixels goes on with zeros and tells nobody: the rest of the picture
 is grey. Here that is an error. A decoder that gives rows out as it reads gets the picture without its end marker, and
-asks for more bytes when it lacks some: all but a part of the very last block is noticed. Other pictures (progressive ones, those with restart markers) are decoded twice,
-the second time with a few more bytes before every marker: a decoder that has what it needs skips them, one that lacks
-pixels takes them for some.
+asks for more bytes when it lacks some: all but a part of the very last block is noticed. Other pictures (progressive
+ones, those with restart markers) are decoded twice, the second time with a few more bytes before every marker: a
+decoder that has what it needs skips them, one that lacks pixels takes them for some.
 """
 
 from __future__ import annotations
