@@ -477,6 +477,8 @@ def pad(d: Draw) -> Node:
 
 def rearrange(d: Draw) -> Node:
     dtype, kind = d.one(*NUMBERS, DType.BOOL), d.one("slice", "transpose", "broadcast", "to depth", "to space")
+    if kind == "to depth" and d.symbolic:  # an input of even height cannot be said
+        kind = "to space"
     if kind == "broadcast":
         shape = d.image(d.size(65))
         x = d.input(dtype, [1 if isinstance(s, int) and d.flag() else s for s in shape])
