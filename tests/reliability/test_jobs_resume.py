@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def test_kill_at_random_moments(place: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_job_and_keeps_what_is_finished(place: Path, tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "out"
-    process = kit.start(arguments(place, out))
+    process = kit.start(kit.slow(arguments(place, out)))
     with process:
         kit.wait_for_results(out, 2)
         start = time.monotonic()
@@ -119,17 +120,28 @@ def test_a_torn_line_lost_files_and_a_changed_picture_are_done_again(place: Path
     assert kit.results(out)["0003.png"] == whole["0000.png"]
 
 
+HOLDER = """
+import sys, time
+sys.path.insert(0, {source!r})
+from pathlib import Path
+from smalti.apps.outputs import OutputFolder
+with OutputFolder(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
 def test_a_second_job_and_another_job_are_refused(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    process = kit.start(arguments(place, out))
+    assert run(arguments(place, out, "--image-num", "5")[3:]) == ExitCode.OK
+    process = kit.start([sys.executable, "-c", HOLDER.format(source=str(kit.SOURCE)), str(out)])
     with process:
-        kit.wait_for_results(out, 1)
-        process.send_signal(signal.SIGSTOP)
-        second = infer(place, out)
+        assert process.stdout is not None and process.stdout.readline() == "locked\n"
+        assert run(arguments(place, out)[3:]) == ExitCode.RESOURCE
+        assert f"another job is writing to {out}" in capsys.readouterr().err
         process.kill()
-    assert second.returncode == ExitCode.RESOURCE and "another job is writing to" in second.stderr
     before = kit.results(out)
     other = kit.make_model(tmp_path, mutable=True)
     for base, text in (

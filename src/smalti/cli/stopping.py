@@ -59,7 +59,7 @@ def stop_at_once(kept: str) -> Iterator[None]:
 
 @contextmanager
 def _handled(stop: Stop) -> Iterator[None]:
-    """Keep signals from raising KeyboardInterrupt in the middle of the work."""
+    """Keep signals from raising KeyboardInterrupt in the middle of the work; ignored ones (nohup) stay ignored."""
 
     def handler(_number: int, _frame: FrameType | None) -> None:
         stop.ask()
@@ -67,7 +67,8 @@ def _handled(stop: Stop) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = [(number, signal.signal(number, handler)) for number in _SIGNALS]
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = [(number, signal.signal(number, handler)) for number in heeded]
     try:
         yield
     finally:
