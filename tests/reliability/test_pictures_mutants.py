@@ -75,6 +75,21 @@ def test_missing_restart_markers_and_scans_are_errors() -> None:
         decode_image(progressive[: scans[-1]] + b"\xff\xd9")
 
 
+def test_what_some_cameras_write_is_taken() -> None:
+    """A restart marker too many at the end, bytes of 255 in front of markers, a restart interval that never ends."""
+    data = packed(smooth(48, 64), restart_marker_blocks=4)
+    plain = packed(smooth(48, 64))
+    scan = plain.index(b"\xff\xda")
+    for original, changed in (
+        (data, data[:-2] + b"\xff\xd2\xff\xd9"),
+        (data, data[:-2] + b"\xff\xff\xff\xd9"),
+        (data, data.replace(b"\xff\xd0", b"\xff\xff\xd0", 1)),
+        (plain, plain[:-2] + b"\xff\xff\xd9" + b"\xff\xd8 trailing \xff\xd9"),
+        (plain, plain[:scan] + b"\xff\xdd\x00\x04\xff\xff" + plain[scan:]),
+    ):
+        assert np.array_equal(decode_image(changed), decode_image(original))
+
+
 def test_a_decoder_that_insists_on_an_end_marker_is_given_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another release of the decoder may: then every JPEG is decoded twice, and nothing else changes."""
     data = packed(smooth(48, 64))

@@ -54,7 +54,7 @@ def check_scans(marker: int, frame: bytes, scans: Sequence[Scan]) -> None:
             sent = range(first, last + 1) if marker == PROGRESSIVE else range(_COEFFICIENTS)
             for k in sent:
                 left[component][k] = low if marker == PROGRESSIVE else 0
-        if scan.interval and len(scan.pieces) != _ceil(described.units(components), scan.interval):
+        if scan.interval and len(scan.pieces) < _ceil(described.units(components), scan.interval):
             raise ImageError("the JPEG is cut: a part between two restart markers is missing")
     if any(any(bits) for bits in left.values()):
         raise ImageError("the JPEG is cut: a scan is missing")
