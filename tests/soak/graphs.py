@@ -138,11 +138,11 @@ def legal_repeats() -> dict[str, Any]:
     return {"pass": not failures, "accepted": len(LEGAL_SPLATS) - len(failures), "failures": failures}
 
 
-def fuzzed(name: str, seed: int, scale: float) -> dict[str, Any]:
+def fuzzed(name: str, seed: int, scale: float, least: int = FUZZ_RUNS) -> dict[str, Any]:
     """Let atheris look for new branches from the corpus on."""
     if importlib.util.find_spec("atheris") is None:
         return {"pass": True, "skipped": "atheris is not installed"}
-    runs, seconds = int(FUZZ_RUNS * scale), max(10, int(FUZZ_SECONDS * scale))
+    runs, seconds = int(least * scale), max(10, int(FUZZ_SECONDS * scale))
     with tempfile.TemporaryDirectory() as folder:
         begin = time.monotonic()
         arguments: Sequence[str] = ("fuzz.guided", name, str(seconds), folder, str(seed))

@@ -13,7 +13,7 @@ from smalti.vision.images import decode_image
 from soak.batches import run_cases
 from soak.graphs import fuzzed
 
-MUTANTS, CUTS = 20_000, 20_000
+MUTANTS, CUTS, FUZZ_RUNS = 20_000, 20_000, 250_000
 
 
 def main(seed: int, scale: float) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def main(seed: int, scale: float) -> dict[str, Any]:
     return {
         "27 mutated pictures": mutated(seed, scale),
         "27 cut pictures": cut(seed, scale),
-        "4 fuzzed pictures": fuzzed("pictures", seed, scale),
+        "4 fuzzed pictures": fuzzed("pictures", seed, scale, FUZZ_RUNS),
     }
 
 
