@@ -16,7 +16,7 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.guard_cases import SMALL
+from kernels.guard_draw import SMALL
 from kernels.harness import dim_values, workspace
 from smalti.codegen import module as codegen
 from smalti.codegen.module import ModuleText, build_module
