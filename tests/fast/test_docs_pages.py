@@ -13,6 +13,7 @@ from cli_page import cli_markdown
 from smalti.cli.commands import COMMANDS
 from smalti.ir.graph import Level
 from smalti.passes.pipeline import PIPELINE
+from soak_page import with_figures
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "tools").rglob("*.md")])
@@ -32,6 +33,12 @@ def _prose(text: str) -> str:
 
 def test_the_command_line_page_is_generated_from_the_commands() -> None:
     assert _text("docs/cli.md") == cli_markdown(), "run scripts/docs"
+
+
+def test_the_figures_of_the_long_checks_are_those_recorded() -> None:
+    page = _text("docs/reliability.md")
+    assert page == with_figures(page, ROOT / "docs" / "soak.json"), "run scripts/docs"
+    assert page.count("| holds |") >= 20 and "does not hold" not in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -82,14 +89,14 @@ def test_both_readmes_have_one_structure() -> None:
 def test_options_that_pages_name_exist(name: str) -> None:
     page = cli_markdown()
     sections = {c: page.split(f"## smalti {c}\n")[1].split("\n## ")[0] for c in COMMANDS}
-    for command, rest in re.findall(rf"\bsmalti ({'|'.join(COMMANDS)})\b([^`\n#]*)", _text(name)):
+    for command, rest in re.findall(rf"\bsmalti ({'|'.join(COMMANDS)})(?![\w-])([^`\n#]*)", _text(name)):
         known = set(re.findall(r"^\| `(--[a-z0-9-]+)`", sections[command], re.MULTILINE))
         assert set(OPTION.findall(rest)) <= known, f"smalti {command} {rest}"
 
 
 def test_the_layout_of_the_readme_is_that_of_the_package() -> None:
     block = next(body for kind, body in BLOCK.findall(_text("README.md")) if kind == "text")
-    source = block.split("tests/")[0].replace("src/smalti/", "").replace("|", " ").split()
+    source = block.split("runtime-c/")[0].replace("src/smalti/", "").replace("|", " ").split()
     present = {p.name.removesuffix(".py") for p in (ROOT / "src" / "smalti").iterdir() if p.name[0] not in "_."}
     assert set(source) == {name for name in present if (ROOT / "src" / "smalti" / name).suffix != ".typed"} - {
         "py.typed"
