@@ -159,7 +159,10 @@ class Evaluation:
 
     def _evaluate(self, node: RawNode, needed: bool) -> Results:
         """Return the results of a node; ``needed=False``: it only orders other nodes, so it may fail."""
-        inputs = tuple(self._fetch(edge) for edge in node.inputs)
+        try:
+            inputs = tuple(self._fetch(edge) for edge in node.inputs)
+        except GraphError as error:
+            raise _located(error, node) from error
         entry = OPS.get(node.op)
         if any(self._results.get(c) is Special.DEAD for c in node.controls):
             return Special.DEAD
