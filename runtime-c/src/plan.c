@@ -194,18 +194,17 @@ static smalti_status check_step(const smi_manifest *m, const smi_step *step, con
 
 static smalti_status output_shape(const smi_manifest *m, const smi_tensor *tensor, const int64_t *dims,
                                   smalti_shape *shape, smalti_error *error) {
-  bool small = too_small(m, &tensor->shape, dims), large = false, empty = false, negative = false;
+  bool small = too_small(m, &tensor->shape, dims), large = false, empty = false;
   uint64_t bytes = smalti_dtype_bytes(tensor->dtype);
   shape->rank = (int32_t)tensor->shape.count;
   for (size_t axis = 0; axis < tensor->shape.count; axis++) {
     int64_t size = dims[tensor->shape.at[axis]];
     shape->dims[axis] = size;
     empty = empty || size == 0;
-    negative = negative || size < 0;
     large = large || (size > 0 && __builtin_mul_overflow(bytes, (uint64_t)size, &bytes));
   }
   large = !empty && (large || bytes > SMI_WORKSPACE_BYTES);
-  if (!small && !large) return negative ? smi_no_memory(error, "the outputs") : SMALTI_OK;
+  if (!small && !large) return SMALTI_OK;
   smi_text text;
   smi_start(&text);
   smi_add(&text, "these input sizes are too %s: output ", small ? "small" : "large");

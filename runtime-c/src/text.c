@@ -82,6 +82,12 @@ static uint32_t code_point(const unsigned char *at, size_t bytes) {
   return value;
 }
 
+/* Halves of pairs, and spaces and marks that nobody sees. */
+static bool is_invisible(uint32_t code) {
+  return (code >= 0xd800 && code < 0xf900) || (code >= 0x2000 && code < 0x2010) || (code >= 0x2028 && code < 0x2030) ||
+         (code >= 0x205f && code < 0x2070) || code == 0x3000 || code == 0xfeff;
+}
+
 void smi_add_quoted(smi_text *text, const char *name, size_t bytes, size_t limit) {
   const unsigned char *at = (const unsigned char *)name;
   char quote = memchr(name, '\'', bytes) != NULL && memchr(name, '"', bytes) == NULL ? '"' : '\'';
@@ -95,7 +101,7 @@ void smi_add_quoted(smi_text *text, const char *name, size_t bytes, size_t limit
       smi_add(text, "\\%c", code == '\n' ? 'n' : code == '\r' ? 'r' : 't');
     } else if (code < 0x20 || (code >= 0x7f && code <= 0xa0) || code == 0xad) {
       smi_add(text, "\\x%02x", (unsigned)code);
-    } else if (code >= 0xd800 && code < 0xe000) {
+    } else if (is_invisible(code)) {
       smi_add(text, "\\u%04x", (unsigned)code);
     } else {
       smi_add(text, "%.*s", (int)size, (const char *)at);
