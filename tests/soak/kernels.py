@@ -36,9 +36,10 @@ def guard_pages(seed: int, scale: float) -> dict[str, Any]:
     for kernel in sorted(MAKERS):
         count = number = 0
         while count < wanted and number < 10 * wanted:
-            keys: list[Key] = [(kernel, seed + number + i, RUNS[(number + i) % len(RUNS)]) for i in range(BATCH)]
+            seeds = range(number, number + min(BATCH, wanted))
+            keys: list[Key] = [(kernel, seed + i, RUNS[i % len(RUNS)]) for i in seeds]
             passed, failed = run_batch(keys)
-            number += BATCH
+            number += len(keys)
             count += passed
             failures += failed
             for line in failed:
