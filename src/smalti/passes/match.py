@@ -53,7 +53,7 @@ def rounded(value: Double, like: Node, name: str) -> Node:
 
 
 def widened(value: NDArray[np.generic]) -> Double:
-    """Return the same numbers in float64; numpy warns where it meets a signalling NaN, which a stranger's file may hold."""
+    """Return the same numbers in float64, without the warning that numpy gives where it meets a signalling NaN."""
     with np.errstate(invalid="ignore"):
         return value.astype(np.float64)
 
