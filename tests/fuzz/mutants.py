@@ -109,7 +109,7 @@ def byte_mutant(seed: int, number: int, pool: Sequence[bytes] | None = None) -> 
     """Return a seed with its bytes changed; the four kinds take turns."""
     pool = pool or seeds()
     rng = random.Random(f"bytes {seed} {number}")
-    data = pool[number // 4 % 3] if number % 8 < 4 else rng.choice(pool)
+    data = pool[number // 4 % min(3, len(pool))] if number % 8 < 4 else rng.choice(pool)
     return BYTES[number % 4](rng, bytearray(data), pool)
 
 

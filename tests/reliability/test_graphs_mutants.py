@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 
+from deeplab_golden import graph_bytes
 from fuzz.mutants import byte_mutant, compile_and_run, is_located, seeds, structured_mutant
 from fuzz.targets import REFUSALS, graph
 from soak.forks import Tally, forked
@@ -39,6 +40,15 @@ def test_mutated_bytes(part: int) -> None:
         outcomes[attempt(byte_mutant(1, number), f"byte_mutant(1, {number})").partition(":")[0]] += 1
     assert outcomes["GraphError"] > 50, outcomes
     assert outcomes["accepted"] > 10, outcomes
+
+
+def test_mutated_bytes_of_a_real_network() -> None:
+    pool = (graph_bytes("deeplabv3_mnv2_dm05_pascal_trainval"),)
+    outcomes = Counter(
+        attempt(byte_mutant(1, number, pool), f"byte_mutant(1, {number}, deeplab)").partition(":")[0]
+        for number in range(16)
+    )
+    assert outcomes["GraphError"] > 3, outcomes
 
 
 def test_messages_about_mutated_structure_say_where() -> None:
