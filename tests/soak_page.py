@@ -9,6 +9,9 @@ from typing import Any
 BEGIN, END = "<!-- figures of docs/soak.json -->\n", "<!-- end of the figures -->\n"
 
 
+_HIDDEN = ("pass", "failures", "seconds", "wrong", "skipped")
+
+
 def with_figures(page: str, record: Path) -> str:
     """Return the page with the table between its two marks written again."""
     before, _, rest = page.partition(BEGIN)
@@ -22,10 +25,10 @@ def figures(record: dict[str, Any]) -> str:
     for suite, result in record["suites"].items():
         for check, found in result["checks"].items():
             state = "skipped" if found.get("skipped") else "holds" if found["pass"] else "**does not hold**"
-            shown = "; ".join(f"{k} {_text(v)}" for k, v in found.items() if k not in ("pass", "failures") and v != [])
+            shown = "; ".join(f"{k} {_text(v)}" for k, v in found.items() if k not in _HIDDEN and v not in ([], {}))
             lines.append(f"| {suite} | {check} | {state} | {shown.replace('|', '/')} |")
-    seconds = round(sum(result["seconds"] for result in record["suites"].values()) / 60)
-    lines += ["", f"Seed {record['seed']}, {record['scale']:g} times the full counts, {seconds} minutes in all."]
+    seeds = ", ".join(f"{name} {found.get('seed', record.get('seed'))}" for name, found in record["suites"].items())
+    lines += ["", f"Seeds: {seeds}."]
     return "\n".join(lines) + "\n"
 
 
@@ -34,4 +37,4 @@ def _text(value: Any) -> str:
         return "(" + ", ".join(f"{k} {_text(v)}" for k, v in value.items()) + ")"
     if isinstance(value, list):
         return ", ".join(_text(v) for v in value)
-    return str(value)
+    return " ".join(str(value).split())

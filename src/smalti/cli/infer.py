@@ -107,7 +107,7 @@ def infer_command(
     options = InferOptions(resize, input_size, output_size, bool(save_img), overlay, on_error, max_pixels)
     digest = model_digest(model)
     with load(model, threads, sha256) as engine, job_bar() as watch:
-        note(f"threads: {engine.threads_reason}")
+        note(f"target: {engine.target}; threads: {engine.threads_reason}")
         if digest is None or digest != model_digest(model):
             raise ModelFileError(f"{model}: the model file changed while it was read")
         with stop_between_pictures() as stop:
