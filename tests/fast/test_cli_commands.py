@@ -39,6 +39,7 @@ class FakeEngine:
 
     threads = 1
     threads_reason = "1: a test"
+    target = "x86-64-v2"
 
     def __init__(self) -> None:
         self.manifest = FakeManifest()
