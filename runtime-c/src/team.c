@@ -189,7 +189,7 @@ smalti_status smi_team_lend(smi_team *team, uint64_t *context, int64_t threads, 
   if (threads == 1) {
     lent_task(&l, 0);
   } else if (parallel_for(pool, threads, lent_task, &l) != 0) {
-    return smi_fail(error, SMALTI_RESOURCE, "parallel_for cannot run %lld tasks at the same time", (long long)threads);
+    return smi_fail(error, SMALTI_RESOURCE, "parallel_for refuses to run %lld tasks", (long long)threads);
   }
   if (atomic_load(&l.done) != threads) {
     return smi_fail(error, SMALTI_USAGE, "parallel_for ran %lld of %lld tasks", (long long)atomic_load(&l.done),

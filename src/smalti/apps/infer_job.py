@@ -136,8 +136,8 @@ class InferJob:
 
     def run(
         self, progress: Progress | None = None, watch: Watch | None = None, stop: Callable[[], bool] | None = None
-    ) -> bool:
-        """Work until nothing is left, or until ``stop`` says so; return whether nothing is left.
+    ) -> None:
+        """Work until nothing is left, or until ``stop`` says so.
 
         Whatever ends the work, what has been labelled is saved first. Raises DataError, InputError or UsageError for a
         bad picture with ``OnError.STOP``, OutputError when the disk refuses or the pictures' storage fails.
@@ -185,7 +185,6 @@ class InferJob:
                 finally:
                     results.close()
         self._tell(progress, watch)
-        return self._ledger.left == 0
 
     def _tell(self, progress: Progress | None, watch: Watch | None) -> None:
         """Report every further picture that is finished, in the caller's thread."""

@@ -31,13 +31,15 @@ _CHUNK = 1 << 20
 class ModelFile:
     """A checked offline model file, still open; use it as a context manager.
 
-    ``first`` is its first program, the most demanding one; the others are checked when they are read.
+    ``digest`` is the SHA-256 of its header in hexadecimal; the header holds that of everything behind it, so it tells
+    files apart.  ``first`` is its first program, the most demanding one; the others are checked when they are read.
     ``constants`` is where the constants of all programs lie behind ``descriptor``.
     """
 
     path: str
     descriptor: int
     header: Header
+    digest: str
     first: Program
     constants: Section
     _contents: _Contents = field(repr=False)
@@ -183,7 +185,8 @@ def _check_open(descriptor: int, name: str, sha256: str | None) -> ModelFile:
     contents = _read_contents(descriptor, header, whole.update if sha256 is not None else None)
     if sha256 is not None and whole.hexdigest() != sha256.lower():
         raise DamagedModelError(f"the file has SHA-256 {whole.hexdigest()}, expected {sha256.lower()}")
-    return ModelFile(name, descriptor, header, contents.program(0), header.constants, contents)
+    digest = hashlib.sha256(header_bytes).hexdigest()
+    return ModelFile(name, descriptor, header, digest, contents.program(0), header.constants, contents)
 
 
 def _read_contents(descriptor: int, header: Header, also: Callable[[bytes], None] | None) -> _Contents:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +15,9 @@ from smalti.apps.infer import InferOptions, InferResult, JobOptions, JobState, O
 from smalti.apps.infer_job import Watch
 from smalti.apps.report import Table, failures_table, infer_summary, stages_table
 from smalti.apps.stream import OnError
-from smalti.artifact.format import PREFIX_BYTES, unpack_prefix
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.stopping import stop_between_pictures
 from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, note, print_json, say
-from smalti.errors import ModelFileError
 from smalti.runtime.engine import load
 from smalti.vision.images import DEFAULT_MAX_PIXELS
 from smalti.vision.preprocess import Resize
@@ -105,11 +101,8 @@ def infer_command(
     as_json: JsonOption = False,
 ) -> None:
     options = InferOptions(resize, input_size, output_size, bool(save_img), overlay, on_error, max_pixels)
-    digest = model_digest(model)
     with load(model, threads, sha256) as engine, job_bar() as watch:
         note(f"target: {engine.target}; threads: {engine.threads_reason}")
-        if digest is None or digest != model_digest(model):
-            raise ModelFileError(f"{model}: the model file changed while it was read")
         with stop_between_pictures() as stop:
             result = infer(
                 engine,
@@ -118,7 +111,7 @@ def infer_command(
                 file_list=file_list,
                 image_num=image_num,
                 options=options,
-                job=JobOptions(digest, engine.manifest.target, restart, retry_failed, report, watch, stop),
+                job=JobOptions(engine.digest, engine.target, restart, retry_failed, report, watch, stop),
             )
     show_infer(result, as_json)
     if not result.finished:
@@ -126,24 +119,6 @@ def infer_command(
         raise typer.Exit(ExitCode.INTERRUPTED)
     if result.failures:
         raise typer.Exit(ExitCode.DONE_WITH_ERRORS)
-
-
-def model_digest(model: Path) -> str | None:
-    """Return a digest of an offline model file, or None when it cannot be had.
-
-    The header holds the SHA-256 of everything behind it, so that a digest of the header alone tells files apart.
-    """
-    try:
-        handle = os.open(model, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except (OSError, ValueError):
-        return None
-    try:
-        prefix = unpack_prefix(os.pread(handle, PREFIX_BYTES, 0), os.fstat(handle).st_size)
-        return hashlib.sha256(os.pread(handle, prefix.header_bytes, 0)).hexdigest()
-    except (OSError, ModelFileError):
-        return None
-    finally:
-        os.close(handle)
 
 
 @contextmanager

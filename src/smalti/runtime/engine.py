@@ -19,11 +19,11 @@ from smalti.artifact.reader import ModelFile, open_model
 from smalti.errors import InputError, UsageError
 from smalti.runtime.context import Context, ContextPool, Recipe
 from smalti.runtime.dims import Shape
-from smalti.runtime.memory import Region, map_anonymous, map_code, map_file, protect_read_only, view
+from smalti.runtime.memory import map_anonymous, map_code, map_file, protect_read_only, view
 from smalti.runtime.plan import ShapePlan, ShapePlanner
 from smalti.runtime.profile import Profile, make_profile
 from smalti.runtime.request import Request, bind_arrays, bind_shapes
-from smalti.target.host import usable_cpus
+from smalti.target.host import UsableCpus, usable_cpus
 
 Array = NDArray[Any]
 
@@ -52,9 +52,9 @@ def load(
         ResourceError: the system refuses memory or executable pages.
         UsageError: an argument is out of range, or the file holds no program for ``target``.
     """
-    count, reason = _thread_count(threads)
-    cpus = usable_cpus().count
-    limit = max(1, cpus // count) if concurrency is None else concurrency
+    cpus = usable_cpus()
+    count, reason = _default_threads(cpus) if threads is None else _asked_threads(threads)
+    limit = max(1, cpus.count // count) if concurrency is None else concurrency
     if type(limit) is not int or not 1 <= limit <= knobs.MAX_THREADS:
         raise UsageError(f"concurrency must be a whole number from 1 to {knobs.MAX_THREADS}")
     with open_model(path, sha256) as file:
@@ -66,7 +66,8 @@ def load(
         else:
             constants = map_file(file.descriptor, file.constants.offset, file.constants.size)
         code = map_code(program.code)
-        return Engine(file.path, program.manifest, constants, code, count, reason, limit)
+        recipe = Recipe(program.manifest, constants, code, bool(knobs.HUGE_PAGES.get()), cpus.count)
+        return Engine(file.path, file.digest, recipe, count, reason, limit)
 
 
 class Engine:
@@ -76,15 +77,14 @@ class Engine:
     :meth:`close` to give memory and threads back early.
     """
 
-    def __init__(
-        self, path: str, manifest: Manifest, constants: Region, code: Region, threads: int, reason: str, limit: int
-    ) -> None:
+    def __init__(self, path: str, digest: str, recipe: Recipe, threads: int, reason: str, limit: int) -> None:
         self._path = path
-        self._manifest = manifest
+        self._digest = digest
+        self._recipe = recipe
+        self._manifest = recipe.manifest
         self._threads = threads
         self._threads_reason = reason
         self._limit = limit
-        self._recipe = Recipe(manifest, constants, code, bool(knobs.HUGE_PAGES.get()), usable_cpus().count)
         self._closed = False
         self._states: dict[int, _State] = {}
         self._state()
@@ -95,6 +95,11 @@ class Engine:
     def path(self) -> str:
         """The file this engine was loaded from."""
         return self._path
+
+    @property
+    def digest(self) -> str:
+        """A digest that tells model files apart, in hexadecimal (not the ``sha256`` of :func:`load`)."""
+        return self._digest
 
     @property
     def manifest(self) -> Manifest:
@@ -127,7 +132,7 @@ class Engine:
         Raises:
             UsageError: the number is out of range.
         """
-        self._threads, self._threads_reason = _thread_count(threads)
+        self._threads, self._threads_reason = _asked_threads(threads)
 
     def output_shapes(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, Shape]:
         """Return the shape of every output for these input shapes, without running.
@@ -268,13 +273,14 @@ def _program(file: ModelFile, wanted: str | None) -> Program:
     return program
 
 
-def _thread_count(threads: int | None) -> tuple[int, str]:
-    if threads is None:
-        from_knob = knobs.THREADS.get()
-        if from_knob is not None:
-            return from_knob, f"{from_knob}: {knobs.THREADS.name} says so"
-        usable = usable_cpus()
-        return min(usable.count, knobs.MAX_THREADS), usable.reason
+def _default_threads(cpus: UsableCpus) -> tuple[int, str]:
+    from_knob = knobs.THREADS.get()
+    if from_knob is not None:
+        return from_knob, f"{from_knob}: {knobs.THREADS.name} says so"
+    return min(cpus.count, knobs.MAX_THREADS), cpus.reason
+
+
+def _asked_threads(threads: int) -> tuple[int, str]:
     if type(threads) is not int or not 1 <= threads <= knobs.MAX_THREADS:
         raise UsageError(f"threads must be a whole number from 1 to {knobs.MAX_THREADS}, not {threads!r}")
     return threads, f"{threads}: asked for"

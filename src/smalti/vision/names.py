@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
+_Lookup = tuple[NDArray[np.intp], NDArray[np.int64]]
+"""Indices of names in the order of their hashes, and those hashes."""
+
 
 def strip_suffix(name: str) -> str:
     """Return ``name`` without .jpg, .jpeg or .png."""
@@ -36,8 +39,7 @@ class NameList(Sequence[str]):
             ends.append(len(blob))
         self._blob = bytes(blob)
         self._ends = ends
-        self._hashes: NDArray[np.int64] | None = None
-        self._order: NDArray[np.intp] | None = None
+        self._lookup: _Lookup | None = None
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -64,18 +66,9 @@ class NameList(Sequence[str]):
 
     def find(self, name: str) -> int | None:
         """Return the index of a name, or None."""
-        if self._hashes is None or self._order is None:
-            hashes = hash_names(self)
-            self._order = np.argsort(hashes, kind="stable")
-            self._hashes = hashes[self._order]
-        wanted = np.int64(hash(name))
-        for at in range(int(np.searchsorted(self._hashes, wanted)), len(self)):
-            if self._hashes[at] != wanted:
-                break
-            index = int(self._order[at])
-            if self[index] == name:
-                return index
-        return None
+        if self._lookup is None:
+            self._lookup = _look_up(self)
+        return _find(self, self._lookup, name)
 
     def repeated(self) -> int | None:
         """Return the index of the first name that stood in the list before, or None."""
@@ -94,7 +87,7 @@ class OutputNames(Sequence[str]):
         self._suffix = suffix
         self._full = bytearray(len(names))
         hashes = hash_names(self)
-        self._lookup: tuple[NDArray[np.intp], NDArray[np.int64]] | None = None
+        self._lookup: _Lookup | None = None
         while True:
             shared = [index for index in _sharing(self, hashes) if not self._full[index]]
             if not shared:
@@ -119,17 +112,8 @@ class OutputNames(Sequence[str]):
     def find(self, name: str) -> int | None:
         """Return the index of the picture whose result has this name, or None."""
         if self._lookup is None:
-            hashes = hash_names(self)
-            order = np.argsort(hashes, kind="stable")
-            self._lookup = order, hashes[order]
-        order, hashes = self._lookup
-        wanted = np.int64(hash(name))
-        for at in range(int(np.searchsorted(hashes, wanted)), len(self)):
-            if hashes[at] != wanted:
-                break
-            if self[int(order[at])] == name:
-                return int(order[at])
-        return None
+            self._lookup = _look_up(self)
+        return _find(self, self._lookup, name)
 
 
 def encode_name(name: str) -> bytes:
@@ -140,6 +124,25 @@ def encode_name(name: str) -> bytes:
 def hash_names(names: Sequence[str]) -> NDArray[np.int64]:
     """Return a 64-bit hash of every name; it holds for this process only."""
     return np.fromiter((hash(name) for name in names), dtype=np.int64, count=len(names))
+
+
+def _look_up(names: Sequence[str]) -> _Lookup:
+    hashes = hash_names(names)
+    order = np.argsort(hashes, kind="stable")
+    return order, hashes[order]
+
+
+def _find(names: Sequence[str], lookup: _Lookup, name: str) -> int | None:
+    """Return the index of a name, or None."""
+    order, hashes = lookup
+    wanted = np.int64(hash(name))
+    for at in range(int(np.searchsorted(hashes, wanted)), len(names)):
+        if hashes[at] != wanted:
+            break
+        index = int(order[at])
+        if names[index] == name:
+            return index
+    return None
 
 
 def _groups(names: Sequence[str], hashes: NDArray[np.int64]) -> Iterator[list[int]]:
