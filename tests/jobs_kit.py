@@ -38,10 +38,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {str(SOURCE)!r})
 from smalti.apps import stream
 from smalti.cli.main import main
-def finish(*a, real=stream._finish):
+def label(*a, real=stream._label, **k):
     time.sleep(0.1)
-    return real(*a)
-stream._finish = finish
+    return real(*a, **k)
+stream._label = label
 main()
 """
 REPORTS = ("smalti-report.json", "smalti-report.csv")
@@ -116,7 +116,7 @@ def add_odd_names(folder: Path) -> list[str]:
 def command(model: Path, source: Path, out: Path, *more: str) -> list[str]:
     """Return the command that labels a folder with the small network."""
     where = ["--model", str(model), "--image-dir", str(source), "--output-dir", str(out)]
-    size = ["--resize", "stretch", "--input-size", str(SIDE), "--threads", "1"]
+    size = ["--resize", "stretch", "--input-size", str(SIDE), "--threads", "2"]
     return [sys.executable, "-c", MAIN, "infer", *where, *size, *more]
 
 

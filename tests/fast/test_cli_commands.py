@@ -37,7 +37,7 @@ class FakeManifest:
 class FakeEngine:
     """Labels bright pixels 1; stands in for a loaded model."""
 
-    threads = 1
+    threads = concurrency = 1
     threads_reason = "1: a test"
     target = "x86-64-v2"
     digest = "0" * 64
@@ -45,7 +45,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.manifest = FakeManifest()
 
-    def __call__(self, image: NDArray[np.uint8], /) -> NDArray[np.int32]:
+    def __call__(self, image: NDArray[np.uint8], /, *, threads: int | None = None) -> NDArray[np.int32]:
         if max(image.shape) > 16:
             raise InputError("an image side is over 16")
         return (image[..., 0] > 127).astype(np.int32)
@@ -70,7 +70,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "gt" / f"{name}.png").write_bytes(encode_mask((picture[..., 0] > 127).astype(np.uint8)))
     monkeypatch.chdir(tmp_path)
     for module in (infer, evaluate):
-        monkeypatch.setattr(module, "load", lambda path, threads, sha256: FakeEngine())
+        monkeypatch.setattr(module, "load", lambda path, threads, sha256, concurrency: FakeEngine())
     return tmp_path
 
 
@@ -188,7 +188,7 @@ def test_errors_become_one_message(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(*_args: object) -> None:
+    def refuse(*_args: object, **_more: object) -> None:
         raise error
 
     monkeypatch.setattr(infer, "load", refuse)
@@ -197,7 +197,7 @@ def test_errors_become_one_message(
 
 
 def test_a_bug_keeps_its_traceback(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_args: object) -> None:
+    def broken(*_args: object, **_more: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(infer, "load", broken)
@@ -208,7 +208,7 @@ def test_a_bug_keeps_its_traceback(place: Path, monkeypatch: pytest.MonkeyPatch)
 def test_unsupported_nodes_are_also_json(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_args: object) -> None:
+    def refuse(*_args: object, **_more: object) -> None:
         raise UnsupportedGraphError(
             (UnsupportedNode("Foo", 2, "a/b", "unknown"), UnsupportedNode("Bar", 1, "c", "odd"))
         )

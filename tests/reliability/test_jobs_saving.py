@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from smalti.apps import stream
 from smalti.apps.infer import InferOptions, JobOptions, JobState, infer
 from smalti.apps.infer_save import NOT_WRITTEN, Saver
 from smalti.apps.outputs import OutputFolder
-from smalti.apps.stream import OnError
+from smalti.apps.stream import OnError, Preprocess, share_threads
 from smalti.errors import ImageError, OutputError, ResourceError, UsageError
 from smalti.vision import images
 from smalti.vision.names import NameList
+from smalti.vision.preprocess import Resize
 
 JOB = JobOptions("model")
 
@@ -36,23 +38,24 @@ class FakeManifest:
 
 
 class FakeEngine:
-    """Labels bright pixels 1; with ``threads`` over the CPUs there are it takes turns with decoding."""
+    """Labels bright pixels 1, one picture after the other or several at the same time."""
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
+    def __init__(self, at_once: int = 1) -> None:
+        self.threads = self.concurrency = at_once
         self.manifest = FakeManifest()
         self.calls = 0
+        self.ahead = 0 if at_once == 1 else stream.MAX_WORKERS + stream.DECODED_AHEAD
+        self._lock = threading.Lock()
 
-    def __call__(self, image: NDArray[np.uint8], /) -> NDArray[np.int32]:
-        self.calls += 1
+    def __call__(self, image: NDArray[np.uint8], /, *, threads: int | None = None) -> NDArray[np.int32]:
+        with self._lock:
+            self.calls += 1
         return (image[..., 0] > 127).astype(np.int32)
 
 
-@pytest.fixture(params=[False, True], ids=["beside", "in turns"])
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    monkeypatch.setattr(stream, "takes_turns", lambda engine: request.param)
-    monkeypatch.setattr("smalti.apps.infer_job.takes_turns", lambda engine: request.param)
-    return FakeEngine(1)
+@pytest.fixture(params=[1, 3], ids=["one at a time", "several at once"])
+def engine(request: pytest.FixtureRequest) -> FakeEngine:
+    return FakeEngine(request.param)
 
 
 def test_results_are_written_in_order_and_in_bounded_groups() -> None:
@@ -98,20 +101,32 @@ def test_an_error_of_saving_reaches_the_caller_and_keeps_what_came_before(where:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("smalti-write")]
 
 
+@pytest.mark.parametrize(("threads", "concurrency", "pictures", "wanted"), [
+    (1, 8, 99, (None, 1)), (2, 8, 99, (1, 2)), (2, 8, 1, (None, 1)), (8, 8, 3, (3, 2)), (8, 1, 99, (None, 1)),
+    (11, 8, 99, (2, 5)), (16, 8, 99, (2, 8)), (64, 99, 99, (8, 8)), (2, 8, 0, (None, 1)),
+])  # fmt: skip
+def test_threads_are_shared_between_pictures(
+    threads: int, concurrency: int, pictures: int, wanted: tuple[int | None, int]
+) -> None:
+    engine = FakeEngine()
+    engine.threads, engine.concurrency = threads, concurrency
+    label, at_once = share_threads(engine, Preprocess(Resize.FIT, 16), pictures)
+    assert (label.keywords["threads"] if isinstance(label, partial) else None, at_once) == wanted
+    assert share_threads(engine, Preprocess(Resize.NONE, None), pictures) == (engine, 1)
+
+
 def test_both_ways_give_the_same_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = kit.fill(tmp_path / "in", 21)
     bad = kit.add_bad(tmp_path / "in", 9)
-    for turns in (False, True):
-        monkeypatch.setattr(stream, "takes_turns", lambda engine, turns=turns: turns)
-        monkeypatch.setattr("smalti.apps.infer_job.takes_turns", lambda engine, turns=turns: turns)
+    for at_once in (1, 3):
         for large in (False, True):
             monkeypatch.setattr(stream, "DECODED_BYTES_AHEAD", 1 if large else 2**28)
-            out = tmp_path / f"{turns}{large}"
+            out = tmp_path / f"{at_once}{large}"
             states: list[JobState] = []
             job = JobOptions("model", watch=states.append)
-            result = infer(FakeEngine(1), tmp_path / "in", out, options=InferOptions(overlay=True), job=job)
+            result = infer(FakeEngine(at_once), tmp_path / "in", out, options=InferOptions(overlay=True), job=job)
             assert result.images == len(names) and {failure.name for failure in result.failures} == set(bad)
-            assert kit.results(out) == kit.results(tmp_path / "FalseFalse")
+            assert kit.results(out) == kit.results(tmp_path / "1False")
             assert states[0] == JobState(30, 0, 0, 0) and states[-1] == JobState(30, 0, 21, 9)
             counts = [state.left for state in states]
             assert counts == sorted(counts, reverse=True)
@@ -120,9 +135,10 @@ def test_both_ways_give_the_same_results(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_stop_keeps_what_is_finished(engine: FakeEngine, tmp_path: Path) -> None:
     kit.fill(tmp_path / "in", 30)
     stopped = infer(engine, tmp_path / "in", tmp_path / "out", job=JobOptions("model", stop=lambda: engine.calls >= 9))
-    assert not stopped.finished and stopped.images == 9 and stopped.left == 21 and not stopped.reports
+    assert not stopped.finished and 9 - engine.ahead <= stopped.images <= 9 and not stopped.reports
+    assert stopped.left == 30 - stopped.images
     rest = infer(engine, tmp_path / "in", tmp_path / "out", job=JOB)
-    assert rest.finished and rest.resumed == 9 and engine.calls == 30
+    assert rest.finished and rest.resumed == stopped.images and 0 <= engine.calls - 30 <= engine.ahead
     infer(engine, tmp_path / "in", tmp_path / "whole", job=JOB)
     assert kit.results(tmp_path / "out") == kit.results(tmp_path / "whole")
 
@@ -131,7 +147,7 @@ def test_an_interrupt_keeps_what_is_finished(engine: FakeEngine, tmp_path: Path)
     kit.fill(tmp_path / "in", 12)
 
     def interrupt() -> bool:
-        if engine.calls == 7:
+        if engine.calls >= 7:
             raise KeyboardInterrupt
         return False
 
@@ -139,7 +155,7 @@ def test_an_interrupt_keeps_what_is_finished(engine: FakeEngine, tmp_path: Path)
         infer(engine, tmp_path / "in", tmp_path / "out", job=JobOptions("model", stop=interrupt))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("smalti-")]
     rest = infer(engine, tmp_path / "in", tmp_path / "out", job=JOB)
-    assert rest.resumed == 7 and rest.images == 12 and engine.calls == 12
+    assert 7 - engine.ahead <= rest.resumed <= 7 and rest.images == 12 and 0 <= engine.calls - 12 <= engine.ahead
 
 
 def test_without_a_job_everything_is_done_anew_and_no_journal_is_left(engine: FakeEngine, tmp_path: Path) -> None:
@@ -244,16 +260,16 @@ def test_pictures_are_never_written_over(overlay: bool, tmp_path: Path) -> None:
     before = kit.results(tmp_path / "out" / "overlay")
     if overlay:
         with pytest.raises(UsageError, match="0001.jpg is one of the pictures"):
-            infer(FakeEngine(1), tmp_path / "in", tmp_path / "out", options=options)
+            infer(FakeEngine(), tmp_path / "in", tmp_path / "out", options=options)
     else:
-        infer(FakeEngine(1), tmp_path / "in", tmp_path / "out", options=options)
+        infer(FakeEngine(), tmp_path / "in", tmp_path / "out", options=options)
     (tmp_path / "back").mkdir()
     (tmp_path / "back" / "sub").symlink_to(tmp_path / "out" / "overlay")
     (tmp_path / "list.txt").write_text("sub/0000.png\n")
     (tmp_path / "top").mkdir()
     (tmp_path / "top" / "sub").symlink_to(tmp_path / "out" / "overlay")
     with pytest.raises(UsageError, match="one of the pictures"):
-        infer(FakeEngine(1), tmp_path / "top", tmp_path / "back", file_list=tmp_path / "list.txt", options=options)
+        infer(FakeEngine(), tmp_path / "top", tmp_path / "back", file_list=tmp_path / "list.txt", options=options)
     assert kit.results(tmp_path / "out" / "overlay") == before
 
 

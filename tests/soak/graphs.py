@@ -29,7 +29,7 @@ from soak.forks import SOURCES, TESTS, forked, script
 BYTES, STRUCTURE, REAL = 50_000, 10_000, 400
 EVERY = 12
 """Of the mutants that are taken, every so many are compiled and run: that takes a hundred times as long."""
-FUZZ_RUNS, FUZZ_SECONDS = 1_000_000, 900
+FUZZ_RUNS, FUZZ_SECONDS = 1_000_000, 1800
 """At least so many runs, or the check fails; it goes on for that long."""
 
 

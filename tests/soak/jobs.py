@@ -25,7 +25,7 @@ PICTURES = 60
 KILLS, STOPS, CALLS = 100, 20, 50
 MANY, BAD = 1000, 50
 ENTRIES = 1_000_000
-IN_FLIGHT = 8 + 16
+IN_FLIGHT = 30
 FAULTS = {
     "ENOSPC": (errno.ENOSPC, ("open", "write", "fsync", "rename")),
     "EIO": (errno.EIO, ("open", "write", "fsync", "rename", "unlink")),
@@ -293,11 +293,11 @@ from smalti.apps import infer as application
 import smalti.apps.stream as stream
 from smalti.cli import main
 seen = []
-def told(entry, *rest, prepare=stream._prepare):
+def told(entry, prepare=stream._prepare, **rest):
     if not seen:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         seen.append(print("first", time.monotonic() - begin, peak, file=sys.stderr, flush=True))
-    return prepare(entry, *rest)
+    return prepare(entry, **rest)
 stream._prepare = told
 main.main()
 """

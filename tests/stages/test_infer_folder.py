@@ -42,12 +42,12 @@ class FakeEngine:
 
     def __init__(self, preprocess: Mapping[str, Any] | None = None, largest: int | None = None) -> None:
         self.manifest = FakeManifest(preprocess or {})
-        self.threads = 1
+        self.threads = self.concurrency = 1
         self.largest = largest
         self.shapes: list[tuple[int, ...]] = []
         self.caller = threading.get_ident()
 
-    def __call__(self, image: NDArray[np.uint8], /) -> NDArray[np.int32]:
+    def __call__(self, image: NDArray[np.uint8], /, *, threads: int | None = None) -> NDArray[np.int32]:
         assert image.dtype == np.uint8 and image.flags.c_contiguous
         assert threading.get_ident() == self.caller
         self.shapes.append(image.shape)
@@ -322,14 +322,14 @@ def test_an_interrupt_ends_the_decoding_thread(tmp_path: Path) -> None:
     fill(tmp_path / "in", [f"{index}.png" for index in range(9)])
 
     class Interrupted(FakeEngine):
-        def __call__(self, image: NDArray[np.uint8], /) -> NDArray[np.int32]:
+        def __call__(self, image: NDArray[np.uint8], /, *, threads: int | None = None) -> NDArray[np.int32]:
             if len(self.shapes) == 2:
                 raise KeyboardInterrupt
             return super().__call__(image)
 
     with pytest.raises(KeyboardInterrupt):
         infer(Interrupted(), tmp_path / "in", tmp_path / "out")
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("smalti-decode")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("smalti-")]
     assert files(tmp_path / "out") == ["0.png", "1.png"]
 
 

@@ -159,7 +159,7 @@ def write_record(path: Path, record: CalibrationRecord) -> None:
 
 
 class _TappedEngine:
-    """The float32 network with taps, compiled for this CPU and loaded; for :func:`segment`, an engine of labels."""
+    """The float32 network with taps, compiled for this CPU and loaded; for :func:`segment`, a way to label."""
 
     def __init__(self, tf_model: Path, options: CompileOptions, threads: int | None) -> None:
         self._quant = options.quant
@@ -172,11 +172,7 @@ class _TappedEngine:
     def manifest(self) -> Manifest:
         return self._engine.manifest
 
-    @property
-    def threads(self) -> int:
-        return self._engine.threads
-
-    def __call__(self, image: NDArray[np.uint8], /) -> NDArray[np.int32]:
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Run one picture; what the taps gave is in ``outputs`` until the next."""
         self.outputs = tuple(self._engine.run({self.manifest.inputs[0].name: image[np.newaxis]}).values())
         return np.zeros((0, 0), np.int32)

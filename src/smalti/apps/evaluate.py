@@ -23,6 +23,7 @@ from smalti.apps.stream import (
     choose_preprocess,
     failed,
     segment,
+    share_threads,
 )
 from smalti.errors import DataError, ImageError, InputError
 from smalti.vision.images import DEFAULT_MAX_PIXELS, read_mask
@@ -127,7 +128,8 @@ def evaluate_model(
     counter = ConfusionMatrix(labels or engine.manifest.labels or VOC_LABELS)
     failures: list[Failure] = []
     clock = Clock()
-    results = segment(engine, entries, preprocess, clock, max_pixels=max_pixels)
+    label, at_once = share_threads(engine, preprocess, len(entries))
+    results = segment(label, entries, preprocess, clock, at_once=at_once, max_pixels=max_pixels)
     try:
         for index, item in enumerate(results):
             try:

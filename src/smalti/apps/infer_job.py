@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -26,11 +25,11 @@ from smalti.apps.stream import (
     Segmented,
     Stage,
     StorageError,
-    decoding_pool,
     failed,
+    picture_pool,
     segment,
+    share_threads,
     source_signature,
-    takes_turns,
 )
 from smalti.errors import DataError, InputError, OutputError, UsageError
 from smalti.vision.images import DEFAULT_MAX_PIXELS, encode_mask, encode_picture
@@ -151,39 +150,27 @@ class InferJob:
                 todo.append(index)
                 yield self._pictures[index]
 
-        held: list[tuple[int, Labelled]] = []
-        with decoding_pool() as pool, Saver(pool, self._colour, self._write) as saver:
-
-            def save_held() -> list[Future[_Coloured]]:
-                encoding = [saver.put(work) for work in held]
-                held.clear()
-                return encoding
-
+        label, at_once = share_threads(self._engine, self._preprocess, self._ledger.left)
+        with picture_pool() as pool, Saver(pool, self._colour, self._write) as saver:
             results = segment(
-                self._engine,
+                label,
                 coming(),
                 self._preprocess,
                 self.clock,
+                at_once=at_once,
                 max_pixels=self._options.max_pixels,
                 pool=pool,
-                beside=save_held,
             )
-            in_turns = takes_turns(self._engine)
             try:
                 for item in results:
                     if isinstance(item, tuple) and self._options.on_error is OnError.STOP:
                         failed(item[0], item[1], OnError.STOP)
-                    held.append((todo.popleft(), item))
-                    if not in_turns:
-                        save_held()
+                    saver.put((todo.popleft(), item))
                     self._tell(progress, watch)
                     if stop is not None and stop():
                         break
             finally:
-                try:
-                    save_held()
-                finally:
-                    results.close()
+                results.close()
         self._tell(progress, watch)
 
     def _tell(self, progress: Progress | None, watch: Watch | None) -> None:

@@ -50,20 +50,15 @@ class Saver(Generic[Work, Result]):
         if kind is None:
             self._writing.result()
 
-    def put(self, work: Work) -> Future[Result]:
-        """Take one piece of work; waits while too much is under way. Raises what ended the saving.
-
-        The future is done when the work is encoded.
-        """
+    def put(self, work: Work) -> None:
+        """Take one piece of work; waits while too much is under way. Raises what ended the saving."""
         for room in (self._to_encode, self._to_write):
             while not room.acquire(timeout=_LOOK_AGAIN_SECONDS):
                 if self._writing.done():
                     break
         if self._writing.done():
             self._writing.result()
-        encoding = self._pool.submit(self._encode_one, work)
-        self._queue.put(encoding)
-        return encoding
+        self._queue.put(self._pool.submit(self._encode_one, work))
 
     def _encode_one(self, work: Work) -> Result:
         try:

@@ -1,18 +1,18 @@
-"""Run an engine over many pictures: decode and resize ahead in threads, infer in the caller's thread."""
+"""Run an engine over many pictures: decode and resize ahead in threads, infer one or several at the same time."""
 
 from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from enum import Enum
-from itertools import islice
+from functools import partial
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -26,10 +26,9 @@ from smalti.vision.voc import Entry, printable
 
 Progress = Callable[[int, int], None]
 MAX_INPUT_SIZE: Final = 2**14
-MAX_DECODERS: Final = 8
+MAX_WORKERS: Final = 8
 DECODED_AHEAD: Final = 4
-TURN_PICTURES: Final = 8
-TURN_SECONDS: Final = 0.25
+MAX_AT_ONCE: Final = 8
 DECODED_BYTES_AHEAD: Final = 256 * 2**20
 _STORAGE_ERRORS: Final = frozenset(
     {
@@ -78,9 +77,18 @@ class Engine(Protocol):
         """How many threads one call uses."""
         ...
 
-    def __call__(self, image: NDArray[np.uint8], /) -> NDArray[np.int32]:
-        """Return the label map int32 [H, W] of an RGB picture uint8 [H, W, 3]."""
+    @property
+    def concurrency(self) -> int:
+        """How many calls may run at the same time."""
         ...
+
+    def __call__(self, image: NDArray[np.uint8], /, *, threads: int | None = None) -> NDArray[np.int32]:
+        """Return the label map int32 [H, W] of an RGB picture uint8 [H, W, 3]; ``threads`` for this call alone."""
+        ...
+
+
+Label = Callable[[NDArray[np.uint8]], NDArray[np.int32]]
+"""Returns the label map int32 [H, W] of an RGB picture uint8 [H, W, 3]."""
 
 
 class OnError(str, Enum):
@@ -181,6 +189,7 @@ class Segmented:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Prepared:
+    entry: Entry
     picture: NDArray[np.uint8]
     seen: NDArray[np.uint8]
     source: tuple[int, int] | None
@@ -205,38 +214,59 @@ def choose_preprocess(engine: Engine, resize: Resize | None = None, input_size: 
     return Preprocess(policy, int(size))
 
 
+def share_threads(engine: Engine, preprocess: Preprocess, pictures: int) -> tuple[Label, int]:
+    """Return how to label one of that many pictures, and how many of them at the same time.
+
+    Several pictures at the same time, each with its share of the engine's threads, take less time than one after the
+    other with all of them: no thread waits for another one, and decoding needs no turn of its own. Pictures that keep
+    their own size, which may be large, are labelled one after the other: each at the same time needs a workspace.
+    """
+    most = 1 if preprocess.resize is Resize.NONE else min(engine.concurrency, MAX_AT_ONCE, max(1, pictures))
+    each = -(-engine.threads // most)
+    at_once = engine.threads // each
+    return (engine, 1) if at_once == 1 else (partial(engine, threads=each), at_once)
+
+
 def segment(
-    engine: Engine,
+    label: Label,
     entries: Iterable[Entry],
     preprocess: Preprocess,
     clock: Clock,
     *,
+    at_once: int = 1,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     pool: ThreadPoolExecutor | None = None,
-    beside: Callable[[], Sequence[Future[Any]]] | None = None,
 ) -> Generator[Segmented | tuple[Entry, DataError | InputError], None, None]:
     """Yield each entry's result in order: the label map, or the entry with the error of a picture that is no good.
 
-    Where the engine leaves CPUs free, a few pictures are decoded ahead beside it. Where it uses them all (see
-    :func:`takes_turns`), its threads would wait for each other whenever decoding takes a CPU from one of them; then
-    decoding and inference take turns of a quarter of a second at most, each on all CPUs, and ``beside`` is called in
-    each turn of decoding: what it has submitted to ``pool`` is waited for too. Without a ``pool``, of
-    :func:`decoding_pool`, one is made for the time of the iteration.
+    Pictures are decoded ahead in the threads of ``pool``, of :func:`picture_pool`; without one, it is made for the time
+    of the iteration. One at a time is labelled in the caller's thread and in order; if it is to be several ``at_once``,
+    they are labelled where they were decoded (see :func:`share_threads`).
 
     Fewer pictures are decoded ahead when they are large, so memory does not grow with the list. Errors that are not
     about one picture (memory, a bug) end the iteration.
     """
-    threads = decoding_pool() if pool is None else pool
-    pending: _Pending = deque()
+    threads = picture_pool() if pool is None else pool
+    prepare = partial(_prepare, preprocess=preprocess, max_pixels=max_pixels)
+    finish = partial(_label, label=label, clock=clock, slots=threading.Semaphore(at_once))
+    pending: deque[tuple[Entry, Future[Any]]] = deque()
 
-    def prepare(entry: Entry) -> None:
-        pending.append((entry, threads.submit(_prepare, entry, preprocess, max_pixels)))
+    def both(entry: Entry) -> Segmented:
+        return finish(prepare(entry))
+
+    def result(entry: Entry, coming: Future[Any]) -> Segmented | tuple[Entry, DataError | InputError]:
+        try:
+            return coming.result() if at_once > 1 else finish(coming.result())
+        except (DataError, InputError) as error:
+            return entry, error
 
     try:
-        if takes_turns(engine):
-            yield from _in_turns(engine, entries, clock, threads, pending, prepare, beside)
-        else:
-            yield from _ahead(engine, entries, clock, pending, prepare)
+        for entry in entries:
+            pending.append((entry, threads.submit(both if at_once > 1 else prepare, entry)))
+            while len(pending) > _workers() + DECODED_AHEAD or (pending and _are_large(pending)):
+                yield result(*pending.popleft())
+        while pending:
+            yield result(*pending.popleft())
     finally:
         for _, future in pending:
             future.cancel()
@@ -245,86 +275,20 @@ def segment(
             threads.shutdown()
 
 
-def decoding_pool() -> ThreadPoolExecutor:
-    """Return threads for the work on pictures beside inference, as many as this process may use CPUs, at most 8."""
-    return ThreadPoolExecutor(max_workers=_workers(), thread_name_prefix="smalti-decode")
+def picture_pool() -> ThreadPoolExecutor:
+    """Return threads for the work on pictures, as many as this process may use CPUs, at most 8."""
+    return ThreadPoolExecutor(max_workers=_workers(), thread_name_prefix="smalti-picture")
 
 
 def _workers() -> int:
-    return min(usable_cpus().count, MAX_DECODERS)
+    return min(usable_cpus().count, MAX_WORKERS)
 
 
-def takes_turns(engine: Engine) -> bool:
-    """Whether inference leaves no CPU for decoding, so that the two take turns."""
-    return engine.threads >= usable_cpus().count
-
-
-_Result = Segmented | tuple[Entry, DataError | InputError]
-_Pending = deque[tuple[Entry, Future[_Prepared]]]
-_Prepare = Callable[[Entry], None]
-
-
-def _ahead(
-    engine: Engine, entries: Iterable[Entry], clock: Clock, pending: _Pending, prepare: _Prepare
-) -> Generator[_Result, None, None]:
-    for entry in entries:
-        prepare(entry)
-        while len(pending) > DECODED_AHEAD or (pending and _are_large(pending)):
-            yield _finish(engine, *pending.popleft(), clock)
-    while pending:
-        yield _finish(engine, *pending.popleft(), clock)
-
-
-def _in_turns(
-    engine: Engine,
-    entries: Iterable[Entry],
-    clock: Clock,
-    pool: ThreadPoolExecutor,
-    pending: _Pending,
-    prepare: _Prepare,
-    beside: Callable[[], Sequence[Future[Any]]] | None,
-) -> Generator[_Result, None, None]:
-    coming = iter(entries)
-    following = deque(islice(coming, TURN_PICTURES))
-    count = TURN_PICTURES
-    while following:
-        while following and len(pending) < count and not _are_large(pending):
-            prepare(following.popleft())
-            working = [future for _, future in pending if not future.done()]
-            if len(working) > _workers():
-                wait(working, return_when=FIRST_COMPLETED)
-        # The short work comes last, so that all CPUs end the turn at about the same time.
-        others = beside() if beside is not None else ()
-        wait([future for _, future in pending])
-        wait(others)
-        following.extend(islice(coming, max(0, TURN_PICTURES - len(following))))
-        pool.submit(_read_ahead, tuple(following))
-        done, seconds = len(pending), 0.0
-        while pending:
-            start = time.perf_counter()
-            result = _finish(engine, *pending.popleft(), clock)
-            seconds += time.perf_counter() - start
-            yield result
-        count = max(1, min(TURN_PICTURES, int(TURN_SECONDS * done / seconds)))
-
-
-def _are_large(pending: _Pending) -> bool:
+def _are_large(pending: Iterable[tuple[Entry, Future[Any]]]) -> bool:
     """Whether no further picture should be decoded before the first one is used."""
     ready = (future for _, future in pending if future.done() and future.exception() is None)
-    return sum(future.result().picture.nbytes for future in ready) > DECODED_BYTES_AHEAD
-
-
-def _read_ahead(entries: Sequence[Entry]) -> None:
-    """Let the system read files that are decoded next; whatever is wrong with them is found then."""
-    for entry in entries:
-        if entry.path is None:
-            continue
-        with suppress(OSError, ValueError):
-            handle = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-            try:
-                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_WILLNEED)
-            finally:
-                os.close(handle)
+    held: int = sum(future.result().picture.nbytes for future in ready)
+    return held > DECODED_BYTES_AHEAD
 
 
 def source_signature(entry: Entry) -> tuple[int, int] | None:
@@ -354,22 +318,18 @@ def _prepare(entry: Entry, preprocess: Preprocess, max_pixels: int) -> _Prepared
     decoded = time.perf_counter()
     height, width = target_size(picture.shape[0], picture.shape[1], preprocess.resize, preprocess.input_size)
     seen = resize_picture(picture, height, width)
-    return _Prepared(picture, seen, source, decoded - start, time.perf_counter() - decoded)
+    return _Prepared(entry, picture, seen, source, decoded - start, time.perf_counter() - decoded)
 
 
-def _finish(
-    engine: Engine, entry: Entry, coming: Future[_Prepared], clock: Clock
-) -> Segmented | tuple[Entry, DataError | InputError]:
-    try:
-        prepared = coming.result()
+def _label(prepared: _Prepared, label: Label, clock: Clock, slots: threading.Semaphore) -> Segmented:
+    with slots:
         start = time.perf_counter()
-        labels = engine(prepared.seen)
-    except (DataError, InputError) as error:
-        return entry, error
+        labels = label(prepared.seen)
+        seconds = time.perf_counter() - start
     clock.add(Stage.DECODE, prepared.decode_seconds)
     clock.add(Stage.RESIZE, prepared.resize_seconds)
-    clock.add(Stage.INFER, time.perf_counter() - start)
-    return Segmented(entry, labels, prepared.picture, prepared.seen, prepared.source)
+    clock.add(Stage.INFER, seconds)
+    return Segmented(prepared.entry, labels, prepared.picture, prepared.seen, prepared.source)
 
 
 def failed(entry: Entry, problem: DataError | InputError | UsageError, on_error: OnError) -> Failure:

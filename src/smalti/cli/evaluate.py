@@ -10,7 +10,7 @@ import typer
 
 from smalti.apps.evaluate import EvalResult, evaluate_folder, evaluate_model
 from smalti.apps.report import accuracy_table, confusion_table, eval_summary, failures_table, stages_table
-from smalti.apps.stream import OnError
+from smalti.apps.stream import MAX_AT_ONCE, OnError
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import (
     FileListOption,
@@ -127,7 +127,11 @@ def _evaluate_now(
 ) -> EvalResult:
     if model is None or image_dir is None:
         raise UsageError("--model needs --image-dir: the folder of pictures to label")
-    with stop_at_once(NOTHING_KEPT), load(model, threads, sha256) as engine, progress_bar("eval") as progress:
+    with (
+        stop_at_once(NOTHING_KEPT),
+        load(model, threads, sha256, concurrency=MAX_AT_ONCE) as engine,
+        progress_bar("eval") as progress,
+    ):
         note(f"target: {engine.manifest.target}; threads: {engine.threads_reason}")
         result = evaluate_model(
             engine,

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from smalti.apps.infer import InferOptions, InferResult, JobOptions, JobState, OutputSize, infer
 from smalti.apps.infer_job import Watch
 from smalti.apps.report import Table, failures_table, infer_summary, stages_table
-from smalti.apps.stream import OnError
+from smalti.apps.stream import MAX_AT_ONCE, OnError
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.stopping import stop_between_pictures
 from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, note, print_json, say
@@ -101,7 +101,7 @@ def infer_command(
     as_json: JsonOption = False,
 ) -> None:
     options = InferOptions(resize, input_size, output_size, bool(save_img), overlay, on_error, max_pixels)
-    with load(model, threads, sha256) as engine, job_bar() as watch:
+    with load(model, threads, sha256, concurrency=MAX_AT_ONCE) as engine, job_bar() as watch:
         note(f"target: {engine.target}; threads: {engine.threads_reason}")
         with stop_between_pictures() as stop:
             result = infer(

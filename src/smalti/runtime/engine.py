@@ -154,14 +154,16 @@ class Engine:
 
     # ---- running ----------------------------------------------------------------------------------------------------
 
-    def __call__(self, image: Array) -> NDArray[np.int32]:
+    def __call__(self, image: Array, /, *, threads: int | None = None) -> NDArray[np.int32]:
         """Label an image, uint8 ``[H, W, 3]``, or a batch, uint8 ``[N, H, W, 3]``.
 
-        Returns int32 labels ``[H', W']`` or ``[N, H', W']``; the model says what H' and W' are.
+        Returns int32 labels ``[H', W']`` or ``[N, H', W']``; the model says what H' and W' are. ``threads`` is another
+        number of threads for this call alone.
 
         Raises:
             InputError: the array does not fit the model.
-            UsageError: the model does not map one image to one label map; use :meth:`run`.
+            UsageError: the model does not map one image to one label map; use :meth:`run`. Or ``threads`` is out of
+                range.
         """
         m = self._manifest
         if len(m.inputs) != 1 or len(m.outputs) != 1 or len(m.inputs[0].shape) != 4:
@@ -173,7 +175,8 @@ class Engine:
             raise InputError(f"an image is [H, W, C] and a batch [N, H, W, C], got {array.ndim} dimensions")
         batch = array if array.ndim == 4 else array[np.newaxis]
         request = bind_arrays(m, {m.inputs[0].name: batch}, any_batch=True)
-        labels = self._run(request)[0].astype(np.int32, copy=False)
+        count = self._threads if threads is None else _asked_threads(threads)[0]
+        labels = self._run(request, count)[0].astype(np.int32, copy=False)
         return labels if array.ndim == 4 else labels[0]
 
     def run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -186,7 +189,7 @@ class Engine:
             InputError: a name, a dtype or a shape does not fit; nothing was run.
             ResourceError: the system refuses memory or threads; a later call may succeed.
         """
-        outputs = self._run(bind_arrays(self._manifest, arrays))
+        outputs = self._run(bind_arrays(self._manifest, arrays), self._threads)
         return dict(zip((t.name for t in self._manifest.outputs), outputs, strict=True))
 
     def profile(self, arrays: Mapping[str, Array]) -> Profile:
@@ -209,8 +212,8 @@ class Engine:
             pool.give(lease)
         return make_profile(self._manifest, plan, cycles, elapsed, plan.threads)
 
-    def _run(self, request: Request) -> list[Array]:
-        plan = self._state().planner.plan(request.shapes, self._threads)
+    def _run(self, request: Request, threads: int) -> list[Array]:
+        plan = self._state().planner.plan(request.shapes, threads)
         outputs = request.allocate(plan)
         pool = self._state().pool
         lease = pool.take()

@@ -124,14 +124,15 @@ def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
             raise ImageError("not a regular file")
         if facts.st_size > max_bytes:
             raise ImageError(f"the file has {facts.st_size} bytes, more than the limit of {max_bytes}")
+        # One byte more than there are: a file that is longer by now is still being written.
         with os.fdopen(handle, "rb", closefd=False) as file:
-            data = file.read(max_bytes + 1)
+            data = file.read(facts.st_size + 1)
     except OSError as error:
         raise _read_error(error) from error
     finally:
         os.close(handle)
-    if len(data) > max_bytes:
-        raise ImageError(f"the file has more than {max_bytes} bytes")
+    if len(data) > facts.st_size:
+        raise ImageError("the file grew while it was read")
     return data
 
 
