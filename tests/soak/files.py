@@ -57,12 +57,17 @@ def main(seed: int, scale: float) -> dict[str, Any]:
 
 def demo_model(folder: Path, target: str = "native") -> Path:
     """Build the embedded network."""
-    graph = folder / "demo.pb"
-    graph.write_bytes(dataset.graph_bytes())
-    output = folder / f"demo-{target}.smalti"
+    return built(folder, "demo", dataset.graph_bytes(), target)
+
+
+def built(folder: Path, name: str, data: bytes, target: str = "native") -> Path:
+    """Build a graph in a process of its own, so that this one stays without a compiler."""
+    graph = folder / f"{name}.pb"
+    graph.write_bytes(data)
+    output = folder / f"{name}-{target}.smalti"
     ran = script(_BUILD, graph, output, target)
     if ran.returncode != 0:
-        raise RuntimeError(f"the embedded network cannot be built: {ran.stderr[-500:]}")
+        raise RuntimeError(f"{name} cannot be built: {ran.stderr[-500:]}")
     return output
 
 
