@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from benchmarks import duel, kernels, peaks, peers, routes
+from benchmarks import duel, job, kernels, peaks, peers, routes
 from benchmarks.cuts import find_cuts
 from benchmarks.engines.spec import EngineSpec
 from benchmarks.images import Picture, load_pictures
@@ -23,6 +23,7 @@ from smalti.compiler import CompileOptions, compile_graph
 from smalti.errors import UsageError
 from smalti.quant.modes import QuantMode
 from smalti.target.host import native_target
+from stage_runners import save
 
 F32, I32 = np.float32, np.int32
 
@@ -216,6 +217,22 @@ def test_every_tile_of_a_layer_is_measured(graph: Path) -> None:
         assert len(contest.candidates) > 3
         assert [c.milliseconds for c in contest.candidates] == sorted(c.milliseconds for c in contest.candidates)
         assert contest.loss >= 0 and contest.alone
+
+
+@pytest.mark.parametrize("size", [32, None])
+def test_a_whole_job_beside_the_engine(
+    graph: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int | None
+) -> None:
+    model, out = tmp_path / "small.smalti", tmp_path / "out.json"
+    options = CompileOptions((native_target(),), shape_mutable=size is None, input_size=size)
+    save(compile_graph(graph.read_bytes(), options), model)
+    arguments = ["--model", str(model), "--image-dir", str(pictures), "--threads", "2", "--rounds", "2"]
+    assert job.main([*arguments, "--json", str(out)]) == 0
+    report = json.loads(out.read_text())
+    assert (report["pictures"], report["threads"], len(report["shares"])) == (3, 2, 2)
+    assert min(report["shares"]) <= report["share"] <= max(report["shares"])
+    assert "% of the engine alone" in capsys.readouterr().out
+    assert job.main([*arguments[:3], str(tmp_path / "nowhere")]) == 2
 
 
 def duel_cpus() -> tuple[int, ...]:

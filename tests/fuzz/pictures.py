@@ -15,6 +15,16 @@ from PIL import Image
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MARKERS = (b"\0\0", b"\xff\xff", b"\xff\xd9", b"\xff\xda", b"\xff\xd0", b"\xff\xc4", b"\xff\xdd", b"\xff\xc2")
+JPEGS: tuple[dict[str, object], ...] = (
+    {},
+    {"progressive": True},
+    {"quality": 100, "subsampling": 0},
+    {"restart_marker_blocks": 4},
+    {"progressive": True, "restart_marker_blocks": 4},
+    {"mode": "L"},
+    {"mode": "CMYK"},
+)
+"""Options of :func:`packed` for every way in which pixels stand in a JPEG."""
 
 
 def smooth(height: int, width: int, seed: int = 1) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ from smalti.ir import reference
 from smalti.ir.dims import evaluate
 from smalti.llvm.backend import emit_object
 from smalti.plan.schedule import Plan
-from smalti.target.host import arch, missing_features
+from smalti.target.host import arch, missing_features, resolve_target
 from smalti.target.target import Target, levels_of
 
 Array = NDArray[Any]
@@ -70,6 +70,11 @@ def native_target() -> Target:
     """Return the best target that valgrind knows, which is none with AVX-512, for small caches."""
     levels = [t for t in levels_of(arch()) if not missing_features(t.features) and t.vector_bits < 512]
     return replace(levels[-1], caches=SMALL)
+
+
+def widest_target() -> Target:
+    """Return the best target of this CPU, for small caches; valgrind may not know its instructions."""
+    return replace(resolve_target("native"), caches=SMALL)
 
 
 def module_of(plan: Plan) -> ModuleText:

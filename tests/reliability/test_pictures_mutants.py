@@ -8,22 +8,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fuzz.pictures import mutant, packed, seeds, smooth
+from fuzz.pictures import JPEGS, mutant, packed, seeds, smooth
 from fuzz.targets import picture
 from smalti.errors import ImageError
 from smalti.vision import jpeg
 from smalti.vision.images import decode_image
 
 SECONDS_EACH = 2.0
-JPEGS = [
-    {},
-    {"progressive": True},
-    {"quality": 100, "subsampling": 0},
-    {"restart_marker_blocks": 4},
-    {"progressive": True, "restart_marker_blocks": 4},
-    {"mode": "L"},
-    {"mode": "CMYK"},
-]
 
 
 @pytest.mark.parametrize("part", range(2))

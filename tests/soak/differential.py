@@ -6,6 +6,8 @@ import importlib.util
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -36,11 +38,8 @@ def operations(seed: int, count: int) -> dict[str, Any]:
     begin = time.monotonic()
     for i in range(count):
         target = targets[i % len(targets)]
-        try:
+        with _listed(failures, f"check_graph({seed + i}, {OPERATIONS}, {target})"):
             compared.update(check_graph(seed + i, OPERATIONS, target))
-        except Exception as error:  # noqa: BLE001 - the other graphs shall still be compared
-            failures.append(f"check_graph({seed + i}, {OPERATIONS}, {target}): {type(error).__name__}: {error}"[:900])
-            sys.stderr.write(f"FAILED {failures[-1]}\n")
     return {
         "pass": not failures,
         "graphs": count,
@@ -60,11 +59,8 @@ def graphs(seed: int, count: int) -> dict[str, Any]:
     worst = 0.0
     begin = time.monotonic()
     for i in range(count):
-        try:
+        with _listed(failures, f"answers({seed + i})"):
             worst = max(worst, _compare(*chains.answers(seed + i)))
-        except Exception as error:  # noqa: BLE001 - the other graphs shall still be compared
-            failures.append(f"answers({seed + i}): {type(error).__name__}: {error}"[:900])
-            sys.stderr.write(f"FAILED {failures[-1]}\n")
     return {
         "pass": not failures,
         "graphs": count,
@@ -73,6 +69,16 @@ def graphs(seed: int, count: int) -> dict[str, Any]:
         "failures": failures[:20],
         "seconds": round(time.monotonic() - begin),
     }
+
+
+@contextmanager
+def _listed(failures: list[str], repeat: str) -> Iterator[None]:
+    """List what goes wrong with one graph; the others shall still be compared."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, the graph is wrong
+        failures.append(f"{repeat}: {type(error).__name__}: {error}"[:900])
+        sys.stderr.write(f"FAILED {failures[-1]}\n")
 
 
 def _compare(graph: bytes, feed: dict[str, Any], want: dict[str, Any], terms: int) -> float:

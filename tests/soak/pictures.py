@@ -34,21 +34,10 @@ def mutated(seed: int, scale: float) -> dict[str, Any]:
     return run_cases(case, range(max(20, int(MUTANTS * scale))), f"targets.picture(pictures.mutant({seed}, {{}}))")
 
 
-JPEGS: tuple[dict[str, object], ...] = (
-    {},
-    {"progressive": True},
-    {"quality": 100, "subsampling": 0},
-    {"restart_marker_blocks": 4},
-    {"progressive": True, "restart_marker_blocks": 4},
-    {"mode": "L"},
-    {"mode": "CMYK"},
-)
-
-
 def cut(seed: int, scale: float) -> dict[str, Any]:
     """No cut gives other pixels than the whole picture, but for the very last block of one."""
     whole = []
-    for number, options in enumerate(JPEGS):
+    for number, options in enumerate(pictures.JPEGS):
         data = pictures.packed(pictures.smooth(90 + number, 120, number), "JPEG", **options)  # type: ignore[arg-type]
         whole.append((data, decode_image(data)))
 

@@ -1,0 +1,114 @@
+"""A whole job beside the engine alone: ``python -m benchmarks.job --model M --image-dir D``.
+
+The engine labels pictures that are decoded and scaled already, one after the other with all threads; the job is
+``smalti infer`` from files to files.  The two take turns, and each job is compared with the engine before and after it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.output import positive
+from benchmarks.stats import median, percentile
+from smalti.apps.infer import JobOptions, infer
+from smalti.apps.stream import MAX_AT_ONCE, Preprocess, choose_preprocess
+from smalti.errors import SmaltiError
+from smalti.runtime.engine import Engine, load
+from smalti.vision.images import read_image
+from smalti.vision.preprocess import resize_picture, target_size
+from smalti.vision.voc import find_pictures
+
+Pictures = Sequence[NDArray[np.uint8]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, write the JSON.  0: done; 2: wrong arguments or files."""
+    parser = argparse.ArgumentParser(prog="benchmarks.job", description="A whole job beside the engine alone.")
+    parser.add_argument("--model", type=Path, required=True, help="offline model file")
+    parser.add_argument("--image-dir", type=Path, required=True, help="folder of pictures, or VOC2012")
+    parser.add_argument("--file-list", type=Path, help="names of pictures, one a line")
+    parser.add_argument("--image-num", type=positive, help="at most so many pictures")
+    parser.add_argument("--threads", type=positive, help="threads (default: CPUs that this process may use)")
+    parser.add_argument("--rounds", type=positive, default=7, help="jobs to run (default 7)")
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    chosen = parser.parse_args(arguments)
+    try:
+        report = measure(chosen)
+    except SmaltiError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(
+        f"{report['pictures']} pictures, {report['threads']} threads, {len(report['shares'])} rounds\n"
+        f"engine alone   {report['engine_ms']:.2f} ms a picture\n"
+        f"whole job      {report['job_ms']:.2f} ms a picture\n"
+        f"throughput     {100 * report['share']:.1f} % of the engine alone"
+        f" ({100 * min(report['shares']):.1f} to {100 * max(report['shares']):.1f})"
+    )
+    return 0
+
+
+def measure(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Run engine and job in turns and return the report; times are milliseconds of a picture."""
+    with load(chosen.model, chosen.threads, concurrency=MAX_AT_ONCE) as engine:
+        pictures = _prepare(chosen, choose_preprocess(engine))
+        _label(engine, pictures[:10])
+        alone, jobs = [_label(engine, pictures)], list[float]()
+        for _ in range(chosen.rounds):
+            jobs.append(_job(engine, chosen) / len(pictures))
+            alone.append(_label(engine, pictures))
+        shares = [(before + after) / 2 / job for before, job, after in zip(alone, jobs, alone[1:], strict=False)]
+        return {
+            "model": str(chosen.model),
+            "pictures": len(pictures),
+            "threads": engine.threads,
+            "engine_ms": 1e3 * median(alone),
+            "job_ms": 1e3 * median(jobs),
+            "job_p90_ms": 1e3 * percentile(jobs, 90),
+            "share": median(shares),
+            "shares": shares,
+        }
+
+
+def _prepare(chosen: argparse.Namespace, how: Preprocess) -> Pictures:
+    found = find_pictures(chosen.image_dir, chosen.file_list, chosen.image_num)
+    decoded = (read_image(entry.path) for entry in found if entry.path is not None)
+    return [resize_picture(p, *target_size(p.shape[0], p.shape[1], how.resize, how.input_size)) for p in decoded]
+
+
+def _label(engine: Engine, pictures: Pictures) -> float:
+    """Return the seconds of a picture, one after the other with all threads."""
+    started = time.perf_counter()
+    for picture in pictures:
+        engine(picture)
+    return (time.perf_counter() - started) / len(pictures)
+
+
+def _job(engine: Engine, chosen: argparse.Namespace) -> float:
+    """Return the seconds of a whole job, decoding and saving included."""
+    with tempfile.TemporaryDirectory(prefix="smalti-job-") as folder:
+        started = time.perf_counter()
+        infer(
+            engine,
+            chosen.image_dir,
+            Path(folder),
+            file_list=chosen.file_list,
+            image_num=chosen.image_num,
+            job=JobOptions(engine.digest, engine.target),
+        )
+        return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    sys.exit(main())
