@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -27,8 +28,10 @@ from smalti.errors import ImageError, OutputError, ResourceError, UsageError
 from smalti.vision import images
 from smalti.vision.names import NameList
 from smalti.vision.preprocess import Resize
+from soak.forks import forked
 
 JOB = JobOptions("model")
+NOBODY = 65534
 
 
 @dataclass
@@ -200,6 +203,25 @@ def test_a_picture_that_the_storage_refuses_is_tried_again_next_time(
     monkeypatch.undo()
     second = infer(engine, tmp_path / "in", tmp_path / "out", job=JOB)
     assert second.images == 9 and not second.failures and second.resumed == 6
+
+
+def test_a_picture_that_may_not_be_read_is_listed(engine: FakeEngine) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        names = kit.fill(place / "in", 5)
+        (place / "in" / names[2]).chmod(0)
+        (place / "out").mkdir()
+        (place / "out").chmod(0o777)
+
+        def job() -> str:
+            if os.geteuid() == 0:
+                os.setuid(NOBODY)
+            result = infer(engine, place / "in", place / "out", job=JOB)
+            return f"{result.images} done; {result.failures[0].name}: {result.failures[0].reason}"
+
+        done = forked(job, seconds=30)
+    assert (done.kind, done.text) == ("ok", f"4 done; {names[2]}: cannot read: Permission denied")
 
 
 def test_a_storage_that_is_gone_stops_the_job(
