@@ -37,7 +37,8 @@ from smalti.vision.voc import find_pictures, inner_folder, list_masks
 class EvalResult:
     """The accuracy, and which images could not be counted.
 
-    ``stages``, ``preprocess`` and ``target`` (which the caller fills in) are those of an engine run.
+    ``stages``, ``preprocess`` and ``target`` (which the caller fills in) are those of an engine run; ``at_once`` pictures
+    shared its threads.
     """
 
     accuracy: Segmentation
@@ -47,6 +48,7 @@ class EvalResult:
     threads: int | None = None
     preprocess: Preprocess | None = None
     target: str | None = None
+    at_once: int = 1
 
     @property
     def miou(self) -> float:
@@ -60,6 +62,7 @@ class EvalResult:
         if self.stages:
             out["stages"] = [stage.to_json() for stage in self.stages]
             out["threads"] = self.threads
+            out["pictures_at_once"] = self.at_once
         if self.preprocess is not None:
             out["preprocess"] = self.preprocess.to_json()
         if self.target is not None:
@@ -145,7 +148,7 @@ def evaluate_model(
                 progress(index + 1, len(entries))
     finally:
         results.close()
-    return _result(counter, failures, start, clock.result(), engine.threads, preprocess)
+    return _result(counter, failures, start, clock.result(), engine.threads, preprocess, at_once)
 
 
 def _read(path: Path, what: str) -> NDArray[np.uint8]:
@@ -162,6 +165,8 @@ def _result(
     stages: tuple[StageTimes, ...] = (),
     threads: int | None = None,
     preprocess: Preprocess | None = None,
+    at_once: int = 1,
 ) -> EvalResult:
     accuracy = counter.result()
-    return EvalResult(accuracy, tuple(failures), time.perf_counter() - start, stages, threads, preprocess)
+    seconds = time.perf_counter() - start
+    return EvalResult(accuracy, tuple(failures), seconds, stages, threads, preprocess, at_once=at_once)

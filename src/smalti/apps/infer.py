@@ -70,8 +70,8 @@ class InferResult:
 
     ``resumed`` of the ``images`` were labelled by an earlier run of the same job. ``failures`` are the first 10,000 of
     ``failed``. ``finished`` is False when the run was stopped before the end, with ``left`` pictures to do. ``seconds``
-    is the wall time of this run; decoding and saving run beside inference, so the stages add up to more. ``reports``
-    are the files that list every picture.
+    is the wall time of this run; decoding and saving run beside inference, so the stages add up to more: ``at_once``
+    pictures shared the threads. ``reports`` are the files that list every picture.
     """
 
     images: int
@@ -85,6 +85,7 @@ class InferResult:
     resumed: int = 0
     left: int = 0
     reports: tuple[Path, ...] = ()
+    at_once: int = 1
 
     @property
     def finished(self) -> bool:
@@ -107,6 +108,7 @@ class InferResult:
             "images_per_second": self.images_per_second if self.seconds > 0 else None,
             "stages": [stage.to_json() for stage in self.stages],
             "threads": self.threads,
+            "pictures_at_once": self.at_once,
             "preprocess": self.preprocess.to_json(),
             "output_dir": None if self.output_dir is None else str(self.output_dir),
             "report": [str(path) for path in self.reports],
@@ -212,6 +214,7 @@ class _Run:
             resumed,
             self._ledger.left,
             reports,
+            work.at_once,
         )
 
     def _open_journal(self, folder: Path, names: OutputNames, job: JobOptions) -> Journal:

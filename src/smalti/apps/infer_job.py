@@ -121,6 +121,7 @@ class InferJob:
         journal: Journal | None = None,
     ) -> None:
         self.clock = Clock()
+        self._label, self.at_once = share_threads(engine, preprocess, ledger.left)
         self._engine = engine
         self._pictures = pictures
         self._preprocess = preprocess
@@ -150,14 +151,13 @@ class InferJob:
                 todo.append(index)
                 yield self._pictures[index]
 
-        label, at_once = share_threads(self._engine, self._preprocess, self._ledger.left)
         with picture_pool() as pool, Saver(pool, self._colour, self._write) as saver:
             results = segment(
-                label,
+                self._label,
                 coming(),
                 self._preprocess,
                 self.clock,
-                at_once=at_once,
+                at_once=self.at_once,
                 max_pixels=self._options.max_pixels,
                 pool=pool,
             )

@@ -66,12 +66,13 @@ def confusion_table(accuracy: Segmentation) -> Table:
     )
 
 
-def stages_table(stages: Sequence[StageTimes], threads: int) -> Table:
-    """Return the milliseconds of each stage of the work on one picture."""
+def stages_table(stages: Sequence[StageTimes], threads: int, at_once: int = 1) -> Table:
+    """Return the milliseconds of each stage of the work on one picture, of which ``at_once`` were under way."""
     rows = tuple(
         (s.stage.value, f"{s.mean:.2f}", f"{s.median:.2f}", f"{s.p95:.2f}", f"{s.total / 1e3:.2f}") for s in stages
     )
     title = f"time of each stage, {threads} thread{'s' if threads != 1 else ''}"
+    title += f" for {at_once} pictures at a time" if at_once > 1 else ""
     return Table(title, ("stage", "mean ms", "median ms", "p95 ms", "total s"), rows)
 
 

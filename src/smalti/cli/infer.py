@@ -153,7 +153,7 @@ def show_infer(result: InferResult, as_json: bool) -> None:
         print_json(result.to_json())
         return
     if result.stages:
-        draw(stages_table(result.stages, result.threads))
+        draw(stages_table(result.stages, result.threads, result.at_once))
     if result.failures:
         draw(_failures(result))
     say(_summary(result) if result.resumed or result.left else infer_summary(result))
