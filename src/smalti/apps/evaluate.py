@@ -37,8 +37,8 @@ from smalti.vision.voc import find_pictures, inner_folder, list_masks
 class EvalResult:
     """The accuracy, and which images could not be counted.
 
-    ``stages``, ``preprocess`` and ``target`` (which the caller fills in) are those of an engine run; ``at_once`` pictures
-    shared its threads.
+    ``stages``, ``preprocess`` and ``target`` (which the caller fills in) are those of an engine run; ``at_once``
+    pictures shared its threads.
     """
 
     accuracy: Segmentation
