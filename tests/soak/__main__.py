@@ -7,6 +7,7 @@ import ast
 import importlib
 import json
 import random
+import signal
 import sys
 import time
 import traceback
@@ -62,6 +63,8 @@ def main() -> int:
     if arguments.scale <= 0:
         parser.error("--scale must be above 0")
     seed = random.SystemRandom().randrange(1 << 31) if arguments.seed is None else arguments.seed
+    # A shell that starts this in the background lets SIGINT be ignored, by children too; some checks send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     results: dict[str, Any] = {}
     for name in arguments.names or known:
         sys.stdout.write(f"soak {name} --seed {seed} --scale {arguments.scale:g}\n")
