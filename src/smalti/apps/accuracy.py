@@ -19,17 +19,26 @@ from smalti.apps.accuracy_rows import AccuracyRow, AccuracyTable, kept, read_tab
 from smalti.apps.bench_system import read_device
 from smalti.apps.build import build, read_graph
 from smalti.apps.calibrate import calibrate_folder
-from smalti.apps.compare import pictures
 from smalti.apps.export import ExportOptions, export
 from smalti.apps.outputs import OutputFolder
-from smalti.apps.stream import Clock, OnError, Progress, choose_preprocess, failed, segment
+from smalti.apps.stream import (
+    MAX_AT_ONCE,
+    Clock,
+    OnError,
+    Progress,
+    choose_preprocess,
+    failed,
+    segment,
+    share_threads,
+)
+from smalti.apps.timing import time_calls
 from smalti.compiler import CompileOptions
 from smalti.errors import CompilerError, DataError, UsageError
 from smalti.fetch.progress import Progress as FetchProgress
 from smalti.fetch.progress import silent
 from smalti.fetch.registry import MODELS, find_dataset, find_model
 from smalti.quant.modes import QuantMode, QuantOptions
-from smalti.runtime.engine import Engine, load
+from smalti.runtime.engine import load
 from smalti.target.target import Target
 from smalti.vision.images import encode_mask, read_mask
 from smalti.vision.metrics import ConfusionMatrix
@@ -40,9 +49,6 @@ from smalti.vision.voc import Entry, inner_folder, list_pictures, output_names
 USUAL_MODES: Final = (QuantMode.FORCE_FLOAT32, QuantMode.FORCE_FLOAT16, QuantMode.QINT8_MIXED_FLOAT16)
 TABLE_FILE: Final = "accuracy.json"
 TRAIN_LIST: Final = Path("ImageSets") / "Segmentation" / "train.txt"
-TIMED_PICTURES: Final = 4
-TIMED_CALLS: Final = 20
-TIMED_SECONDS: Final = 3.0
 
 Tell = Callable[[str], None]
 
@@ -316,8 +322,10 @@ class _Job:
         counter = ConfusionMatrix(compiled.labels or VOC_LABELS)
         flipped: dict[str, int] = {}
         pixels: dict[str, int] = {}
-        with load(built.path, self.options.threads, built.sha256) as engine:
-            results = segment(engine, self.entries, choose_preprocess(engine), Clock())
+        with load(built.path, self.options.threads, built.sha256, concurrency=MAX_AT_ONCE) as engine:
+            preprocess = choose_preprocess(engine)
+            label, at_once = share_threads(engine, preprocess, len(self.entries))
+            results = segment(label, self.entries, preprocess, Clock(), at_once=at_once)
             try:
                 for index, item in enumerate(results):
                     entry, file = self.entries[index], self.names[index]
@@ -333,7 +341,7 @@ class _Job:
             finally:
                 results.close()
             self.tell(f"{name}: timing")
-            times = _time_calls(engine, self.entries[:TIMED_PICTURES])
+            times = time_calls(engine, self.entries)
             threads = engine.threads
         return AccuracyRow(
             compiled.quant_mode,
@@ -357,21 +365,6 @@ class _Job:
     def _flips(self, float32: AccuracyRow, file: str, labels: NDArray[np.int32]) -> int:
         wanted = read_mask(self.folder.path / float32.labels_dir / file)
         return int((labels != wanted).sum())
-
-
-def _time_calls(engine: Engine, entries: Sequence[Entry]) -> list[float]:
-    """Return the milliseconds of calls on a few pictures in turns, with nothing else at work in this process."""
-    seen = [picture for _, picture in pictures(entries, choose_preprocess(engine))]
-    for picture in seen:
-        engine(picture)
-    times: list[float] = []
-    begin = time.perf_counter()
-    while len(times) < TIMED_CALLS and (time.perf_counter() - begin < TIMED_SECONDS or not times):
-        for picture in seen:
-            start = time.perf_counter()
-            engine(picture)
-            times.append(1e3 * (time.perf_counter() - start))
-    return times
 
 
 def _pictures_digest(entries: Sequence[Entry], masks: Path | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from smalti.apps.evaluate import EvalResult, evaluate_folder
 from smalti.apps.export import ExportOptions, ExportResult, export
 from smalti.apps.infer import InferOptions, InferResult, infer
 from smalti.apps.report import Table
-from smalti.apps.stream import Stage
+from smalti.apps.stream import MAX_AT_ONCE
+from smalti.apps.timing import time_calls
 from smalti.compiler import CompileOptions
 from smalti.errors import CompilerError
 from smalti.fetch.progress import Progress as FetchProgress
@@ -24,6 +26,7 @@ from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord
 from smalti.runtime.engine import Engine, load
 from smalti.target.target import Target
+from smalti.vision.voc import find_pictures
 
 ImageProgress = Callable[[int, int], None]
 
@@ -67,18 +70,14 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One built model and how it did."""
+    """One built model and how it did; ``inference_ms`` is the median of one inference, image in to labels out."""
 
     quant_mode: QuantMode
     shape_mutable: bool
     build: BuildResult
     infer: InferResult
     accuracy: EvalResult
-
-    @property
-    def inference_ms(self) -> float:
-        """Median milliseconds of one inference, image in to labels out."""
-        return next(s.median for s in self.infer.stages if s.stage is Stage.INFER)
+    inference_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +169,7 @@ def run(
                 record=None if mode.quantised is None else records[mode.quantised],
                 progress=build_progress,
             )
-            with load(built.path, options.threads, built.sha256) as engine:
+            with load(built.path, options.threads, built.sha256, concurrency=MAX_AT_ONCE) as engine:
                 threads, reason = engine.threads, engine.threads_reason
                 rows.append(road.measure(mode, mutable, built, engine, options.output_dir / f"labels-{name}"))
     return RunResult(entry.name, str(options.target), threads, reason, exported, tuple(rows), options.output_dir)
@@ -210,7 +209,8 @@ class _Road:
             progress=self.progress,
         )
         accuracy = evaluate_folder(labels, self.voc_root, self.val_list, number, labels=self.dataset.labels)
-        return RunRow(mode, mutable, built, done, accuracy)
+        seen = find_pictures(self.voc_root, self.val_list, number)
+        return RunRow(mode, mutable, built, done, accuracy, statistics.median(time_calls(engine, seen)))
 
 
 def run_table(result: RunResult) -> Table:
