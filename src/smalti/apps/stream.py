@@ -15,6 +15,7 @@ from enum import Enum
 from functools import partial
 from typing import Any, Final, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -260,7 +261,9 @@ def segment(
         except (DataError, InputError) as error:
             return entry, error
 
+    opencv_threads = cv2.getNumThreads()
     try:
+        cv2.setNumThreads(1)  # Its threads would take the CPUs from these.
         for entry in entries:
             pending.append((entry, threads.submit(both if at_once > 1 else prepare, entry)))
             while len(pending) > _workers() + DECODED_AHEAD or (pending and _are_large(pending)):
@@ -271,6 +274,7 @@ def segment(
         for _, future in pending:
             future.cancel()
         wait([future for _, future in pending])
+        cv2.setNumThreads(opencv_threads)
         if pool is None:
             threads.shutdown()
 

@@ -7,7 +7,6 @@ given the few segments that every picture has.
 
 from __future__ import annotations
 
-import itertools
 import re
 import struct
 import zlib
@@ -27,7 +26,7 @@ _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BARE_MARKERS: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _MAX_SEGMENTS: Final = 10_000
 _MARKER_AFTER_SCAN: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-_RESTART: Final = re.compile(rb"\xff[\xd0-\xd7]")
+_MARKER_IN_SCAN: Final = re.compile(rb"\xff[^\x00\xff]")
 _SEQUENTIAL: Final = frozenset({0xC0, 0xC1})
 _MAX_RESTARTS: Final = 1 << 20
 _MAX_CHUNKS: Final = 200_000
@@ -205,26 +204,29 @@ def _jpeg_scans(data: bytes, segments: _Segments) -> tuple[int, list[Scan]]:
         if marker == _RESTART_INTERVAL:
             interval = int.from_bytes(data[body : body + 2], "big")
         elif marker == _START_OF_SCAN:
-            following = _MARKER_AFTER_SCAN.search(data, at)
-            if following is None:
+            coded = _coded_pixels(data, at)
+            if coded is None:
                 break
-            scans.append(Scan(data[body:at], _between_restarts(data, at, following.start()), interval))
-            at = following.start()
+            scans.append(Scan(data[body:at], coded, interval))
+            at = coded[-1][1]
     else:
         raise ImageError("the JPEG has too many segments")
     raise ImageError("the JPEG is cut: its end marker is missing")
 
 
-def _between_restarts(data: bytes, start: int, end: int) -> tuple[tuple[int, int], ...]:
-    marks = [found.start() for found in itertools.islice(_RESTART.finditer(data, start, end), _MAX_RESTARTS + 1)]
-    if len(marks) > _MAX_RESTARTS:
-        raise ImageError("the JPEG has too many restart markers")
-    # Bytes of 255 before a marker belong to the marker.
-    ends = [
-        start + len(data[start:mark].rstrip(b"\xff"))
-        for start, mark in zip([start, *marks], [*marks, end], strict=True)
-    ]
-    return tuple(zip([start, *(m + 2 for m in marks)], ends, strict=True))
+def _coded_pixels(data: bytes, start: int) -> tuple[tuple[int, int], ...] | None:
+    """Return the (start, end) of a scan's coded pixels between restart markers; None when no marker ends it."""
+    marks: list[int] = []
+    for found in _MARKER_IN_SCAN.finditer(data, start):
+        marks.append(found.start())
+        if not 0xD0 <= data[found.end() - 1] <= 0xD7:
+            # Bytes of 255 before a marker belong to the marker.
+            starts = [start, *(mark + 2 for mark in marks[:-1])]
+            ends = [s + len(data[s:mark].rstrip(b"\xff")) for s, mark in zip(starts, marks, strict=True)]
+            return tuple(zip(starts, ends, strict=True))
+        if len(marks) > _MAX_RESTARTS:
+            raise ImageError("the JPEG has too many restart markers")
+    return None
 
 
 def _png_header(data: bytes) -> ImageHeader:

@@ -32,6 +32,7 @@ DEFAULT_MAX_PIXELS: Final = 64 * 2**20
 LARGEST_MAX_PIXELS: Final = 85 * 2**20
 MAX_FILE_BYTES: Final = 256 * 2**20
 _SCANS_PER_PICTURE: Final = 16
+_VOC_PALETTE: Final = voc_palette().tobytes()
 _OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _DECODER_ERRORS: Final = (
     OSError,
@@ -95,7 +96,7 @@ def encode_mask(labels: NDArray[np.integer], palette: NDArray[np.uint8] | None =
     if int(labels.min()) < 0 or int(labels.max()) > 255:
         raise ImageError("a label map of a PNG can only hold the labels 0 to 255")
     image = Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint8))
-    image.putpalette((voc_palette() if palette is None else palette).tobytes())
+    image.putpalette(_VOC_PALETTE if palette is None else palette.tobytes())
     buffer = io.BytesIO()
     # Label maps are runs of one value: run-length matching alone is faster than a search for matches, and smaller.
     image.save(buffer, format="PNG", compress_type=zlib.Z_RLE)
