@@ -63,7 +63,7 @@ def test_eval_stops(place: Path, number: signal.Signals) -> None:
     size = ["--resize", "stretch", "--input-size", str(SIDE)]
     folders = ["--image-dir", str(place / "in"), "--gt-dir", str(place / "gt")]
     code, shown, seconds = stopped(["eval", "--model", str(place / "m.smalti"), *folders, *size], number)
-    assert code == ExitCode.INTERRUPTED and seconds < 10 and "Traceback" not in shown
+    assert code == ExitCode.INTERRUPTED and seconds < 10 and "Traceback" not in shown, shown
     assert "nothing is kept" in shown and shown.splitlines()[-1] == "smalti: interrupted"
 
 
@@ -72,7 +72,7 @@ def test_accuracy_stops_and_keeps_its_rows(place: Path, tmp_path: Path) -> None:
     arguments = ["accuracy", "--model", str(place / "graph.pb"), *folders, "--modes", "f32", "--shape-mutable", "false"]
     ready = tmp_path / "out" / "graph-force_float32-static.smalti"
     code, shown, seconds = stopped(arguments, signal.SIGTERM, ready)
-    assert code == ExitCode.INTERRUPTED and seconds < 10 and "Traceback" not in shown
+    assert code == ExitCode.INTERRUPTED and seconds < 10 and "Traceback" not in shown, shown
     assert f"finished rows are kept in {tmp_path / 'out'}" in shown and not kit.left_overs(tmp_path / "out")
 
 
