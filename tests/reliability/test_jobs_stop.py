@@ -76,6 +76,32 @@ def test_accuracy_stops_and_keeps_its_rows(place: Path, tmp_path: Path) -> None:
     assert f"finished rows are kept in {tmp_path / 'out'}" in shown and not kit.left_overs(tmp_path / "out")
 
 
+DISGUISED = """
+import signal, sys
+sys.path.insert(0, {source!r})
+from smalti.cli import main, stopping
+class Name:
+    def __set_name__(self, owner, name):
+        signal.raise_signal({number})
+signal.signal(signal.SIGTERM, main._interrupt)
+try:
+    with stopping.stop_at_once("all is kept"):
+        class Late:
+            name = Name()
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [("signal.SIGTERM", ExitCode.INTERRUPTED), ("99", ExitCode.BUG)])
+def test_an_interrupt_that_comes_out_as_another_error_is_one(number: str, code: int) -> None:
+    """Python 3.11 wraps what is raised while a class is made, as it is by a late import; a mistake stays one."""
+    program = DISGUISED.format(source=str(kit.SOURCE), number=number)
+    done = kit.run([sys.executable, "-c", program])
+    assert done.returncode == code, done.stderr
+    assert ("smalti: stopped; all is kept" in done.stderr) == (code == ExitCode.INTERRUPTED)
+
+
 STUCK = """
 import ctypes, sys
 sys.path.insert(0, {source!r})

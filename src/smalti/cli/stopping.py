@@ -33,6 +33,9 @@ class Stop:
     def ask(self) -> None:
         self._asked.set()
 
+    def is_asked_within(self, seconds: float) -> bool:
+        return self._asked.wait(seconds)
+
 
 @contextmanager
 def stop_between_pictures() -> Iterator[Stop]:
@@ -49,9 +52,16 @@ def stop_between_pictures() -> Iterator[Stop]:
 @contextmanager
 def stop_at_once(kept: str) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the command with a note on what is kept; after eight seconds in any case."""
+    stop = Stop()
     try:
-        with _watched(Stop()):
-            yield
+        with _watched(stop):
+            try:
+                yield
+            except (RuntimeError, SystemError) as error:
+                # So an interrupt comes out of the making of a class (before Python 3.12) and of some C code.
+                if not stop.is_asked_within(SAME_SECONDS):
+                    raise
+                raise KeyboardInterrupt from error
     except KeyboardInterrupt:
         note(f"smalti: stopped; {kept}")
         raise
