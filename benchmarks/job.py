@@ -20,15 +20,12 @@ from numpy.typing import NDArray
 
 from benchmarks.output import positive
 from benchmarks.stats import median, percentile
+from smalti.apps.compare import pictures
 from smalti.apps.infer import JobOptions, infer
-from smalti.apps.stream import MAX_AT_ONCE, Preprocess, choose_preprocess
+from smalti.apps.stream import MAX_AT_ONCE, choose_preprocess
 from smalti.errors import SmaltiError
 from smalti.runtime.engine import Engine, load
-from smalti.vision.images import read_image
-from smalti.vision.preprocess import resize_picture, target_size
 from smalti.vision.voc import find_pictures
-
-Pictures = Sequence[NDArray[np.uint8]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,16 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     """Run engine and job in turns and return the report; times are milliseconds of a picture."""
     with load(chosen.model, chosen.threads, concurrency=MAX_AT_ONCE) as engine:
-        pictures = _prepare(chosen, choose_preprocess(engine))
-        _label(engine, pictures[:10])
-        alone, jobs = [_label(engine, pictures)], list[float]()
+        found = find_pictures(chosen.image_dir, chosen.file_list, chosen.image_num)
+        seen = [picture for _, picture in pictures(found, choose_preprocess(engine))]
+        _label(engine, seen[:10])
+        alone, jobs = [_label(engine, seen)], list[float]()
         for _ in range(chosen.rounds):
-            jobs.append(_job(engine, chosen) / len(pictures))
-            alone.append(_label(engine, pictures))
+            jobs.append(_job(engine, chosen) / len(seen))
+            alone.append(_label(engine, seen))
         shares = [(before + after) / 2 / job for before, job, after in zip(alone, jobs, alone[1:], strict=False)]
         return {
             "model": str(chosen.model),
-            "pictures": len(pictures),
+            "pictures": len(seen),
             "threads": engine.threads,
             "engine_ms": 1e3 * median(alone),
             "job_ms": 1e3 * median(jobs),
@@ -81,18 +79,12 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
         }
 
 
-def _prepare(chosen: argparse.Namespace, how: Preprocess) -> Pictures:
-    found = find_pictures(chosen.image_dir, chosen.file_list, chosen.image_num)
-    decoded = (read_image(entry.path) for entry in found if entry.path is not None)
-    return [resize_picture(p, *target_size(p.shape[0], p.shape[1], how.resize, how.input_size)) for p in decoded]
-
-
-def _label(engine: Engine, pictures: Pictures) -> float:
+def _label(engine: Engine, seen: Sequence[NDArray[np.uint8]]) -> float:
     """Return the seconds of a picture, one after the other with all threads."""
     started = time.perf_counter()
-    for picture in pictures:
+    for picture in seen:
         engine(picture)
-    return (time.perf_counter() - started) / len(pictures)
+    return (time.perf_counter() - started) / len(seen)
 
 
 def _job(engine: Engine, chosen: argparse.Namespace) -> float:

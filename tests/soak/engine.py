@@ -269,11 +269,10 @@ def few_cpus(model: Path, side: int, scale: float) -> dict[str, Any]:
     disturbs all alike. The default must hold everywhere; 8 threads where nothing else wants the CPUs.
     """
     rounds = max(3, int(15 * scale))
-    whole: tuple[str, ...] = ()
     settings = {
-        "all CPUs": (whole, 0),
+        "all CPUs": ((), 0),
         "one CPU": (("taskset", "-c", "0"), 0),
-        "two busy neighbours": (whole, 2),
+        "two busy neighbours": ((), 2),
     }
     figures: dict[str, Any] = {}
     with _half_a_cpu() as group:

@@ -25,7 +25,7 @@ PICTURES = 60
 KILLS, STOPS, CALLS = 100, 20, 50
 MANY, BAD = 1000, 50
 ENTRIES = 1_000_000
-IN_FLIGHT = 30
+IN_FLIGHT = 8 + 16
 FAULTS = {
     "ENOSPC": (errno.ENOSPC, ("open", "write", "fsync", "rename")),
     "EIO": (errno.EIO, ("open", "write", "fsync", "rename", "unlink")),
