@@ -261,12 +261,13 @@ def segment(
         except (DataError, InputError) as error:
             return entry, error
 
+    window = _workers() + DECODED_AHEAD
     opencv_threads = cv2.getNumThreads()
     try:
         cv2.setNumThreads(1)  # Its threads would take the CPUs from these.
         for entry in entries:
             pending.append((entry, threads.submit(both if at_once > 1 else prepare, entry)))
-            while len(pending) > _workers() + DECODED_AHEAD or (pending and _are_large(pending)):
+            while len(pending) > window or (pending and _are_large(pending)):
                 yield result(*pending.popleft())
         while pending:
             yield result(*pending.popleft())
