@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     """Run engine and job in turns and return the report; times are milliseconds of a picture."""
+    cv2.setNumThreads(1)  # As the command has it.
     with load(chosen.model, chosen.threads, concurrency=MAX_AT_ONCE) as engine:
         found = find_pictures(chosen.image_dir, chosen.file_list, chosen.image_num)
         seen = [picture for _, picture in pictures(found, choose_preprocess(engine))]

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -211,10 +212,13 @@ def test_a_picture_that_may_not_be_read_is_listed(engine: FakeEngine) -> None:
         place.chmod(0o755)
         names = kit.fill(place / "in", 5)
         (place / "in" / names[2]).chmod(0)
+        (place / "in" / "9.png").write_bytes(b"bad")
         (place / "out").mkdir()
         (place / "out").chmod(0o777)
 
         def job() -> str:
+            with pytest.raises(ImageError):  # Brings every module in before the right to read them is gone.
+                infer(engine, place / "in", place / "first", options=InferOptions(on_error=OnError.STOP), job=JOB)
             if os.geteuid() == 0:
                 os.setuid(NOBODY)
             result = infer(engine, place / "in", place / "out", job=JOB)
@@ -222,6 +226,19 @@ def test_a_picture_that_may_not_be_read_is_listed(engine: FakeEngine) -> None:
 
         done = forked(job, seconds=30)
     assert (done.kind, done.text) == ("ok", f"4 done; {names[2]}: cannot read: Permission denied")
+
+
+def test_a_fork_of_a_process_where_opencv_has_threads(engine: FakeEngine, tmp_path: Path) -> None:
+    kit.fill(tmp_path / "in", 5)
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(2)
+        cv2.cvtColor(np.zeros((3000, 3000, 3), np.uint8), cv2.COLOR_BGR2RGB)
+        done = forked(lambda: infer(engine, tmp_path / "in", tmp_path / "out", job=JOB).images, seconds=30)
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
+    assert (done.kind, done.text) == ("ok", "5")
 
 
 def test_a_storage_that_is_gone_stops_the_job(

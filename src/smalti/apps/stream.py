@@ -15,7 +15,6 @@ from enum import Enum
 from functools import partial
 from typing import Any, Final, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -262,9 +261,7 @@ def segment(
             return entry, error
 
     window = _workers() + DECODED_AHEAD
-    opencv_threads = cv2.getNumThreads()
     try:
-        cv2.setNumThreads(1)  # Its threads would take the CPUs from these.
         for entry in entries:
             pending.append((entry, threads.submit(both if at_once > 1 else prepare, entry)))
             while len(pending) > window or (pending and _are_large(pending)):
@@ -275,7 +272,6 @@ def segment(
         for _, future in pending:
             future.cancel()
         wait([future for _, future in pending])
-        cv2.setNumThreads(opencv_threads)
         if pool is None:
             threads.shutdown()
 

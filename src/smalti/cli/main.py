@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -78,6 +79,7 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """Entry point of the console script."""
     signal.signal(signal.SIGTERM, _interrupt)
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # Its threads would take the CPUs from ours.
     sys.exit(run(sys.argv[1:]))
 
 
