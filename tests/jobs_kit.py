@@ -23,7 +23,7 @@ from smalti.target.host import resolve_targets
 from smalti.vision.headers import ImageFormat
 from smalti.vision.images import encode_picture
 
-SOURCE = Path(smalti.__file__).parents[1]
+SOURCE = Path(smalti.__file__).resolve().parents[1]
 # Whoever runs the tests in the background may have made processes ignore SIGINT.
 MAIN = f"""
 import signal, sys

@@ -15,7 +15,7 @@ import cv2
 import PIL
 
 from smalti import __version__
-from smalti.apps.infer_guard import refuse_own_pictures
+from smalti.apps.infer_guard import refuse_own_pictures, refuse_picture_folder
 from smalti.apps.infer_job import InferJob, InferOptions, JobState, OutputSize, Watch, overlay_name
 from smalti.apps.journal import JobIdentity, Journal, Record, open_journal, remove_journal
 from smalti.apps.ledger import Ledger, report_csv, report_json
@@ -154,6 +154,8 @@ def infer(
         check_different(pictures.names)
     names = OutputNames(pictures.names)
     refuse_own_pictures(pictures, output_dir, names, how)
+    if file_list is None:
+        refuse_picture_folder(pictures, output_dir, how)
     with OutputFolder(output_dir) as folder:
         return _Run(engine, pictures, preprocess, how, progress, job).run(folder, names)
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from smalti.apps.infer_job import InferOptions, overlay_name
+from smalti.apps.infer_job import OVERLAY_FOLDER, InferOptions, overlay_name
 from smalti.errors import UsageError
 from smalti.vision.names import OutputNames
 from smalti.vision.voc import Pictures, printable
+
+
+def refuse_picture_folder(pictures: Pictures, output_dir: Path, options: InferOptions) -> None:
+    """Raise UsageError when results would lie among the pictures of the folder: the next run would label them."""
+    written = [output_dir] * options.save_img + [output_dir / OVERLAY_FOLDER] * options.overlay
+    if os.path.realpath(pictures.folder) in map(os.path.realpath, written):
+        raise UsageError(
+            f"{printable(str(pictures.folder))} is the folder of the pictures, and the next run would take the results "
+            "for pictures: choose another --output-dir, or name the pictures with --file-list"
+        )
 
 
 def refuse_own_pictures(pictures: Pictures, output_dir: Path, names: OutputNames, options: InferOptions) -> None:

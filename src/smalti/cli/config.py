@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from smalti.apps.native import NativeFiles, native_files
 from smalti.apps.report import Table
-from smalti.cli.ui import JsonOption, draw, help_text, print_json
+from smalti.cli.ui import JsonOption, draw, help_text, print_json, say
 
 HELP = help_text(
     "Tell a C or C++ build where the library is that runs offline model files without Python.",
@@ -57,7 +56,7 @@ def config_command(
         lines.append(str(files.need(files.pkg_config_dir)))
     lines = [line for line in lines if line]
     if lines:
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        say("\n".join(lines))
     else:
         draw(_table(files))
 

@@ -32,6 +32,7 @@ class ExitCode(IntEnum):
     REGRESSION = 8
     ACCURACY = 9
     INTERRUPTED = 130
+    BROKEN_PIPE = 141
 
     @property
     def meaning(self) -> str:
@@ -50,6 +51,7 @@ _MEANINGS: Final = {
     ExitCode.REGRESSION: "a comparison found this model slower than allowed",
     ExitCode.ACCURACY: "a comparison found labels or accuracy further off than allowed",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C or SIGTERM)",
+    ExitCode.BROKEN_PIPE: "the program that read the output ended first",
 }
 
 _CODES: Final[tuple[tuple[type[SmaltiError], ExitCode], ...]] = (

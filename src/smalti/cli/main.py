@@ -14,7 +14,7 @@ import typer
 from smalti import __version__
 from smalti.cli.commands import CommandGroup
 from smalti.cli.exit_codes import ExitCode, exit_code
-from smalti.cli.ui import help_text, note, print_json
+from smalti.cli.ui import help_text, note, print_json, say
 from smalti.errors import SmaltiError, UnsupportedGraphError
 
 HELP = help_text(
@@ -40,7 +40,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"smalti {__version__}\n")
+        say(f"smalti {__version__}")
         raise typer.Exit
 
 
@@ -71,16 +71,41 @@ def run(arguments: Sequence[str]) -> int:
     except MemoryError as error:
         return _fail(ExitCode.RESOURCE, error, "out of memory", as_json)
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        return _fail(ExitCode.FETCH, error, f"{error.strerror or type(error).__name__}:{where}", as_json)
+        return _fail(ExitCode.FETCH, error, _what_the_system_said(error), as_json)
     return ExitCode.OK
 
 
 def main() -> None:
     """Entry point of the console script."""
+    _open_standard_streams()
     signal.signal(signal.SIGTERM, _interrupt)
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # Its threads would take the CPUs from ours.
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_standard_streams() -> None:
+    """Put the null device where standard input, output or error is closed.
+
+    Otherwise the next file that is opened, which may be a label map, takes the place of standard output.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # Gets the lowest free number, which is this one.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+
+
+def _what_the_system_said(error: OSError) -> str:
+    said = error.strerror or type(error).__name__
+    if error.filename:
+        return f"{said}: {error.filename}"
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return f"{said}: the folder in which the command was started is gone"
+    return said
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -7,9 +7,10 @@ errors go to standard error.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import Annotated, Any
 
@@ -31,6 +32,8 @@ from rich.table import Table as RichTable
 
 from smalti.apps.report import Table
 from smalti.apps.stream import Progress as ProgressCallback
+from smalti.cli.exit_codes import ExitCode
+from smalti.errors import OutputError
 from smalti.fetch.progress import Progress as FetchCallback
 from smalti.fetch.progress import Stage
 
@@ -75,22 +78,47 @@ def draw(table: Table) -> None:
         drawn.add_column(escape(column), foot, justify=justify, overflow="fold", no_wrap=whole_names and index == 0)
     for row in table.rows:
         drawn.add_row(*(escape(cell) for cell in row))
-    Console(highlight=False).print(drawn)
+    with _printing():
+        _Console(highlight=False).print(drawn)
 
 
 def say(text: str) -> None:
-    """Print a line of the result to standard output."""
-    sys.stdout.write(text + "\n")
+    """Print a line of the result to standard output.
+
+    Raises OutputError when that takes no more, SystemExit when nobody reads it any more.
+    """
+    with _printing():
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
 
 
 def note(text: str) -> None:
-    """Print a line for people to standard error."""
-    sys.stderr.write(text + "\n")
+    """Print a line for people to standard error; the work goes on where nobody can be told."""
+    with suppress(OSError):
+        sys.stderr.write(text + "\n")
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object to standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """Print one JSON object to standard output, as :func:`say` does."""
+    say(json.dumps(value, indent=2, allow_nan=False))
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """End the command with its own exit code when standard output takes no more."""
+    try:
+        yield
+    except OSError as error:
+        with open(os.devnull, "wb") as nowhere:  # What is still to be written would fail once more at the end.
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(ExitCode.BROKEN_PIPE) from error
+        raise OutputError(f"cannot write the result to standard output: {error.strerror}") from error
 
 
 @contextmanager
