@@ -38,6 +38,13 @@ def test_wrong_arrays(arrays: dict[Any, Any], message: str) -> None:
         bind_arrays(label_manifest(), arrays)
 
 
+@pytest.mark.parametrize("given", [_IMAGE[0], memoryview(_IMAGE), [[1, 2], [3]], None, 3, "image", b"ab"])
+def test_arrays_without_names(given: Any) -> None:
+    for bind in (bind_arrays, bind_shapes):
+        with pytest.raises(InputError, match=r"by name \('image:0'\), in a dict; got "):
+            bind(label_manifest(), given)
+
+
 def test_names_with_and_without_output_number() -> None:
     for name in ("image", "image:0"):
         assert bind_arrays(label_manifest(), {name: _IMAGE}).shapes == ((1, 4, 5, 3),)
@@ -96,9 +103,9 @@ def test_outputs_that_cannot_be_stacked() -> None:
 
 def test_shapes_alone() -> None:
     assert bind_shapes(label_manifest(None), {"image": [np.int64(2), 4, 5, 3]}).count == 2
-    for shape in ([1, -4, 5, 3], [1, 4.0, 5, 3], [1, 2**70, 5, 3]):
+    for shape in ([1, -4, 5, 3], [1, 4.0, 5, 3], [1, 2**70, 5, 3], 5, None):
         with pytest.raises(InputError):
-            ShapePlanner(label_manifest()).plan(bind_shapes(label_manifest(), {"image": shape}).shapes)
+            ShapePlanner(label_manifest()).plan(bind_shapes(label_manifest(), {"image": shape}).shapes)  # type: ignore[dict-item]
 
 
 def test_no_memory_for_outputs() -> None:

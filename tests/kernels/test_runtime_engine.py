@@ -130,6 +130,8 @@ def test_images_and_batches(label_file: Path) -> None:
     for bad in (batch[0, 0], batch[0].astype(np.float32), batch[:0], np.zeros((601, 5, 3), np.uint8)):
         with pytest.raises(InputError):
             engine(bad)
+    with pytest.raises(InputError, match="'image:0' is not an array"):
+        engine([[1, 2], [3]])  # type: ignore[arg-type]
     assert (engine(batch[0]) == want[0]).all()
 
 

@@ -22,7 +22,7 @@ from smalti.runtime.dims import Shape
 from smalti.runtime.memory import map_anonymous, map_code, map_file, protect_read_only, view
 from smalti.runtime.plan import ShapePlan, ShapePlanner
 from smalti.runtime.profile import Profile, make_profile
-from smalti.runtime.request import Request, bind_arrays, bind_shapes
+from smalti.runtime.request import Request, as_array, bind_arrays, bind_shapes
 from smalti.target.host import UsableCpus, usable_cpus
 
 Array = NDArray[Any]
@@ -170,7 +170,7 @@ class Engine:
             raise UsageError("this model does not map one image to one label map; use run()")
         if m.outputs[0].dtype.is_float:
             raise UsageError(f"this model gives {m.outputs[0].dtype.value} values, not labels; use run()")
-        array = np.asarray(image)
+        array = as_array(image, m.inputs[0].name)
         if array.ndim not in (3, 4):
             raise InputError(f"an image is [H, W, C] and a batch [N, H, W, C], got {array.ndim} dimensions")
         batch = array if array.ndim == 4 else array[np.newaxis]

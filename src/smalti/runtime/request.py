@@ -79,6 +79,21 @@ def bind_arrays(manifest: Manifest, arrays: Mapping[str, Any], any_batch: bool =
     return Request(manifest, tuple(checked), shapes, count)
 
 
+def as_array(value: Any, name: str) -> Array:
+    """Return a value given for an input as an array, without a copy where it is one.
+
+    Raises:
+        InputError: it is not an array.
+        ResourceError: there is no memory for it.
+    """
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"input {name!r} is not an array") from error
+    except MemoryError as error:
+        raise ResourceError(f"there is no memory for input {name!r}") from error
+
+
 def bind_shapes(manifest: Manifest, shapes: Mapping[str, Sequence[int]]) -> Request:
     """Check shapes by input name, without arrays.
 
@@ -87,7 +102,10 @@ def bind_shapes(manifest: Manifest, shapes: Mapping[str, Sequence[int]]) -> Requ
     """
     found: list[Shape] = []
     for tensor, shape in zip(manifest.inputs, _by_tensor(manifest, shapes), strict=True):
-        sizes = tuple(shape)
+        try:
+            sizes = tuple(shape)
+        except TypeError as error:
+            raise InputError(f"the shape of input {tensor.name!r} must be whole numbers") from error
         if not all(isinstance(size, (int, np.integer)) and size >= 0 for size in sizes):
             raise InputError(f"the shape of input {tensor.name!r} must be whole numbers")
         found.append(tuple(int(size) for size in sizes))
@@ -96,7 +114,11 @@ def bind_shapes(manifest: Manifest, shapes: Mapping[str, Sequence[int]]) -> Requ
 
 
 def _by_tensor(manifest: Manifest, given: Mapping[str, Any]) -> list[Any]:
-    left = dict(given)
+    try:
+        left = dict(given)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        names = ", ".join(repr(tensor.name) for tensor in manifest.inputs)
+        raise InputError(f"inputs are given by name ({names}), in a dict; got {type(given).__name__}") from error
     ordered, missing = [], []
     for tensor in manifest.inputs:
         key = tensor.name if tensor.name in left else tensor.name.removesuffix(":0")
@@ -114,16 +136,14 @@ def _by_tensor(manifest: Manifest, given: Mapping[str, Any]) -> list[Any]:
 
 def _contiguous(tensor: TensorSpec, value: Any) -> Array:
     wanted = tensor.dtype.numpy
+    array = as_array(value, tensor.name)
+    if array.dtype != wanted:
+        raise InputError(f"input {tensor.name!r} needs {wanted} values, got {array.dtype}")
+    if array.flags.c_contiguous and array.flags.aligned:
+        return array
     try:
-        array = np.asarray(value)
-        if array.dtype != wanted:
-            raise InputError(f"input {tensor.name!r} needs {wanted} values, got {array.dtype}")
-        if array.flags.c_contiguous and array.flags.aligned:
-            return array
         return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED"]).reshape(array.shape)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"input {tensor.name!r} is not an array") from error
-    except MemoryError as error:
+    except (MemoryError, ValueError) as error:
         raise ResourceError(f"there is no memory for a contiguous copy of input {tensor.name!r}") from error
 
 
