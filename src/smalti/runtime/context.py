@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from smalti.errors import UsageError
 from smalti.runtime.memory import Region, map_anonymous
 from smalti.runtime.plan import ShapePlan
 from smalti.runtime.team import Team, function_address
+
+T = TypeVar("T")
 
 _WORDS = 9
 _SPINS, _SPINS_IN_A_CROWD = 2000, 20
@@ -135,16 +138,49 @@ class ContextPool:
         for _ in range(limit):
             self._permits.put(Permit(home))
         self._free: list[Context] = []
+        self._inside: set[int] = set()  # threads in the middle of a call
         self._closed = closed
 
-    def take(self) -> Lease:
-        """Return a context for exclusive use; waits while all are in use, each caller in its turn.
+    def use(self, work: Callable[[Context], T]) -> T:
+        """Return what ``work`` gives for a context in exclusive use; waits while all are in use, each in its turn.
 
         Raises:
-            UsageError: the engine is closed.
+            UsageError: the engine is closed; or this very thread is in the middle of a call (this one comes from a
+                signal handler) and no context is left: what it would wait for can end only after it.
         """
-        with self._door:
-            permit = self._permits.get()
+        thread = threading.get_ident()
+        is_nested = thread in self._inside
+        try:
+            self._inside.add(thread)
+            lease = self._take(is_nested)
+            try:
+                return work(lease.context)
+            finally:
+                self._give(lease)
+        finally:
+            if not is_nested:
+                self._inside.discard(thread)
+
+    def close(self) -> None:
+        """Wait until running requests are done, then free every context; later requests are refused.
+
+        Raises:
+            UsageError: this very thread is in the middle of a call, so waiting for its end would last for ever.
+        """
+        thread = threading.get_ident()
+        if thread in self._inside:
+            raise UsageError(
+                "a signal handler cannot close an engine in the middle of a call of its own thread: "
+                "let it raise an exception or set a flag, and close the engine after the call"
+            )
+        try:
+            self._inside.add(thread)
+            self._close()
+        finally:
+            self._inside.discard(thread)
+
+    def _take(self, is_nested: bool) -> Lease:
+        permit = self._spare() if is_nested else self._next()
         if self._closed:
             self._permits.put(permit)
             raise UsageError("this engine is closed")
@@ -154,13 +190,24 @@ class ContextPool:
             context = Context(self._recipe)
         return Lease(permit, context)
 
-    def give(self, lease: Lease) -> None:
-        """Return a context after use."""
+    def _next(self) -> Permit:
+        with self._door:
+            return self._permits.get()
+
+    def _spare(self) -> Permit:
+        try:
+            return self._permits.get_nowait()
+        except Empty:
+            raise UsageError(
+                "a signal handler cannot run an engine in the middle of a call of its own thread: "
+                "load the model with more concurrency, or use another engine"
+            ) from None
+
+    def _give(self, lease: Lease) -> None:
         self._free.append(lease.context)
         self._permits.put(lease.permit)
 
-    def close(self) -> None:
-        """Wait until running requests are done, then free every context; later requests are refused."""
+    def _close(self) -> None:
         with self._door:
             permits = [self._permits.get() for _ in range(self._limit)]
         self._closed = True

@@ -20,7 +20,7 @@ from smalti.errors import InputError, UsageError
 from smalti.runtime.context import Context, ContextPool, Recipe
 from smalti.runtime.dims import Shape
 from smalti.runtime.memory import map_anonymous, map_code, map_file, protect_read_only, view
-from smalti.runtime.plan import ShapePlan, ShapePlanner
+from smalti.runtime.plan import ShapePlanner
 from smalti.runtime.profile import Profile, make_profile
 from smalti.runtime.request import Request, as_array, bind_arrays, bind_shapes
 from smalti.target.host import UsableCpus, usable_cpus
@@ -201,36 +201,35 @@ class Engine:
         request = bind_arrays(self._manifest, arrays)
         plan = self._state().planner.plan(request.shapes, self._threads)
         outputs = request.allocate(plan)
-        pool = self._state().pool
-        lease = pool.take()
-        try:
-            addresses = request.addresses(outputs, 0)
+        addresses = request.addresses(outputs, 0)
+
+        def timed(context: Context) -> tuple[NDArray[np.uint64] | None, int]:
             started = time.perf_counter_ns()
-            cycles = lease.context.run(plan, addresses, profile=True)
-            elapsed = time.perf_counter_ns() - started
-        finally:
-            pool.give(lease)
+            cycles = context.run(plan, addresses, profile=True)
+            return cycles, time.perf_counter_ns() - started
+
+        cycles, elapsed = self._state().pool.use(timed)
         return make_profile(self._manifest, plan, cycles, elapsed, plan.threads)
 
     def _run(self, request: Request, threads: int) -> list[Array]:
         plan = self._state().planner.plan(request.shapes, threads)
         outputs = request.allocate(plan)
-        pool = self._state().pool
-        lease = pool.take()
-        try:
-            self._run_parts(lease.context, plan, request, outputs)
-        finally:
-            pool.give(lease)
-        return outputs
 
-    def _run_parts(self, context: Context, plan: ShapePlan, request: Request, outputs: list[Array]) -> None:
-        for part in range(request.count):
-            context.run(plan, request.addresses(outputs, part))
+        def parts(context: Context) -> None:
+            for part in range(request.count):
+                context.run(plan, request.addresses(outputs, part))
+
+        self._state().pool.use(parts)
+        return outputs
 
     # ---- life -------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Wait for running requests, then give threads, workspaces, code and constants back.  Idempotent."""
+        """Wait for running requests, then give threads, workspaces, code and constants back.  Idempotent.
+
+        Raises:
+            UsageError: a signal handler calls this in the middle of a call of its own thread.
+        """
         if self._closed:
             return
         self._state().pool.close()
