@@ -182,6 +182,15 @@ def test_expected_digest(tmp_path: Path, parts: Parts) -> None:
     for wrong in ("", "0" * 63, "g" * 64, "0" * 65):
         with pytest.raises(UsageError):
             open_model(path, sha256=wrong)
+    for strange in (b"0" * 64, 0, True):
+        with pytest.raises(UsageError, match="64 hexadecimal digits"):
+            open_model(path, sha256=strange)  # type: ignore[arg-type]
+
+
+def test_what_is_no_path() -> None:
+    for strange in (None, 3, 1.5, bytearray(b"m")):
+        with pytest.raises(UsageError, match=f"not as {type(strange).__name__}"):
+            open_model(strange)  # type: ignore[arg-type]
 
 
 _TARGET = resolve_target("generic").name.encode()

@@ -223,6 +223,9 @@ def test_load_takes_the_program_that_is_asked_for(
         smalti.load(path, threads=1, target="x86-64-v3+vnni")
     with pytest.raises(TargetError, match="aarch64"):
         smalti.load(path, threads=1, target="aarch64")
+    for strange in (5, True, b"x86-64-v3", []):
+        with pytest.raises(UsageError, match="a target is a name such as 'aarch64"):
+            smalti.load(path, threads=1, target=strange)  # type: ignore[arg-type]
     assert not mapped
 
 

@@ -75,6 +75,8 @@ class ModelFile:
         Raises:
             UsageError: there is none.
         """
+        if not isinstance(target, str):
+            raise UsageError(f"a target is a name such as {self.targets[0]!r}, not {target!r}")
         known = {canonical_name(name): index for index, name in enumerate(self.targets)}
         index = known.get(canonical_name(target))
         if index is None:
@@ -143,11 +145,14 @@ def open_model(path: str | os.PathLike[str], sha256: str | None = None) -> Model
         ModelVersionError: it was written in a newer format.
         ModelFileError: the file cannot be opened or read.
         ResourceError: there is no memory to read it.
-        UsageError: ``sha256`` is not 64 hexadecimal digits.
+        UsageError: ``sha256`` is not 64 hexadecimal digits, or ``path`` is not a path.
     """
-    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+    if sha256 is not None and not (isinstance(sha256, str) and re.fullmatch(r"[0-9a-fA-F]{64}", sha256)):
         raise UsageError("sha256 must be 64 hexadecimal digits")
-    name = os.fsdecode(path)
+    try:
+        name = os.fsdecode(path)
+    except TypeError as error:
+        raise UsageError(f"the model file must be given as a path, not as {type(path).__name__}") from error
     try:
         # Without O_NONBLOCK, opening a named pipe would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
