@@ -101,6 +101,7 @@ const char *smi_cpu_arch(void) { return "aarch64"; }
 size_t smalti_cpu_features(char *text, size_t bytes) {
   cpu c = read_cpu();
   size_t used = 0;
+  if (text == NULL) bytes = 0;
   if (bytes > 0) text[0] = '\0';
   for (size_t i = 0; i < KNOWN; i++) {
     if (!cpu_has(&c, i)) continue;

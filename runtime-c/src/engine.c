@@ -183,6 +183,7 @@ void smalti_engine_destroy(smalti_engine *engine) {
 int64_t smalti_engine_threads(const smalti_engine *engine) { return atomic_load(&engine->threads); }
 
 smalti_status smalti_engine_set_threads(smalti_engine *engine, int64_t threads, smalti_error *error) {
+  if (engine == NULL) return smi_fail(error, SMALTI_USAGE, "engine must not be NULL");
   smalti_status status = check_threads(threads, error);
   if (status == SMALTI_OK) atomic_store(&engine->threads, threads);
   return status;

@@ -367,10 +367,12 @@ static smalti_status describe(const smalti_model *model, const smi_tensor *tenso
 
 smalti_status smalti_model_input(const smalti_model *model, size_t index, smalti_tensor_info *info,
                                  smalti_error *error) {
+  if (model == NULL) return smi_fail(error, SMALTI_USAGE, "model must not be NULL");
   return describe(model, model->manifest.inputs, model->manifest.input_count, index, info, error);
 }
 
 smalti_status smalti_model_output(const smalti_model *model, size_t index, smalti_tensor_info *info,
                                   smalti_error *error) {
+  if (model == NULL) return smi_fail(error, SMALTI_USAGE, "model must not be NULL");
   return describe(model, model->manifest.outputs, model->manifest.output_count, index, info, error);
 }

@@ -6,6 +6,7 @@
 
 #include "internal.h"
 
+#define MOST_OPTION_BYTES 4096u /* no struct of options will be larger: a size above was never set */
 #define SMI_STRING_OF(x) #x
 #define SMI_STRING(x) SMI_STRING_OF(x)
 
@@ -205,7 +206,7 @@ smalti_status smi_knob(const char *name, int64_t low, int64_t high, int64_t *val
 }
 
 bool smi_knows_options(const void *options, size_t given, size_t known) {
-  if (given < known) return false;
+  if (given < known || given > MOST_OPTION_BYTES) return false;
   const unsigned char *bytes = options;
   for (size_t i = known; i < given; i++) {
     if (bytes[i] != 0) return false; /* a newer program asks for something that this library does not have */
