@@ -131,12 +131,19 @@ class View {
 class Tensor {
  public:
   Tensor() = default;
-  Tensor(smalti_dtype dtype, const Shape &shape)
-      : dtype_(dtype), shape_(shape), bytes_(shape.elements() * smalti_dtype_bytes(dtype)) {
-    data_.reset(std::calloc(bytes_ > 0 ? bytes_ : 1, 1));
+  Tensor(smalti_dtype dtype, const Shape &shape) : Tensor(try_make(dtype, shape)) {
 #ifndef SMALTI_NO_EXCEPTIONS
     if (!data_) throw std::bad_alloc();
 #endif
+  }
+  /* The same without an exception: data() is a null pointer where there is no memory. */
+  static Tensor try_make(smalti_dtype dtype, const Shape &shape) {
+    Tensor made;
+    made.dtype_ = dtype;
+    made.shape_ = shape;
+    made.bytes_ = shape.elements() * smalti_dtype_bytes(dtype);
+    made.data_.reset(std::calloc(made.bytes_ > 0 ? made.bytes_ : 1, 1));
+    return made;
   }
 
   smalti_dtype dtype() const { return dtype_; }
@@ -301,7 +308,7 @@ class Engine {
     std::vector<View> views;
     for (std::size_t i = 0; i < found.size(); i++) {
       if (outputs[i].data() == nullptr || outputs[i].dtype() != outputs_[i].dtype || !same(outputs[i].shape(), found[i])) {
-        outputs[i] = Tensor(outputs_[i].dtype, found[i]);
+        outputs[i] = Tensor::try_make(outputs_[i].dtype, found[i]);
         if (outputs[i].data() == nullptr) return Status(SMALTI_RESOURCE, "there is no memory for the outputs");
       }
       views.push_back(outputs[i].view());

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model_kit import reverse_parts
-from native_kit import Builder, builder
+from native_kit import RUNTIME, Builder, builder
 
 _MISUSE = r"""
 #include <smalti.h>
@@ -40,6 +40,30 @@ int main(int argc, char **argv) {
   return 0;
 }
 """
+_NO_MEMORY = r"""
+#include <cstdio>
+#include <exception>
+#include <smalti.hpp>
+
+int main(int argc, char **argv) {
+  if (argc != 2) return 2;
+  const smalti::Model model(argv[1]);
+  smalti::Engine engine(model, 1);
+  const std::vector<float> x = {1, 2, 3, 4};
+  const smalti::View huge(x, {std::int64_t(1) << 45, 4}); /* outputs larger than any address space */
+  std::vector<smalti::Tensor> outputs;
+  try {
+    const smalti::Status status = engine.try_run({huge}, outputs);
+    std::printf("%s\n", status.name());
+    engine.run({huge});
+  } catch (const smalti::Error &error) {
+    std::printf("%s\n", error.what());
+  } catch (const std::exception &error) {
+    std::printf("another exception: %s\n", error.what());
+  }
+  std::printf("%g\n", static_cast<double>(engine.run({smalti::View(x, {1, 4})})[0].as<float>()[0]));
+}
+"""
 _SAID = [
     "threads UsageError engine must not be NULL",
     "input UsageError model must not be NULL",
@@ -67,3 +91,18 @@ def test_null_and_options_whose_size_was_never_set(build: Builder, tmp_path: Pat
     program = build.executable("misuse", source, ["-g", "-fsanitize=address,undefined"], optional=True)
     said = _said(program, reverse_parts().write(tmp_path / "m.smalti")).splitlines()
     assert [line.partition(":")[0] for line in said] == _SAID
+
+
+def test_no_memory_for_the_outputs_in_cpp(build: Builder, tmp_path: Path) -> None:
+    source, library = tmp_path / "memory.cpp", build.library()
+    source.write_text(_NO_MEMORY)
+    flags = (
+        "-std=c++17",
+        "-I" + str(RUNTIME / "include"),
+        str(source),
+        str(library),
+        "-Wl,-rpath," + str(library.parent),
+    )
+    program = build.build("memory", flags, program="g++")
+    said = _said(program, reverse_parts().write(tmp_path / "m.smalti")).splitlines()
+    assert said == ["ResourceError", "there is no memory for the outputs", "8.5"]
