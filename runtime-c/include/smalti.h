@@ -184,7 +184,8 @@ typedef struct smalti_engine smalti_engine;
 
 /* The caller's own threads: must call task(argument, 0) ... task(argument, count - 1), each once, in any order, at the
  * same time as far as it can, and return when all have returned.  Nobody waits for a task that has not begun.  Returns 0
- * on success; on failure it must run none and return non-zero. */
+ * on success; on failure it must run none and return non-zero.  It must not throw or jump out: the engine would stay
+ * locked for ever.  Nor may it call functions of the engine that it works for. */
 typedef int (*smalti_parallel_for)(void *pool, int64_t count, void (*task)(void *argument, int64_t index),
                                    void *argument);
 
