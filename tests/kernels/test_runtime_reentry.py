@@ -1,4 +1,4 @@
-"""Signal handlers that use the engine in the middle of a call of their own thread: an error, never a wait for ever."""
+"""What must not wait for ever: signal handlers that use the engine that runs below them, threads that are none."""
 
 from __future__ import annotations
 
@@ -89,3 +89,21 @@ print("closed")
     command = [sys.executable, "-c", script, str(file)]
     done = subprocess.run(command, env=_ENV, timeout=30, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "refused\nclosed\n"), done.stderr
+
+
+def test_helpers_are_threads_where_a_library_replaces_them(tmp_path: Path) -> None:
+    """gevent and eventlet put a function in place of Python's that starts no thread."""
+    script = (
+        "import _thread\n"
+        "def run_now(function, arguments, keywords={}): function(*arguments, **keywords)\n"
+        "_thread.start_new_thread = run_now\n"
+        "import sys, numpy as np, smalti\n"
+        "e = smalti.load(sys.argv[1], threads=3)\n"
+        "print((e.run({'x': np.ones((1, 2000), np.float32)})['y:0'] == 2.5).all())\n"
+        "e.close()\n"
+        "print('closed')\n"
+    )
+    file = reverse_parts().write(tmp_path / "reverse.smalti")
+    command = [sys.executable, "-c", script, str(file)]
+    done = subprocess.run(command, env=_ENV, timeout=20, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\nclosed\n"), done.stderr

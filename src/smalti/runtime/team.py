@@ -11,6 +11,9 @@ import ctypes
 import ctypes.util
 import weakref
 from collections.abc import Callable
+from importlib.machinery import BuiltinImporter
+from importlib.util import module_from_spec
+from types import BuiltinFunctionType, ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +33,23 @@ _libc = ctypes.CDLL(None)
 _sem_init, _sem_post = _libc.sem_init, _libc.sem_post
 _sem_init.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint]
 _sem_post.argtypes = [ctypes.c_void_p]
-_start = _thread.start_new_thread
+
+
+def _real_threads() -> ModuleType:
+    """Return the module ``_thread`` as Python brings it, whatever was put in place of its functions.
+
+    gevent's and eventlet's start no thread: a helper that sleeps in the model's code would stop the whole process.
+    """
+    spec = BuiltinImporter.find_spec("_thread")
+    if isinstance(_thread.start_new_thread, BuiltinFunctionType) or spec is None:
+        return _thread
+    module = module_from_spec(spec)
+    BuiltinImporter.exec_module(module)
+    return module
+
+
+_threads = _real_threads()
+_start, _allocate_lock = _threads.start_new_thread, _threads.allocate_lock
 
 
 def function_address(function: object) -> int:
@@ -105,7 +124,7 @@ class Team:
         while len(self._helpers) < count:
             number = len(self._helpers) + 1
             if len(self._ended) < number:
-                lock = _thread.allocate_lock()
+                lock = _allocate_lock()
                 lock.acquire()
                 self._ended.append(lock)
             _sem_init(self._semaphores + _LINE * number, 0, 0)
