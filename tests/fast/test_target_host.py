@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -82,6 +83,15 @@ def test_usable_cpus(tmp_path: Path, files: dict[str, str], count: int) -> None:
     assert found.count == count
     assert found.reason.startswith(f"{count}: affinity mask allows 8 of 16 CPUs, ")
     assert ("no cgroup quota" in found.reason) == (count == 8 and "6400000" not in str(files))
+
+
+def test_an_affinity_mask_that_a_sandbox_does_not_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(pid: int) -> set[int]:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    root = _machine(tmp_path, {})
+    monkeypatch.setattr(os, "sched_getaffinity", refused, raising=False)
+    assert usable_cpus(root).count == os.cpu_count()
 
 
 def test_this_machine() -> None:

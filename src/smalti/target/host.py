@@ -149,13 +149,22 @@ def missing_features(features: Iterable[str], host: Host | None = None) -> tuple
 def usable_cpus(root: Path = _ROOT) -> UsableCpus:
     """Return how many CPUs this process may keep busy: its affinity mask, cut by its cgroup CPU quota (rounded up)."""
     total = os.cpu_count() or 1
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
+    allowed = _allowed_cpus(total)
     quota = _cgroup_quota(root)
     mask = f"affinity mask allows {allowed} of {total} CPUs"
     if quota is None:
         return UsableCpus(allowed, f"{allowed}: {mask}, no cgroup quota")
     count = max(1, min(allowed, math.ceil(quota - 1e-9)))
     return UsableCpus(count, f"{count}: {mask}, cgroup quota of {quota:.3g} CPUs")
+
+
+def _allowed_cpus(total: int) -> int:
+    if not hasattr(os, "sched_getaffinity"):
+        return total
+    try:
+        return len(os.sched_getaffinity(0))
+    except OSError:
+        return total  # a sandbox may refuse to tell
 
 
 def _read(path: Path) -> str:
