@@ -187,6 +187,22 @@ def test_expected_digest(tmp_path: Path, parts: Parts) -> None:
             open_model(path, sha256=strange)  # type: ignore[arg-type]
 
 
+def test_constants_that_change_after_the_check(tmp_path: Path, parts: Parts) -> None:
+    """Others write to the file in place, between its check and the copy of its constants."""
+    path = parts.write(tmp_path / "m.smalti")
+    with open_model(path) as file:
+        kept = memoryview(bytearray(file.constants.size))
+        file.read_constants(kept)
+        descriptor = os.open(path, os.O_WRONLY)
+        os.pwrite(descriptor, bytes([kept[-1] ^ 1]), file.constants.offset + file.constants.size - 1)
+        with pytest.raises(DamagedModelError, match="m.smalti: the file was changed while it was read"):
+            file.read_constants(kept)
+        os.truncate(descriptor, file.constants.offset)
+        os.close(descriptor)
+        with pytest.raises(DamagedModelError, match="m.smalti: the file is cut"):
+            file.read_constants(kept)
+
+
 def test_what_is_no_path() -> None:
     for strange in (None, 3, 1.5, bytearray(b"m")):
         with pytest.raises(UsageError, match=f"not as {type(strange).__name__}"):

@@ -95,17 +95,23 @@ class ModelFile:
             raise DamagedModelError(f"{self.path}: {error}") from error.__cause__
 
     def read_constants(self, into: memoryview) -> None:
-        """Fill a writable view of ``constants.size`` bytes.
+        """Fill a writable view of ``constants.size`` bytes, and check that they still are those of the checksum.
 
         Raises:
-            DamagedModelError: the file became shorter meanwhile.
+            DamagedModelError: the file became shorter or was written to meanwhile.
+            ModelFileError: the file cannot be read.
         """
-        position = 0
+        position, start = 0, self.constants.offset
         while position < self.constants.size:
-            count = os.preadv(self.descriptor, [into[position : position + _CHUNK]], self.constants.offset + position)
+            try:
+                count = os.preadv(self.descriptor, [into[position : position + _CHUNK]], start + position)
+            except OSError as error:
+                raise ModelFileError(f"{self.path}: cannot read the model file: {error.strerror}") from error
             if count == 0:
-                raise _cut()
+                raise DamagedModelError(f"{self.path}: {_cut()}")
             position += count
+        if self._contents.digest(self.header, into) != self.header.content_sha256:
+            raise DamagedModelError(f"{self.path}: the file was changed while it was read")
 
     def __enter__(self) -> ModelFile:
         return self
@@ -123,6 +129,16 @@ class _Contents:
     manifests: tuple[bytes, ...]
     targets: tuple[str, ...]
     codes: tuple[bytes, ...]
+
+    def digest(self, header: Header, constants: memoryview) -> bytes:
+        """Return the SHA-256 of everything behind the header, with these constants."""
+        digest, end = hashlib.sha256(), header.header_bytes
+        parts: tuple[bytes | memoryview, ...] = (*self.manifests, constants, *self.codes)
+        for section, data in zip(header.sections, parts, strict=True):
+            digest.update(bytes(section.offset - end))
+            digest.update(data)
+            end = section.offset + section.size
+        return digest.digest()
 
     def program(self, index: int) -> Program:
         manifest, code = parse_manifest(self.manifests[index]), self.codes[index]
