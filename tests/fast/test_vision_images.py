@@ -234,6 +234,14 @@ def test_endless_segments_are_refused() -> None:
         decode_image(start + empty * 300_000)
 
 
+@pytest.mark.parametrize(("frame", "coding"), [(0xC3, "lossless"), (0xC5, "hierarchical"), (0xC9, "arithmetic-coded")])
+def test_the_refusal_of_another_coding_names_it(frame: int, coding: str) -> None:
+    """A whole picture of a kind that is not decoded must not be called cut."""
+    data = packed(smooth(24, 40)).replace(b"\xff\xc0", bytes([0xFF, frame]), 1)
+    with pytest.raises(ImageError, match=f"^this JPEG is {coding}: only baseline and progressive"):
+        decode_image(data)
+
+
 def test_an_unknown_critical_part_is_refused() -> None:
     with pytest.raises(ImageError, match="critical"):
         decode_image(png(2, 1, 8, 0, b"\0ab", b"ABCDbody"))

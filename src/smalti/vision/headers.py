@@ -23,6 +23,9 @@ _JPEG_END: Final = b"\xff\xd9"
 _START_OF_SCAN: Final = 0xDA
 _RESTART_INTERVAL: Final = 0xDD
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_LOSSLESS: Final = 0xC3
+_ARITHMETIC: Final = frozenset({0xC9, 0xCA, 0xCB})
+_DECODED_FRAMES: Final = frozenset({0xC0, 0xC1, 0xC2})
 _BARE_MARKERS: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _MAX_SEGMENTS: Final = 10_000
 _MARKER_AFTER_SCAN: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -143,6 +146,7 @@ def _jpeg_segments(data: bytes) -> _Segments:
         if marker in _FRAMES:
             if header is not None:
                 raise ImageError("the JPEG has two frame headers")
+            _check_coding(marker)
             header, frame_marker, frame = _frame_header(segment), marker, segment[4:]
         if marker == 0xE1 and segment[4:10] == b"Exif\0\0" and not exif:
             exif = segment[10:]
@@ -159,6 +163,14 @@ def _makes_pixels(marker: int, segment: bytes) -> bool:
     if marker == 0xEE:
         return segment[4:9] == b"Adobe"
     return not (0xE0 <= marker <= 0xEF or marker == 0xFE)
+
+
+def _check_coding(marker: int) -> None:
+    """Arithmetic coding is refused too: its encoders leave out zeros at the end, so that no cut could be told apart."""
+    if marker in _DECODED_FRAMES:
+        return
+    coding = "arithmetic-coded" if marker in _ARITHMETIC else "lossless" if marker == _LOSSLESS else "hierarchical"
+    raise ImageError(f"this JPEG is {coding}: only baseline and progressive Huffman coding is supported")
 
 
 def _frame_header(segment: bytes) -> ImageHeader:
