@@ -227,6 +227,19 @@ def test_a_picture_that_the_engine_refuses_is_listed(tmp_path: Path) -> None:
     assert files(tmp_path / "out") == ["a.png"]
 
 
+def test_an_overlay_that_no_jpeg_can_hold_is_listed(tmp_path: Path) -> None:
+    """The legend makes the tallest JPEG taller; the pictures after it must still be done."""
+    source = tmp_path / "in"
+    source.mkdir()
+    for name, height, width in (("a-tall", 65500, 2), ("b-wide", 2, 65501), ("c-fine", 20, 30)):
+        (source / f"{name}.png").write_bytes(encode_picture(picture(1, height, width), ImageFormat.PNG))
+    result = infer(FakeEngine(), source, tmp_path / "out", options=InferOptions(overlay=True))
+    assert [failure.name for failure in result.failures] == ["a-tall.png", "b-wide.png"]
+    assert all("a JPEG has at most 65500 of a side" in failure.reason for failure in result.failures)
+    assert (tmp_path / "out/overlay/c-fine.jpg").is_file() and (tmp_path / "out/c-fine.png").is_file()
+    assert not (tmp_path / "out/a-tall.png").exists()
+
+
 def test_nothing_is_saved_when_nothing_is_asked(tmp_path: Path) -> None:
     fill(tmp_path / "in", ["a.png"])
     result = infer(FakeEngine(), tmp_path / "in", None, options=InferOptions(save_img=False))

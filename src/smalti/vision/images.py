@@ -30,6 +30,7 @@ from smalti.vision.palette import voc_palette
 
 DEFAULT_MAX_PIXELS: Final = 64 * 2**20
 LARGEST_MAX_PIXELS: Final = 85 * 2**20
+JPEG_MAX_SIDE: Final = 65500
 MAX_FILE_BYTES: Final = 256 * 2**20
 _SCANS_PER_PICTURE: Final = 16
 _VOC_PALETTE: Final = voc_palette().tobytes()
@@ -104,7 +105,13 @@ def encode_mask(labels: NDArray[np.integer], palette: NDArray[np.uint8] | None =
 
 
 def encode_picture(picture: NDArray[np.uint8], form: ImageFormat = ImageFormat.JPEG) -> bytes:
-    """Return an RGB picture uint8 [H, W, 3] as a JPEG (quality 92) or a PNG."""
+    """Return an RGB picture uint8 [H, W, 3] as a JPEG (quality 92) or a PNG.
+
+    Raises ImageError for a side that a JPEG cannot have.
+    """
+    height, width = picture.shape[:2]
+    if form is ImageFormat.JPEG and max(height, width) > JPEG_MAX_SIDE:
+        raise ImageError(f"cannot draw {width} x {height} pixels: a JPEG has at most {JPEG_MAX_SIDE} of a side")
     buffer = io.BytesIO()
     options = {"quality": 92} if form is ImageFormat.JPEG else {}
     Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format=form.value, **options)
