@@ -54,6 +54,23 @@ def test_a_cut_that_ends_with_an_end_marker_is_an_error(options: dict[str, objec
     assert refused > 0.9 * (len(data) - data.index(b"\xff\xda") - 16) / 5
 
 
+@pytest.mark.parametrize("restarts", [0, 3])
+def test_cuts_within_large_units_are_errors(restarts: int) -> None:
+    """Fine pictures spend more bytes on a unit of 16 x 16 pixels than any table's shortest codes do."""
+    data = packed(smooth(36, 84), quality=97, subsampling=2, restart_marker_blocks=restarts)
+    want = decode_image(data)
+    accepted = 0
+    for end in range(data.index(b"\xff\xda") + 14, len(data) - 2):
+        try:
+            got = decode_image(data[:end] + b"\xff\xd9")
+        except ImageError:
+            continue
+        accepted += 1
+        wrong = np.any(got != want, axis=2)
+        assert not wrong[:31].any() and not wrong[:, :79].any(), f"cut at {end} of {len(data)}"
+    assert accepted < 100
+
+
 def test_missing_restart_markers_and_scans_are_errors() -> None:
     restarts = packed(smooth(48, 64), restart_marker_blocks=2)
     at = restarts.index(b"\xff\xd1")
