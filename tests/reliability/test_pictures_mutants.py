@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 
@@ -69,6 +70,16 @@ def test_cuts_within_large_units_are_errors(restarts: int) -> None:
         wrong = np.any(got != want, axis=2)
         assert not wrong[:31].any() and not wrong[:, :79].any(), f"cut at {end} of {len(data)}"
     assert accepted < 100
+
+
+def test_every_scan_of_a_refinement_is_needed() -> None:
+    data = packed(smooth(48, 64), progressive=True)
+    marks = [i for i in range(len(data)) if data[i : i + 2] in (b"\xff\xda", b"\xff\xc4", b"\xff\xd9")]
+    scans = [(start, end) for start, end in itertools.pairwise(marks) if data[start + 1] == 0xDA]
+    assert len(scans) == 10
+    for start, end in scans:
+        with pytest.raises(ImageError, match="a scan is missing"):
+            decode_image(data[:start] + data[end:])
 
 
 def test_missing_restart_markers_and_scans_are_errors() -> None:

@@ -47,13 +47,17 @@ def check_scans(marker: int, frame: bytes, scans: Sequence[Scan]) -> None:
     described = _frame(frame)
     left = {component: [_NEVER] * _COEFFICIENTS for component in described.sampling}
     for scan in scans:
-        components, first, last, low = _scan(scan.header)
+        components, first, last, high, low = _scan(scan.header)
         if not components or not all(c in left for c in components) or not first <= last < _COEFFICIENTS:
             raise ImageError("the JPEG has a scan that does not fit its frame")
         for component in components:
-            sent = range(first, last + 1) if marker == PROGRESSIVE else range(_COEFFICIENTS)
-            for k in sent:
-                left[component][k] = low if marker == PROGRESSIVE else 0
+            if marker == PROGRESSIVE:
+                # A scan that refines follows on the one that sent the bits above its own.
+                if high and any(bits > high for bits in left[component][first : last + 1]):
+                    raise ImageError("the JPEG is cut: a scan is missing")
+                left[component][first : last + 1] = [low] * (last + 1 - first)
+            else:
+                left[component] = [0] * _COEFFICIENTS
         if scan.interval and len(scan.pieces) < _ceil(described.units(components), scan.interval):
             raise ImageError("the JPEG is cut: a part between two restart markers is missing")
     if any(any(bits) for bits in left.values()):
@@ -70,12 +74,12 @@ def _frame(body: bytes) -> _Frame:
     return _Frame(width, height, sampling)
 
 
-def _scan(body: bytes) -> tuple[list[int], int, int, int]:
+def _scan(body: bytes) -> tuple[list[int], int, int, int, int]:
     count = body[0] if body else 0
     if len(body) < 4 + 2 * count:
         raise ImageError("the JPEG has a scan header that is cut")
     first, last, bits = body[1 + 2 * count : 4 + 2 * count]
-    return [body[1 + 2 * i] for i in range(count)], first, last, bits & 15
+    return [body[1 + 2 * i] for i in range(count)], first, last, bits >> 4, bits & 15
 
 
 def _ceil(a: int, b: int) -> int:
