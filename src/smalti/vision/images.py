@@ -2,7 +2,7 @@
 
 Only JPEG and PNG parsers are reachable, the format is taken from the content and never from the name, and a picture
 over the pixel cap is refused from its header alone. A cut or damaged picture is an ImageError, never a grey area (at
-most a part of the last block of 16 x 16 pixels).
+most a part of the last unit of its coding, mostly 16 x 16 pixels).
 The EXIF orientation is applied, as viewers and ``cv2.imread`` do, so that a label map lies on the picture as people
 see it. Alpha, colour profiles and gamma are ignored; 16-bit samples keep their high byte; of an animation the still
 picture is taken.
