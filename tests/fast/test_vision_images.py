@@ -242,6 +242,17 @@ def test_the_refusal_of_another_coding_names_it(frame: int, coding: str) -> None
         decode_image(data)
 
 
+@pytest.mark.parametrize("place", [26, 27, 28])
+def test_an_unknown_method_of_a_png_is_refused(place: int) -> None:
+    """Interlacing 2 would be read as 1; the decoder sees to no compression."""
+    data = bytearray(png(1, 1, 8, 0, b"\0a"))
+    decode_image(bytes(data))
+    data[place] = 2
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    with pytest.raises(ImageError, match="unknown compression, filter or interlacing"):
+        decode_image(bytes(data))
+
+
 def test_an_unknown_critical_part_is_refused() -> None:
     with pytest.raises(ImageError, match="critical"):
         decode_image(png(2, 1, 8, 0, b"\0ab", b"ABCDbody"))

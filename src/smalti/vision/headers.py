@@ -249,6 +249,8 @@ def _png_header(data: bytes) -> ImageHeader:
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
     if not 0 < width <= _PNG_MAX_SIDE or not 0 < height <= _PNG_MAX_SIDE:
         raise ImageError("the PNG header gives no valid size")
+    if data[26] or data[27] or data[28] > 1:
+        raise ImageError("the PNG header gives an unknown compression, filter or interlacing")
     return ImageHeader(ImageFormat.PNG, width, height, depth, colour in (0, 4), has_palette=colour == 3)
 
 
