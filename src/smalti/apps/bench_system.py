@@ -215,7 +215,7 @@ class Sampler:
         )
 
     def _watch(self) -> None:
-        last = self._now()
+        last = self._begin
         while not self._stop.wait(self._interval):
             last = self._sample(last)
         if not self._rss:
