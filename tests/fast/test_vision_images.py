@@ -191,10 +191,10 @@ def test_pixel_cap_is_exact_and_read_from_the_header() -> None:
 )
 def test_bombs_are_refused_at_once(data: bytes) -> None:
     assert read_header(data).pixels > DEFAULT_MAX_PIXELS
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ImageError, match="more than the limit"):
         decode_image(data)
-    assert time.perf_counter() - start < 0.05
+    assert time.process_time() - start < 0.05
 
 
 def test_a_size_that_the_data_does_not_fill_is_an_error() -> None:
@@ -212,9 +212,9 @@ def test_compressed_texts_and_profiles_never_reach_the_decoder() -> None:
     huge = zlib.compress(bytes(200_000_000), 9)
     rows = b"".join(b"\0" + bytes([17] * 5) for _ in range(4))
     data = png(5, 4, 8, 0, rows, b"zTXtkey\0\0" + huge, b"iCCPname\0\0" + huge)
-    start = time.perf_counter()
+    start = time.process_time()
     assert (decode_image(data) == 17).all()
-    assert time.perf_counter() - start < 0.2
+    assert time.process_time() - start < 0.2
 
 
 def test_a_scan_bomb_is_refused() -> None:
