@@ -36,7 +36,9 @@ FORBIDDEN = re.compile(
 
 def _files() -> list[Path]:
     """Return the files of the repository: those git knows, or in an unpacked archive all but caches."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False, timeout=60)
+    listed = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False, timeout=60
+    )
     if listed.returncode == 0 and listed.stdout:
         paths = [ROOT / os.fsdecode(name) for name in listed.stdout.split(b"\0") if name]
     else:
