@@ -44,11 +44,12 @@ def test_flags_of_a_wheel_with_libraries(
 ) -> None:
     root = package(tmp_path, prebuilt=True) / "native"
     use(monkeypatch, native_files(root.parent))
-    assert said(capsys, "--cflags") == f"-I{root}/include\n"
-    assert said(capsys, "--libs") == f"-L{root}/lib -Wl,-rpath,{root}/lib -lsmalti\n"
-    assert said(capsys, "--libs", "--cflags") == f"-I{root}/include -L{root}/lib -Wl,-rpath,{root}/lib -lsmalti\n"
+    word = str(root).replace(" ", "\\ ")
+    assert said(capsys, "--cflags") == f"-I{word}/include\n"
+    assert said(capsys, "--libs") == f"-L{word}/lib -Wl,-rpath,{word}/lib -lsmalti\n"
+    assert said(capsys, "--libs", "--cflags") == f"-I{word}/include -L{word}/lib -Wl,-rpath,{word}/lib -lsmalti\n"
     static = said(capsys, "--cflags", "--libs", "--static")
-    assert static == f"-I{root}/include -DSMALTI_STATIC {root}/lib/libsmalti.a -pthread\n"
+    assert static == f"-I{word}/include -DSMALTI_STATIC {word}/lib/libsmalti.a -pthread\n"
     folders = said(capsys, "--pkg-config-dir", "--source-dir", "--include-dir", "--cmake-dir").splitlines()
     assert folders == [f"{root}/cmake", f"{root}/include", f"{root}", f"{root}/pkgconfig"]
     assert "pkg-config file" in said(capsys)
@@ -59,7 +60,8 @@ def test_a_pure_wheel_has_headers_and_says_how_to_get_libraries(
 ) -> None:
     root = package(tmp_path, prebuilt=False) / "native"
     use(monkeypatch, native_files(root.parent))
-    assert said(capsys, "--cflags", "--cmake-dir") == f"-I{root}/include\n{root}/cmake\n"
+    word = str(root).replace(" ", "\\ ")
+    assert said(capsys, "--cflags", "--cmake-dir") == f"-I{word}/include\n{root}/cmake\n"
     assert "CMake builds them from the sources" in said(capsys)
     record = json.loads(said(capsys, "--json"))
     assert record["prebuilt"] is False and record["libs"] is None and record["pkg_config_dir"] is None
@@ -67,7 +69,8 @@ def test_a_pure_wheel_has_headers_and_says_how_to_get_libraries(
         assert run(["config", *words]) == ExitCode.USAGE
         shown = capsys.readouterr()
         assert shown.out == "" and "its wheel was made without a C compiler" in shown.err
-        assert f"-Dsmalti_DIR={root}/cmake" in shown.err and f"cmake -S {root} -B build" in shown.err
+        assert f"-Dsmalti_DIR={shlex.quote(f'{root}/cmake')}" in shown.err
+        assert f"cmake -S {shlex.quote(str(root))} -B build" in shown.err
 
 
 def test_half_a_set_of_libraries_does_not_count(tmp_path: Path) -> None:
