@@ -149,7 +149,8 @@ def test_labels_are_read_from_a_file(tmp_path: Path, built: list[tuple[Path, Com
         (b"\n \n", "no class name"),
         (b"a\nb\na\n", "'a' stands there twice"),
         (b"a\nb\x1b[1m\n", "name 2 must be UTF-8 text"),
-        (b"\xff\xfe\n", "name 1 must be UTF-8 text"),
+        (b"\xff\xfe\n", "is UTF-16: save it as UTF-8"),
+        (b"\xff\n", "name 1 must be UTF-8 text"),
         (b"a" * 201, "at most 200"),
     ],
 )

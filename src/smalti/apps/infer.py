@@ -15,8 +15,21 @@ import cv2
 import PIL
 
 from smalti import __version__
-from smalti.apps.infer_guard import refuse_own_pictures, refuse_picture_folder
-from smalti.apps.infer_job import InferJob, InferOptions, JobState, OutputSize, Watch, overlay_name
+from smalti.apps.infer_guard import (
+    check_report,
+    refuse_folders_that_are_files,
+    refuse_own_pictures,
+    refuse_picture_folder,
+)
+from smalti.apps.infer_job import (
+    REPORT_FILES,
+    InferJob,
+    InferOptions,
+    JobState,
+    OutputSize,
+    Watch,
+    overlay_name,
+)
 from smalti.apps.journal import JobIdentity, Journal, Record, open_journal, remove_journal
 from smalti.apps.ledger import Ledger, report_csv, report_json
 from smalti.apps.outputs import OutputFolder, write_error, write_pieces
@@ -33,11 +46,10 @@ from smalti.apps.stream import (
 from smalti.errors import UsageError
 from smalti.vision.images import check_max_pixels
 from smalti.vision.names import OutputNames
-from smalti.vision.voc import Pictures, check_different, find_pictures, printable
+from smalti.vision.voc import Pictures, check_different, find_pictures
 
 __all__ = ["InferOptions", "InferResult", "JobOptions", "JobState", "OutputSize", "infer"]
 
-REPORT_FILES: Final = ("smalti-report.json", "smalti-report.csv")
 FAILURES_SHOWN: Final = 10_000
 
 
@@ -144,7 +156,8 @@ def infer(
     how = options or InferOptions()
     check_max_pixels(how.max_pixels)
     preprocess = choose_preprocess(engine, how.resize, how.input_size)
-    _check_report(job)
+    if job is not None and job.report is not None:
+        check_report(job.report, () if file_list is None else (file_list,))
     pictures = find_pictures(image_dir, file_list, image_num)
     if not (how.save_img or how.overlay):
         return _Run(engine, pictures, preprocess, how, progress, job).run(None, None)
@@ -156,6 +169,7 @@ def infer(
     refuse_own_pictures(pictures, output_dir, names, how)
     if file_list is None:
         refuse_picture_folder(pictures, output_dir, how)
+    refuse_folders_that_are_files(output_dir, how)
     with OutputFolder(output_dir) as folder:
         return _Run(engine, pictures, preprocess, how, progress, job).run(folder, names)
 
@@ -305,11 +319,6 @@ class _Replay:
             return all(os.lstat(f"{self._folder}/{f}").st_size == n for f, n in zip(files, record.sizes, strict=True))
         except (OSError, ValueError):
             return False
-
-
-def _check_report(job: JobOptions | None) -> None:
-    if job is not None and job.report is not None and job.report.suffix.lower() not in (".json", ".csv"):
-        raise UsageError(f"a report is .json or .csv, not {printable(job.report.name)}")
 
 
 def _remove_reports(folder: Path) -> None:

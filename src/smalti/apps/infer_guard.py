@@ -1,14 +1,36 @@
-"""A run must never write over the pictures it reads."""
+"""A run must never write over what it reads, and says before the work what it could not write after it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from smalti.apps.infer_job import OVERLAY_FOLDER, InferOptions, overlay_name
+from smalti.apps.infer_job import OVERLAY_FOLDER, REPORT_FILES, InferOptions, overlay_name
 from smalti.errors import UsageError
 from smalti.vision.names import OutputNames
 from smalti.vision.voc import Pictures, printable
+
+
+def check_report(report: Path, inputs: Iterable[Path]) -> None:
+    """Raise UsageError for a report of an unknown kind, in a folder's place, or in the place of an input."""
+    shown = printable(str(report))
+    if report.suffix.lower() not in (".json", ".csv"):
+        raise UsageError(f"a report is .json or .csv, not {printable(report.name)}")
+    if report.is_dir():
+        raise UsageError(f"the report {shown} is a folder")
+    if report.exists() and any(path.exists() and report.samefile(path) for path in inputs):
+        raise UsageError(f"the report would be written over {shown}, which the job reads: choose another --report")
+
+
+def refuse_folders_that_are_files(output_dir: Path, options: InferOptions) -> None:
+    """Raise UsageError when the overlays' folder is a file, or a report of the job is a folder."""
+    overlays = output_dir / OVERLAY_FOLDER
+    if options.overlay and os.path.lexists(overlays) and not overlays.is_dir():
+        raise UsageError(f"{printable(str(overlays))} is not a folder")
+    for name in REPORT_FILES:
+        if (output_dir / name).is_dir():
+            raise UsageError(f"{printable(str(output_dir / name))} is a folder: the report cannot be written")
 
 
 def refuse_picture_folder(pictures: Pictures, output_dir: Path, options: InferOptions) -> None:

@@ -40,6 +40,7 @@ from smalti.vision.preprocess import Resize, resize_labels
 from smalti.vision.voc import Entry, Pictures, printable
 
 OVERLAY_FOLDER: Final = "overlay"
+REPORT_FILES: Final = ("smalti-report.json", "smalti-report.csv")
 UNREADABLE_IN_A_ROW: Final = 3
 
 Problem = DataError | InputError | UsageError

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from smalti.apps.infer import InferOptions, InferResult, JobOptions, JobState, OutputSize, infer
+from smalti.apps.infer_guard import check_report
 from smalti.apps.infer_job import Watch
 from smalti.apps.report import Table, failures_table, infer_summary, stages_table
 from smalti.apps.stream import MAX_AT_ONCE, OnError
@@ -100,6 +101,8 @@ def infer_command(
     sha256: Sha256Option = None,
     as_json: JsonOption = False,
 ) -> None:
+    if report is not None:
+        check_report(report, (model,))
     options = InferOptions(resize, input_size, output_size, bool(save_img), overlay, on_error, max_pixels)
     with load(model, threads, sha256, concurrency=MAX_AT_ONCE) as engine, job_bar() as watch:
         note(f"target: {engine.target}; threads: {engine.threads_reason}")

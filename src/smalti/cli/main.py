@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -25,6 +25,9 @@ HELP = help_text(
 )
 
 EPILOG = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."
+
+_NO_THREAD: Final = "can't start new thread"
+"""What Python's threads raise, as a RuntimeError, when the system has none left."""
 
 app = typer.Typer(
     name="smalti",
@@ -70,6 +73,10 @@ def run(arguments: Sequence[str]) -> int:
         return ExitCode.INTERRUPTED
     except MemoryError as error:
         return _fail(ExitCode.RESOURCE, error, "out of memory", as_json)
+    except RuntimeError as error:
+        if _NO_THREAD not in str(error):
+            raise
+        return _fail(ExitCode.RESOURCE, error, "the system refuses another thread", as_json)
     except OSError as error:
         return _fail(ExitCode.FETCH, error, _what_the_system_said(error), as_json)
     return ExitCode.OK

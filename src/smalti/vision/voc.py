@@ -6,6 +6,7 @@ A file list holds one picture a line: an id (``2007_000033``), a name with a suf
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from array import array
@@ -122,6 +123,8 @@ def _lines(file_list: Path) -> Iterator[str]:
             raise UsageError(f"the file list {printable(str(file_list))} is too large")
         with open(file_list, "rb") as lines:
             for number, line in enumerate(lines):
+                if number == 0 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise UsageError(f"the file list {printable(str(file_list))} is UTF-16: save it as UTF-8")
                 text = line.decode("utf-8-sig" if number == 0 else "utf-8", "surrogateescape").strip()
                 if text:
                     yield text
@@ -225,9 +228,10 @@ def _inside(folder: Path, name: str) -> str | None:
     """Return ``name`` relative to ``folder``, or None when it leads elsewhere."""
     path = PurePosixPath(name)
     if path.is_absolute():
-        if not path.is_relative_to(folder):
+        base = next((base for base in (folder, os.path.abspath(folder)) if path.is_relative_to(base)), None)
+        if base is None:
             return None
-        path = path.relative_to(folder)
+        path = path.relative_to(base)
     if ".." in path.parts or not path.parts or "\0" in name:
         return None
     return str(path)
