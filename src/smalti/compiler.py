@@ -25,6 +25,7 @@ from smalti.ir.graph import Graph, Node
 from smalti.kernels.kernel import Kernel
 from smalti.kernels.registry import FUSED, KERNELS
 from smalti.llvm.backend import llvm_version
+from smalti.passes.meaningful import check_meaningful
 from smalti.passes.pipeline import PIPELINE, Instrument, run_pipeline
 from smalti.plan.planner import plan_graph
 from smalti.plan.schedule import Plan
@@ -137,12 +138,14 @@ def compile_graph(
         on_target: told for which target code is generated next.
 
     Raises:
-        GraphError: the graph is damaged or not supported (then the error lists every unsupported node).
+        GraphError: the graph is damaged or not supported (then the error lists every unsupported node), or computes
+            nothing that has a meaning.
         UsageError: an option does not fit the graph; the mode needs ranges and there are none, or those of another
             graph.
     """
     imported = import_shaped(data, options)
     optimised = run_pipeline(imported.graph, instrument=instrument)
+    check_meaningful(optimised.graph)
     if record is not None:
         check_record(record, optimised.graph, hashlib.sha256(data).hexdigest())
     quantised = quantise(optimised.graph, options.quant, record)
