@@ -195,6 +195,12 @@ def compiler() -> str | None:
     return shutil.which("cc") or shutil.which("gcc")
 
 
+def preload(library: Path) -> dict[str, str]:
+    """Return what loads ``library`` first. By name alone: the loader splits LD_PRELOAD at spaces."""
+    folders = [str(library.parent), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+    return {"LD_PRELOAD": library.name, "LD_LIBRARY_PATH": ":".join(folders)}
+
+
 class Faults:
     """Makes the nth call that concerns a folder fail or kill its process; see ``faults.c``."""
 
@@ -212,7 +218,7 @@ class Faults:
         self.log.write_bytes(b"")
         values = {"FOLDER": os.path.realpath(out), "CALL": call, "ERROR": error, "NTH": nth, "TIMES": times}
         named = {f"FAULT_{name}": str(value) for name, value in values.items()}
-        return {"LD_PRELOAD": str(self.library), "FAULT_LOG": str(self.log), **named}
+        return {**preload(self.library), "FAULT_LOG": str(self.log), **named}
 
     def fired(self) -> int:
         """Return how many calls have failed."""
@@ -245,7 +251,7 @@ class Server:
 
     def __init__(self, folder: Path, library: Path | None = None) -> None:
         self._out, self._err = folder / "server.out", folder / "server.err"
-        environment = {**os.environ, **({} if library is None else {"LD_PRELOAD": str(library)})}
+        environment = {**os.environ, **({} if library is None else preload(library))}
         self._process = subprocess.Popen(
             [sys.executable, "-c", SERVER.format(source=str(SOURCE))],
             stdin=subprocess.PIPE,
