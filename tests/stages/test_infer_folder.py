@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from smalti.apps import outputs
 from smalti.apps.evaluate import evaluate_folder, evaluate_model
-from smalti.apps.infer import InferOptions, OutputSize, infer
+from smalti.apps.infer import InferOptions, InferResult, OutputSize, infer
 from smalti.apps.outputs import OutputFolder
 from smalti.apps.report import accuracy_table, failures_table, infer_summary, stages_table
-from smalti.apps.stream import OnError, Stage, choose_preprocess
+from smalti.apps.stream import Failure, OnError, Preprocess, Stage, choose_preprocess
 from smalti.errors import DataError, ImageError, InputError, OutputError, ResourceError, UsageError
 from smalti.vision.headers import ImageFormat
 from smalti.vision.images import encode_mask, encode_picture, read_image, read_mask
@@ -194,6 +194,12 @@ def test_bad_pictures_are_listed_and_the_rest_is_done(tmp_path: Path) -> None:
     assert {long, "new\nline.png", undecodable} <= set(files(tmp_path / "out"))
     json.dumps(result.to_json()).encode("ascii")
     assert failures_table(result.failures, 3).footer == ("and 4 more", "")
+
+
+def test_the_summary_counts_every_bad_picture_not_only_those_that_are_shown() -> None:
+    shown = tuple(Failure(f"{index}.png", "the file is empty") for index in range(3))
+    result = InferResult(0, shown, 1.0, (), 1, Preprocess(Resize.NONE, None), None, failed=70)
+    assert infer_summary(result).endswith(", 70 skipped")
 
 
 def test_a_name_too_long_for_the_file_system_is_one_failure(tmp_path: Path) -> None:
