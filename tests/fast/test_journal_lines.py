@@ -75,6 +75,7 @@ def test_every_cut_of_a_journal_loses_lines_at_its_end_only(tmp_path: Path) -> N
         b'{"name": "x", "output": "x.png", "sizes": [1.5]}',
         b'{"name": "x", "output": 3, "sizes": [1]}',
         b'{"name": "x", "failed": []}',
+        rb'{"name": "x", "failed": "half \ud800"}',
         b"[" * 50_000,
         b'{"name": "x", "failed": "' + b"y" * 70_000 + b'"}',
     ],

@@ -245,8 +245,11 @@ def _record(line: bytes) -> Record | None:
     name, source = said["name"], said.get("source")
     pair = _numbers(source)
     signature = (pair[0], pair[1]) if pair is not None and len(pair) == 2 else None
-    if isinstance(said.get("failed"), str):
-        return Record(name, None, reason=said["failed"], source=signature, passing=said.get("passing") is True)
+    reason = said.get("failed")
+    if isinstance(reason, str):
+        if any("\ud800" <= char <= "\udfff" for char in reason):
+            return None
+        return Record(name, None, reason=reason, source=signature, passing=said.get("passing") is True)
     output, sizes = said.get("output"), _numbers(said.get("sizes"))
     if not isinstance(output, str) or sizes is None:
         return None
