@@ -284,10 +284,12 @@ def test_a_job_inside_a_folder_keeps_its_temporary_files(tmp_path: Path) -> None
     for path in (left, used):
         path.parent.mkdir()
         path.write_bytes(b"")
+    mine = tmp_path / "left" / f"mine{kit.TEMPORARY}"
+    mine.write_bytes(b"")
     with OutputFolder(tmp_path / "used") as inner:
         used.write_bytes(b"")
         with OutputFolder(tmp_path):
-            assert used.exists() and not left.exists()
+            assert used.exists() and mine.exists() and not left.exists()
         assert inner.path.is_dir()
 
 

@@ -71,8 +71,10 @@ void OutputFolder::prepare(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) throw write_error(folder, error.value());
-  for (const auto& item : fs::directory_iterator(folder, error))
-    if (ends_with(item.path().filename().string(), kTemporary)) fs::remove(item.path(), error);
+  for (const auto& item : fs::directory_iterator(folder, error)) {
+    const std::string name = item.path().filename().string();
+    if (name.front() == '.' && ends_with(name, kTemporary)) fs::remove(item.path(), error);
+  }
 }
 
 int OutputFolder::make_temporary(const fs::path& folder, fs::path& made) {

@@ -284,7 +284,7 @@ def _remove_left_overs(root: Path) -> None:
                 for item in items:
                     if item.is_dir(follow_symlinks=False):
                         folders.append(Path(item.path))
-                    elif item.name.endswith(_TEMPORARY_SUFFIX):
+                    elif item.name.startswith(".") and item.name.endswith(_TEMPORARY_SUFFIX):
                         os.unlink(item.path)
         except (FileNotFoundError, PermissionError) as error:
             if folder == root:
