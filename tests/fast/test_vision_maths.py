@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -112,6 +114,16 @@ def test_legend_adds_a_strip(size: tuple[int, int]) -> None:
     np.testing.assert_array_equal(got[: size[0]], picture)
     if size[1] >= 60:
         assert (got[size[0] :].reshape(-1, 3) == voc_palette()[3]).all(axis=1).any()
+
+
+def test_a_legend_takes_a_class_name_of_undecodable_bytes() -> None:
+    """In a process of its own: what this guards against is a signal."""
+    program = (
+        "import numpy as np; from smalti.vision.overlay import add_legend;"
+        "print(add_legend(np.zeros((9, 90, 3), np.uint8), np.zeros((9, 90), int), ['a\\udcffb']).shape[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "90"), done.stderr
 
 
 def test_a_small_confusion_matrix_by_hand() -> None:

@@ -67,7 +67,7 @@ def add_legend(
 
 def _name(label: int, names: Sequence[str]) -> str:
     if label < len(names):
-        return names[label]
+        return names[label].encode("utf-8", "replace").decode()  # OpenCV crashes on what no UTF-8 can say.
     return "void" if label == VOID_LABEL else f"class {label}"
 
 
