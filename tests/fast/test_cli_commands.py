@@ -157,6 +157,27 @@ def test_exit_codes(
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["eval"], "Missing option '--gt-dir'"),
+        (["eval", "--gt-dir", "gt", "--bogus"], "No such option: --bogus"),
+        (infer_args("--image-num", "many"), "Invalid value for '--image-num'"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["knobs", "more"], "unexpected extra argument"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_options_are_also_json(
+    arguments: list[str], text: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*arguments, "--json"]) == ExitCode.USAGE
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert text in error["message"] and (error["type"], error["exit_code"]) == ("UsageError", ExitCode.USAGE)
+    assert run(arguments) == ExitCode.USAGE
+    assert capsys.readouterr().out == ""
+
+
 def test_a_missing_model_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["infer", "--model", str(tmp_path / "m"), "--image-dir", str(tmp_path)]
     assert run(arguments) == ExitCode.MODEL_FILE

@@ -15,7 +15,7 @@ from smalti import __version__
 from smalti.cli.commands import CommandGroup
 from smalti.cli.exit_codes import ExitCode, exit_code
 from smalti.cli.ui import help_text, note, print_json, say
-from smalti.errors import SmaltiError, UnsupportedGraphError
+from smalti.errors import SmaltiError, UnsupportedGraphError, UsageError
 
 HELP = help_text(
     "Compile TensorFlow segmentation networks for this computer's CPU, and label pictures with them.",
@@ -62,10 +62,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         typer.main.get_command(app).main(args=list(arguments) or ["--help"], prog_name="smalti")
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if code == ExitCode.INTERRUPTED:
-            note("smalti: interrupted")
-        return int(code)
+        return _ended(end, as_json)
     except SmaltiError as error:
         return _fail(exit_code(error), error, str(error), as_json)
     except KeyboardInterrupt:
@@ -104,6 +101,19 @@ def _open_standard_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
 
 
+def _ended(end: SystemExit, as_json: bool) -> int:
+    """Return the exit code of a command that was ended: by itself, by typer for its options, or by its reader."""
+    if isinstance(end.__context__, BrokenPipeError):
+        return ExitCode.BROKEN_PIPE
+    code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    if code == ExitCode.INTERRUPTED:
+        note("smalti: interrupted")
+    wrong_option = getattr(end.__context__, "format_message", None)  # Of click or of typer's own copy of it.
+    if code == ExitCode.USAGE and wrong_option is not None and as_json:
+        print_json({"error": _error_record(ExitCode.USAGE, UsageError.__name__, wrong_option())})
+    return int(code)
+
+
 def _what_the_system_said(error: OSError) -> str:
     said = error.strerror or type(error).__name__
     if error.filename:
@@ -122,10 +132,14 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _fail(code: ExitCode, error: BaseException, text: str, as_json: bool) -> int:
     note(f"smalti: {text}")
     if as_json:
-        record: dict[str, Any] = {"type": type(error).__name__, "message": text, "exit_code": int(code)}
+        record = _error_record(code, type(error).__name__, text)
         if isinstance(error, UnsupportedGraphError):
             record["problems"] = [
                 {"op": p.op, "count": p.count, "first_node": p.first_node, "reason": p.reason} for p in error.problems
             ]
         print_json({"error": record})
     return int(code)
+
+
+def _error_record(code: ExitCode, kind: str, text: str) -> dict[str, Any]:
+    return {"type": kind, "message": text, "exit_code": int(code)}
