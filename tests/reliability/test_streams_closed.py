@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import jobs_kit as kit
 from smalti.cli.exit_codes import ExitCode
 
 NO_ROOM = "cannot write the result to standard output: No space left on device"
+BRIEFLY = "--iterations 2 --duration 1 --warmup 0 --cold-starts 0".split()
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 
 
@@ -73,6 +75,22 @@ def test_a_reader_that_ended_first(model: Path, form: list[str]) -> None:
     arguments = smalti("inspect", str(model), *form)
     code, said = in_shell(["/bin/sh", "-c", '{ "$@"; echo "code $?" >&2; } | true', "sh", *arguments], "")
     assert (code, said) == (0, f"code {ExitCode.BROKEN_PIPE:d}\n")
+
+
+@pytest.mark.parametrize("command", [["infer", "--help"], ["bench", "--model", "MODEL", *BRIEFLY]], ids=lambda c: c[0])
+def test_help_and_tables_whose_reader_ended_first(model: Path, command: list[str]) -> None:
+    arguments = smalti(*(str(model) if word == "MODEL" else word for word in command))
+    code, said = in_shell(["/bin/sh", "-c", '{ sleep 1; "$@"; echo "code $?" >&2; } | true', "sh", *arguments], "")
+    assert code == 0 and said.endswith(f"code {ExitCode.BROKEN_PIPE:d}\n") and "Traceback" not in said, said
+
+
+@needs_full
+@pytest.mark.parametrize("redirected", [">/dev/full", "| true"])
+def test_a_report_is_kept_where_its_table_cannot_be_shown(model: Path, tmp_path: Path, redirected: str) -> None:
+    arguments = smalti("bench", "--model", str(model), *BRIEFLY, "--save", str(tmp_path / "r.json"))
+    _, said = in_shell(arguments, redirected)
+    assert json.loads((tmp_path / "r.json").read_text())["performance"], said
+    assert NO_ROOM in said or redirected == "| true"
 
 
 def test_the_folder_of_the_command_is_gone(model: Path, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Annotated, Final
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
@@ -21,7 +20,7 @@ from smalti.apps.outputs import write_file
 from smalti.apps.report import Table
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import FileListOption, ModelOption
-from smalti.cli.ui import JsonOption, ThreadsOption, help_text, note, print_json, say
+from smalti.cli.ui import JsonOption, ResultConsole, ThreadsOption, help_text, note, print_json, printing, say
 
 WIDE: Final = 140
 FILE_WIDTH: Final = 160
@@ -123,15 +122,15 @@ def bench_command(
             target=target,
         )
     )
+    _write(report, save, csv, plot, trace)
     if as_json:
         print_json(report.to_json())
     else:
-        console = Console(highlight=False)
+        console = ResultConsole(highlight=False)
         if not console.is_terminal:
             console.width = max(console.width, FILE_WIDTH)
         for table in bench_tables(report, wide=console.width >= WIDE):
             _draw(console, table)
-    _write(report, save, csv, plot, trace)
     for sentence in report.advice():
         note(f"note: {sentence}")
     if not as_json:
@@ -140,7 +139,7 @@ def bench_command(
         raise typer.Exit(ExitCode.REGRESSION)
 
 
-def _draw(console: Console, table: Table) -> None:
+def _draw(console: ResultConsole, table: Table) -> None:
     """Print a table whose numbers are never folded."""
     drawn = RichTable(
         title=escape(table.title), title_justify="left", box=box.SIMPLE_HEAD, show_footer=bool(table.footer)
@@ -153,7 +152,8 @@ def _draw(console: Console, table: Table) -> None:
             drawn.add_column(escape(column), foot, justify="right", no_wrap=True)
     for row in table.rows:
         drawn.add_row(*(escape(cell) for cell in row))
-    console.print(drawn)
+    with printing():
+        console.print(drawn)
 
 
 def _write(report: BenchReport, save: Path | None, csv: Path | None, plot: Path | None, trace: Path | None) -> None:

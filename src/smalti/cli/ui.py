@@ -78,8 +78,8 @@ def draw(table: Table) -> None:
         drawn.add_column(escape(column), foot, justify=justify, overflow="fold", no_wrap=whole_names and index == 0)
     for row in table.rows:
         drawn.add_row(*(escape(cell) for cell in row))
-    with _printing():
-        _Console(highlight=False).print(drawn)
+    with printing():
+        ResultConsole(highlight=False).print(drawn)
 
 
 def say(text: str) -> None:
@@ -87,7 +87,7 @@ def say(text: str) -> None:
 
     Raises OutputError when that takes no more, SystemExit when nobody reads it any more.
     """
-    with _printing():
+    with printing():
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
@@ -103,13 +103,15 @@ def print_json(value: Any) -> None:
     say(json.dumps(value, indent=2, allow_nan=False))
 
 
-class _Console(Console):
+class ResultConsole(Console):
+    """Standard output, to be written to inside :func:`printing`."""
+
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
 @contextmanager
-def _printing() -> Iterator[None]:
+def printing() -> Iterator[None]:
     """End the command with its own exit code when standard output takes no more."""
     try:
         yield
