@@ -26,6 +26,7 @@ from smalti.vision.voc import printable, read_list
 
 BuildProgress = Callable[[str], None]
 LONGEST_LABEL = 200
+GRAPH_FILE = "frozen_inference_graph.pb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +170,9 @@ def read_graph(path: Path, limits: GraphLimits = DEFAULT_LIMITS) -> bytes:
         GraphError: it is too large.
     """
     if path.is_dir():
-        inside = path / "frozen_inference_graph.pb"
+        inside = path / GRAPH_FILE
         if not inside.is_file():
-            raise UsageError(f"{path} is a folder without frozen_inference_graph.pb: give the .pb file")
+            raise UsageError(f"{path} is a folder without {GRAPH_FILE}: give the .pb file")
         path = inside
     if not path.is_file():
         raise UsageError(f"there is no graph {path}: give a frozen GraphDef (.pb) to --tf-model")

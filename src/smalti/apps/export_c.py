@@ -17,6 +17,7 @@ from smalti.apps.export_c_texts import (
     tensor_example_text,
 )
 from smalti.apps.outputs import write_pieces
+from smalti.apps.places import check_places
 from smalti.artifact.manifest import DimOp, Manifest
 from smalti.artifact.program import Program
 from smalti.artifact.reader import open_model
@@ -95,6 +96,7 @@ def export_c(model: Path, output_dir: Path, name: str | None = None, replace_exa
     ]
     texts = _texts(name, by_architecture, objects, len(constants))
     contents += [(file_name, [text.encode()], file_name.endswith(".h")) for file_name, text in texts.items()]
+    check_places({file_name: output_dir / file_name for file_name, *_ in contents}, (model,))
     files = tuple(
         _write(output_dir / file_name, pieces, replace=replace_example or is_model)
         for file_name, pieces, is_model in contents

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from smalti.apps.infer_job import OVERLAY_FOLDER, REPORT_FILES, InferOptions, overlay_name
+from smalti.apps.places import check_places
 from smalti.errors import UsageError
 from smalti.vision.names import OutputNames
 from smalti.vision.voc import Pictures, printable
@@ -14,13 +15,9 @@ from smalti.vision.voc import Pictures, printable
 
 def check_report(report: Path, inputs: Iterable[Path]) -> None:
     """Raise UsageError for a report of an unknown kind, in a folder's place, or in the place of an input."""
-    shown = printable(str(report))
     if report.suffix.lower() not in (".json", ".csv"):
         raise UsageError(f"a report is .json or .csv, not {printable(report.name)}")
-    if report.is_dir():
-        raise UsageError(f"the report {shown} is a folder")
-    if report.exists() and any(path.exists() and report.samefile(path) for path in inputs):
-        raise UsageError(f"the report would be written over {shown}, which the job reads: choose another --report")
+    check_places({"--report": report}, inputs)
 
 
 def refuse_folders_that_are_files(output_dir: Path, options: InferOptions) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from smalti.apps.accuracy import AccuracyOptions, accuracy, find_material
+from smalti.apps.accuracy import TABLE_FILE, AccuracyOptions, accuracy, find_material
 from smalti.apps.accuracy_baseline import BaselineResult, baseline_table, compare_tables
 from smalti.apps.accuracy_html import WORST_IMAGES, html_report
 from smalti.apps.accuracy_report import accuracy_rows_table, to_csv, to_markdown
@@ -17,6 +17,7 @@ from smalti.apps.accuracy_rows import AccuracyTable, read_table
 from smalti.apps.build import read_labels
 from smalti.apps.calibrate import DEFAULT_IMAGES
 from smalti.apps.outputs import write_file
+from smalti.apps.places import check_places
 from smalti.apps.report import Table
 from smalti.apps.stream import Progress
 from smalti.cli.build import TargetOption, build_status
@@ -131,6 +132,10 @@ def accuracy_command(
         sha256=tuple(sha256 or ()),
         threads=threads,
         force=force,
+    )
+    check_places(
+        {"--html": html, "--markdown": markdown, "--csv": csv},
+        (Path(model), file_list, calib_list, labels, baseline, output_dir / TABLE_FILE),
     )
     earlier = None if baseline is None else read_table(baseline)
     kept = f"finished rows are kept in {output_dir}: give the same command again to go on"

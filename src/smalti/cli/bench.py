@@ -17,6 +17,7 @@ from smalti.apps.bench_report import BenchReport, layers_csv
 from smalti.apps.bench_tables import bench_tables, last_line
 from smalti.apps.bench_trace import chrome_trace
 from smalti.apps.outputs import write_file
+from smalti.apps.places import check_places
 from smalti.apps.report import Table
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import FileListOption, ModelOption
@@ -98,6 +99,10 @@ def bench_command(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
+    read = (model, against, run_config, file_list)
+    layers = None if csv is None or not profile else csv.with_suffix(".layers.csv")
+    check_places({"--save": save, "--csv": csv, "--csv for steps": layers, "--plot": plot, "--trace": trace}, read)
+    check_places({"--csv": csv, "--plot": plot, "--trace": trace}, (compare,))
     report = bench(
         BenchOptions(
             model=model,

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from smalti.apps.build import BuildProgress, build, build_passes, build_table, read_labels
+from smalti.apps.build import GRAPH_FILE, BuildProgress, build, build_passes, build_table, read_labels
+from smalti.apps.places import check_places
 from smalti.cli.bounded import Bound, EvalListOption, GtDirOption, MaxDropOption
 from smalti.cli.calibration import (
     ActivationOption,
@@ -145,6 +146,10 @@ def build_command(
         quant_mode, image_dir, file_list, calib_num, calib_algo, weight_granularity, activation, ranges, save_ranges
     )
     bound = Bound(max_miou_drop, gt_dir, eval_list, image_dir)
+    check_places(
+        {"--output-model-path": output_model_path, "--save-ranges": save_ranges},
+        (tf_model, tf_model / GRAPH_FILE, labels, file_list, ranges, eval_list),
+    )
     read = read_ranges(arguments)
     targets = resolve_targets(target)
     if len(targets) < len(target.split(",")):
@@ -176,7 +181,7 @@ def build_command(
 
 def model_name(path: Path) -> str:
     """Return the name of a model in reports: the folder of a file with the usual name, else the file's."""
-    inside_folder = path.name == "frozen_inference_graph.pb" and path.resolve().parent.name
+    inside_folder = path.name == GRAPH_FILE and path.resolve().parent.name
     return path.resolve().parent.name if inside_folder else path.stem
 
 

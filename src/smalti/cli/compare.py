@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from smalti.apps.build import GRAPH_FILE
 from smalti.apps.compare import (
     DEFAULT_IMAGES,
     DEFAULT_THRESHOLD,
@@ -19,6 +20,7 @@ from smalti.apps.compare import (
     layer_table,
 )
 from smalti.apps.outputs import write_file
+from smalti.apps.places import check_places
 from smalti.cli.build import build_status
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import FileListOption, InputSizeOption, ResizeOption
@@ -91,6 +93,7 @@ def compare_command(
         ranges=ranges,
         threads=threads,
     )
+    check_places({"--csv": csv}, (tf_model, tf_model / GRAPH_FILE, model, Path(reference), file_list, ranges))
     with build_status() as status, progress_bar("compare") as progress:
         result = compare(options, progress, status)
     if csv is not None:

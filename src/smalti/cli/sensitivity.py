@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from smalti.apps.build import read_labels
+from smalti.apps.build import GRAPH_FILE, read_labels
 from smalti.apps.outputs import write_file
+from smalti.apps.places import check_places
 from smalti.apps.sensitivity import sensitivity, sensitivity_table
 from smalti.apps.sensitivity_trials import PictureSet
 from smalti.cli.build import (
@@ -107,6 +108,9 @@ def sensitivity_command(
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
+    check_places(
+        {"--state": state, "--csv": csv}, (tf_model, tf_model / GRAPH_FILE, file_list, calib_list, ranges, labels)
+    )
     mode = quant_mode or (DEFAULT_MODE if ranges is None else None)
     folder, names = None, None
     if ranges is None and mode is not None and mode.quantised is not None:
