@@ -139,6 +139,20 @@ def test_the_command_measures_blocks(place: Path, capsys: pytest.CaptureFixture[
     assert (tmp_path / "r.csv").read_text().startswith("name,layers,only_miou")
 
 
+def test_a_bounded_build_prints_one_json_object(
+    place: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    listed, labels = tmp_path / "list.txt", tmp_path / "labels.txt"
+    listed.write_text("".join(f"p{index}\n" for index in range(IMAGES)))
+    labels.write_text("\n".join(LABELS))
+    arguments = ["build", "--tf-model", str(place / "g.pb"), "--output-model-path", str(tmp_path / "q.smalti")]
+    arguments += ["--shape-mutable", "false", "--quant-mode", "q8_f32", "--labels", str(labels)]
+    arguments += ["--image-dir", str(place), "--gt-dir", str(place), "--eval-list", str(listed)]
+    assert run([*arguments, "--max-miou-drop", "0.9", "--json"]) == ExitCode.OK
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["precision"] == "qint8_mixed_float32" and "every layer" in shown.err
+
+
 def test_blocks_are_the_first_parts_of_paths() -> None:
     names = ["net/a/conv:0", "net/a/add:0", "net/b/conv:0", "net/b/relu:0/part", "top/relu:0"]
     assert blocks_of(names, enough=2) == {"net": tuple(names[:4]), "top": ("top/relu:0",)}

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from smalti.apps.build import BuildProgress
-from smalti.apps.sensitivity import KeptLayers, choose_kept_layers, kept_table
+from smalti.apps.sensitivity import choose_kept_layers, kept_table
 from smalti.apps.sensitivity_trials import PictureSet
 from smalti.cli.ui import draw, note, progress_bar
 from smalti.compiler import CompileOptions
@@ -61,9 +61,14 @@ class Bound:
             )
 
     def apply(
-        self, tf_model: Path, options: CompileOptions, record: CalibrationRecord | None, tell: BuildProgress
+        self,
+        tf_model: Path,
+        options: CompileOptions,
+        record: CalibrationRecord | None,
+        tell: BuildProgress,
+        as_json: bool = False,
     ) -> CompileOptions:
-        """Return the options with the layers to keep; tables of why go to the terminal."""
+        """Return the options with the layers to keep; a table of why goes to the terminal, unless ``as_json``."""
         if self.max_miou_drop is None or self.image_dir is None:
             return options
         measured = replace(options, targets=(_target_here(options.targets),))
@@ -77,7 +82,9 @@ class Bound:
                 progress=progress,
                 tell=tell,
             )
-        _show(kept)
+        if not as_json:
+            draw(kept_table(kept))
+        note(kept.why)
         return replace(options, quant=replace(options.quant, keep=kept.names))
 
 
@@ -91,8 +98,3 @@ def _target_here(targets: Sequence[Target]) -> Target:
         f"--max-miou-drop runs the network, and this CPU ({host.model}) cannot run code for "
         f"{', '.join(map(str, targets))}: add native to --target, or leave --max-miou-drop out"
     )
-
-
-def _show(kept: KeptLayers) -> None:
-    draw(kept_table(kept))
-    note(kept.why)

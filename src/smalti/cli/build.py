@@ -174,7 +174,7 @@ def build_command(
         raise UsageError("give the file to write with --output-model-path (or --stop-at, to write none)")
     record = find_ranges(arguments, read, tf_model, options)
     with build_status() as showing:
-        options = bound.apply(tf_model, options, record, showing)
+        options = bound.apply(tf_model, options, record, showing, as_json)
         result = build(tf_model, output_model_path, options, record=record, dump_dir=dump_dir, progress=showing)
     print_json(result.to_json()) if as_json else draw(build_table(result))
 
