@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from graph_builder import GraphBuilder
-from smalti.apps.build import BuildProgress, BuildResult, BuiltProgram, read_labels
+from smalti.apps.build import BuildProgress, BuildResult, BuiltProgram
 from smalti.apps.build import build as build_model
 from smalti.artifact.reader import open_model
 from smalti.cli import build
@@ -22,6 +22,7 @@ from smalti.frontend.report import ImportReport, left_out
 from smalti.passes.pipeline import PIPELINE
 from smalti.quant.record import CalibrationRecord
 from smalti.target.host import resolve_targets
+from smalti.vision.voc import read_labels
 
 REPORT = ImportReport((("Conv2D", 3),), 9, 7, (), (), (), (), ("argmax",), left_out([]), left_out([]), ())
 
@@ -154,13 +155,19 @@ def test_labels_are_read_from_a_file(tmp_path: Path, built: list[tuple[Path, Com
         (b"a" * 201, "at most 200"),
     ],
 )
-def test_wrong_labels(tmp_path: Path, text: bytes, message: str) -> None:
+def test_wrong_labels(tmp_path: Path, text: bytes, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "names.txt"
     path.write_bytes(text)
     with pytest.raises(UsageError, match=message):
         read_labels(path)
     with pytest.raises(UsageError, match="there is no file list"):
         read_labels(tmp_path / "none")
+    for command in (
+        ["eval", "--gt-dir", ".", "--pred-dir", "."],
+        ["eval", "--gt-dir", ".", "--model", "m", "--image-dir", "."],
+    ):
+        assert run([*command, "--labels", str(path)]) == ExitCode.USAGE
+        assert message in capsys.readouterr().err
 
 
 def test_labels_must_be_as_many_as_the_classes(tmp_path: Path) -> None:

@@ -22,10 +22,8 @@ from smalti.passes.dump import DumpDir
 from smalti.passes.pipeline import PIPELINE, Instrument, PassReport, run_pipeline
 from smalti.quant.record import CalibrationRecord
 from smalti.target.target import Target
-from smalti.vision.voc import printable, read_list
 
 BuildProgress = Callable[[str], None]
-LONGEST_LABEL = 200
 GRAPH_FILE = "frozen_inference_graph.pb"
 
 
@@ -180,26 +178,6 @@ def read_graph(path: Path, limits: GraphLimits = DEFAULT_LIMITS) -> bytes:
     if size > limits.max_bytes:
         raise GraphError(f"{path} has {size} bytes; the limit for a graph is {limits.max_bytes} (--max-graph-bytes)")
     return path.read_bytes()
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Return the class names in a text file, one a line; the first is label 0.  Blank lines do not count.
-
-    Raises:
-        UsageError: the file cannot be read, holds no name, repeats one, or one is not printable or too long.
-    """
-    names = tuple(read_list(path))
-    if not names:
-        raise UsageError(f"{printable(str(path))} holds no class name")
-    for number, name in enumerate(names, 1):
-        if not name.isprintable() or len(name) > LONGEST_LABEL:
-            raise UsageError(
-                f"{printable(str(path))}: name {number} must be UTF-8 text of at most {LONGEST_LABEL} printable "
-                f"characters, not {printable(name[:40])!r}"
-            )
-        if name in names[: number - 1]:
-            raise UsageError(f"{printable(str(path))}: {name!r} stands there twice; every class needs its own name")
-    return names
 
 
 def build_table(result: BuildResult) -> Table:

@@ -14,7 +14,6 @@ from smalti.apps.accuracy_baseline import BaselineResult, baseline_table, compar
 from smalti.apps.accuracy_html import WORST_IMAGES, html_report
 from smalti.apps.accuracy_report import accuracy_rows_table, to_csv, to_markdown
 from smalti.apps.accuracy_rows import AccuracyTable, read_table
-from smalti.apps.build import read_labels
 from smalti.apps.calibrate import DEFAULT_IMAGES
 from smalti.apps.outputs import write_file
 from smalti.apps.places import check_places
@@ -31,7 +30,7 @@ from smalti.cli.ui import JsonOption, ThreadsOption, draw, fetch_bar, help_text,
 from smalti.fetch.registry import DEMO
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.target.host import resolve_target
-from smalti.vision.voc import list_pictures, output_names
+from smalti.vision.voc import list_pictures, output_names, read_labels
 
 _TABLE_WIDTH = 96
 DEFAULT_MODES = "f32,f16,q8_f16"

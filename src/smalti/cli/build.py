@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from smalti.apps.build import GRAPH_FILE, BuildProgress, build, build_passes, build_table, read_labels
+from smalti.apps.build import GRAPH_FILE, BuildProgress, build, build_passes, build_table
 from smalti.apps.places import check_places
 from smalti.cli.bounded import Bound, EvalListOption, GtDirOption, MaxDropOption
 from smalti.cli.calibration import (
@@ -44,6 +44,7 @@ from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
 from smalti.frontend.budget import GraphLimits
 from smalti.target.host import resolve_targets
+from smalti.vision.voc import read_labels
 
 HELP = help_text(
     "Compile a frozen TensorFlow graph into an offline model file.",

@@ -27,7 +27,7 @@ from smalti.runtime.engine import load
 from smalti.vision.images import DEFAULT_MAX_PIXELS
 from smalti.vision.palette import VOC_LABELS
 from smalti.vision.preprocess import Resize
-from smalti.vision.voc import read_list
+from smalti.vision.voc import read_labels
 
 NOTHING_KEPT: Final = "an accuracy is only of use over all images, so nothing is kept"
 
@@ -75,7 +75,7 @@ def eval_command(
     sha256: Sha256Option = None,
     as_json: JsonOption = False,
 ) -> None:
-    names = tuple(read_list(labels)) if labels else None
+    names = None if labels is None else read_labels(labels)
     if (pred_dir is None) == (model is None):
         raise UsageError("give either --pred-dir, or --model with --image-dir")
     if pred_dir is not None:

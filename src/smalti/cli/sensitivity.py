@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from smalti.apps.build import GRAPH_FILE, read_labels
+from smalti.apps.build import GRAPH_FILE
 from smalti.apps.outputs import write_file
 from smalti.apps.places import check_places
 from smalti.apps.sensitivity import sensitivity, sensitivity_table
@@ -36,6 +36,7 @@ from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
 from smalti.quant.modes import QuantMode
 from smalti.target.host import resolve_target
+from smalti.vision.voc import read_labels
 
 DEFAULT_IMAGES = 32
 DEFAULT_MODE = QuantMode.QINT8_MIXED_FLOAT16
