@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -91,6 +92,21 @@ def test_a_report_is_kept_where_its_table_cannot_be_shown(model: Path, tmp_path:
     _, said = in_shell(arguments, redirected)
     assert json.loads((tmp_path / "r.json").read_text())["performance"], said
     assert NO_ROOM in said or redirected == "| true"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:surrogateescape", "latin-1:strict"])
+def test_names_that_the_terminal_cannot_show(
+    model: Path, tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / os.fsdecode(b"m\xff.smalti")
+    odd.write_bytes(model.read_bytes())
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    reports = ["--plot", str(tmp_path / "r.svg"), "--csv", str(tmp_path / "r.csv")]
+    for command in (["inspect", str(odd)], ["bench", "--model", str(odd), *BRIEFLY, *reports]):
+        done = subprocess.run(smalti(*command), capture_output=True, timeout=120, check=False)
+        assert done.returncode == ExitCode.OK, done.stderr
+        assert rb"\udcff" in done.stdout
+    assert r"m\udcff.smalti" in (tmp_path / "r.svg").read_text(encoding="utf-8")
 
 
 def test_the_folder_of_the_command_is_gone(model: Path, tmp_path: Path) -> None:

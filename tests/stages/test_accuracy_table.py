@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -127,6 +128,16 @@ def test_the_command_writes_every_form(done: AccuracyOptions, place: Path, capsy
     lines = files[1].read_text().splitlines()
     assert lines[2].startswith("| Model | Quant_Mode | Shape_Mutable | mIoU | drop | flipped % | ms | file MB |")
     assert len(files[2].read_text().splitlines()) == 4
+
+
+def test_reports_of_a_graph_whose_name_is_no_text(done: AccuracyOptions, place: Path) -> None:
+    graph = place / os.fsdecode(b"g\xff.pb")
+    graph.write_bytes((place / "g.pb").read_bytes())
+    arguments = [str(graph) if word == str(place / "g.pb") else word for word in command(place, "--image-num", "1")]
+    arguments += ["--output-dir", str(place / "out-odd")]
+    for option in ("--html", "--markdown", "--csv"):
+        assert run([*arguments, "--modes", "f32", option, str(place / "odd")]) == ExitCode.OK
+        assert r"g\udcff" in (place / "odd").read_text(encoding="utf-8")
 
 
 def test_an_earlier_table_decides_the_exit_code(

@@ -149,6 +149,11 @@ def write_file(path: Path, data: bytes) -> None:
     write_pieces(path, [data])
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, otherwise as :func:`write_file`; undecodable bytes of names in it are escaped."""
+    write_file(path, text.encode("utf-8", "backslashreplace"))
+
+
 def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
     """Write one file whole or not at all from pieces that need not be in memory at the same time.
 

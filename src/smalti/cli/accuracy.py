@@ -15,7 +15,7 @@ from smalti.apps.accuracy_html import WORST_IMAGES, html_report
 from smalti.apps.accuracy_report import accuracy_rows_table, to_csv, to_markdown
 from smalti.apps.accuracy_rows import AccuracyTable, read_table
 from smalti.apps.calibrate import DEFAULT_IMAGES
-from smalti.apps.outputs import write_file
+from smalti.apps.outputs import write_text
 from smalti.apps.places import check_places
 from smalti.apps.report import Table
 from smalti.apps.stream import Progress
@@ -148,9 +148,9 @@ def accuracy_command(
     compared = None if earlier is None else compare_tables(table, earlier, str(baseline), max_drop_increase)
     for path, text in ((markdown, to_markdown), (csv, to_csv)):
         if path is not None:
-            write_file(path, text(table).encode())
+            write_text(path, text(table))
     if html is not None:
-        write_file(html, _report(table, options, worst_images, compared).encode())
+        write_text(html, _report(table, options, worst_images, compared))
     _show(table, compared, as_json)
     if compared is not None and compared.is_worse:
         raise typer.Exit(ExitCode.ACCURACY)

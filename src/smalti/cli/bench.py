@@ -16,12 +16,13 @@ from smalti.apps.bench_plot import write_plot
 from smalti.apps.bench_report import BenchReport, layers_csv
 from smalti.apps.bench_tables import bench_tables, last_line
 from smalti.apps.bench_trace import chrome_trace
-from smalti.apps.outputs import write_file
+from smalti.apps.outputs import write_text
 from smalti.apps.places import check_places
 from smalti.apps.report import Table
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import FileListOption, ModelOption
 from smalti.cli.ui import JsonOption, ResultConsole, ThreadsOption, help_text, note, print_json, printing, say
+from smalti.vision.voc import printable
 
 WIDE: Final = 140
 FILE_WIDTH: Final = 160
@@ -163,14 +164,16 @@ def _draw(console: ResultConsole, table: Table) -> None:
 
 def _write(report: BenchReport, save: Path | None, csv: Path | None, plot: Path | None, trace: Path | None) -> None:
     if save is not None:
-        write_file(save, (json.dumps(report.to_json(), indent=1, allow_nan=False) + "\n").encode())
+        write_text(save, json.dumps(report.to_json(), indent=1, allow_nan=False) + "\n")
     if csv is not None:
-        write_file(csv, report.to_csv().encode())
+        write_text(csv, report.to_csv())
         if report.layers:
-            write_file(csv.with_suffix(".layers.csv"), layers_csv(report.layers).encode())
+            write_text(csv.with_suffix(".layers.csv"), layers_csv(report.layers))
     names = [group.name for group in report.groups]
     if plot is not None:
         latencies = {name: report.of(index, "total").tolist() for index, name in enumerate(names)}
-        write_plot(plot, latencies, f"total latency of {report.parameters['model']}, threads: {report.threads}")
+        write_plot(
+            plot, latencies, f"total latency of {printable(str(report.parameters['model']))}, threads: {report.threads}"
+        )
     if trace is not None:
-        write_file(trace, chrome_trace(report.result, names, report.layers).encode())
+        write_text(trace, chrome_trace(report.result, names, report.layers))

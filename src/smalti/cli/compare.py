@@ -19,7 +19,7 @@ from smalti.apps.compare import (
     flips_table,
     layer_table,
 )
-from smalti.apps.outputs import write_file
+from smalti.apps.outputs import write_text
 from smalti.apps.places import check_places
 from smalti.cli.build import build_status
 from smalti.cli.exit_codes import ExitCode
@@ -97,7 +97,7 @@ def compare_command(
     with build_status() as status, progress_bar("compare") as progress:
         result = compare(options, progress, status)
     if csv is not None:
-        write_file(csv, result.to_csv().encode())
+        write_text(csv, result.to_csv())
     if as_json:
         print_json(result.to_json())
     else:

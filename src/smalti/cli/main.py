@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from types import FrameType
 from typing import Annotated, Any, Final
 
@@ -99,6 +100,8 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # Gets the lowest free number, which is this one.
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # For names in other encodings than the terminal's.
 
 
 def _ended(end: SystemExit, as_json: bool) -> int:

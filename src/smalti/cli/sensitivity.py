@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from smalti.apps.build import GRAPH_FILE
-from smalti.apps.outputs import write_file
+from smalti.apps.outputs import write_text
 from smalti.apps.places import check_places
 from smalti.apps.sensitivity import sensitivity, sensitivity_table
 from smalti.apps.sensitivity_trials import PictureSet
@@ -142,7 +142,7 @@ def sensitivity_command(
             tell=status,
         )
     if csv is not None:
-        write_file(csv, result.to_csv().encode())
+        write_text(csv, result.to_csv())
     print_json(result.to_json()) if as_json else draw(sensitivity_table(result))
 
 
