@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from dataclasses import replace
@@ -21,6 +22,7 @@ from smalti.quant.modes import QuantMode
 from smalti.target.host import resolve_target
 from smalti.vision.headers import ImageFormat
 from smalti.vision.images import encode_mask, encode_picture, read_mask
+from smalti.vision.palette import VOID_LABEL
 
 IMAGES = 3
 MODES = (QuantMode.FORCE_BFLOAT16, QuantMode.QINT8_MIXED_FLOAT32)
@@ -138,6 +140,43 @@ def test_reports_of_a_graph_whose_name_is_no_text(done: AccuracyOptions, place: 
     for option in ("--html", "--markdown", "--csv"):
         assert run([*arguments, "--modes", "f32", option, str(place / "odd")]) == ExitCode.OK
         assert r"g\udcff" in (place / "odd").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seconds", math.nan),
+        ("pixels", {}),
+        ("flipped", {"p0.png": 10**9, "p1.png": 0, "p2.png": 0}),
+        ("confusion", [[0] * CLASSES] * CLASSES),
+        ("confusion", [[0.5] * CLASSES] * CLASSES),
+        ("confusion", [[2**62] * CLASSES] * CLASSES),
+    ],
+)
+def test_a_table_with_numbers_that_cannot_be(
+    done: AccuracyOptions, place: Path, key: str, value: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = json.loads((done.output_dir / TABLE_FILE).read_text())
+    row = table["rows"][1]
+    (row["accuracy"] if key == "confusion" else row)[key] = value
+    path = place / "edited.json"
+    path.write_text(json.dumps(table))
+    assert run(command(place, "--baseline", str(path), "--json")) == ExitCode.BAD_DATA
+    assert "edited.json is not a table" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_masks_that_are_all_void(done: AccuracyOptions, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    void = place / "void"
+    void.mkdir()
+    for index in range(IMAGES):
+        (void / f"p{index}.png").write_bytes(encode_mask(np.full((SIDE, SIDE), VOID_LABEL)))
+    arguments = command(place, "--gt-dir", str(void), "--output-dir", str(place / "out-void"), "--json")
+    assert run(arguments) == ExitCode.BAD_DATA
+    assert "nothing to measure" in json.loads(capsys.readouterr().out)["error"]["message"]
+    arguments = ["--image-dir", str(place), "--gt-dir", str(void), "--labels", str(place / "labels.txt"), "--json"]
+    arguments += ["--calib-dir", str(place), "--shape-mutable", "false"]
+    assert run(["sensitivity", "--tf-model", str(place / "g.pb"), *arguments]) == ExitCode.BAD_DATA
+    assert "nothing to measure" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
 def test_an_earlier_table_decides_the_exit_code(

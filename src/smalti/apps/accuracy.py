@@ -347,7 +347,7 @@ class _Job:
             compiled.quant_mode,
             compiled.shape_mutable,
             key,
-            counter.result(),
+            counter.measured(),
             flipped,
             pixels,
             statistics.median(times),

@@ -19,6 +19,7 @@ from smalti.vision.metrics import MAX_CLASSES, Segmentation
 
 TABLE_FORMAT: Final = "smalti-accuracy-1"
 MAX_TABLE_BYTES: Final = 256 << 20
+_MOST_PIXELS: Final = (1 << 62) // MAX_CLASSES**2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,16 +181,19 @@ def kept(row: AccuracyRow) -> AccuracyRow:
 
 
 def _row(said: dict[str, Any]) -> AccuracyRow:
-    ms = float(said["ms"])
-    if not 0 < ms < math.inf:
+    ms, seconds = float(said["ms"]), float(said["seconds"])
+    if not (0 < ms < math.inf and math.isfinite(seconds)):
         raise ValueError("no time")
+    flipped, pixels = _counts(said["flipped"]), _counts(said["pixels"])
+    if flipped.keys() != pixels.keys() or any(count > pixels[name] for name, count in flipped.items()):
+        raise ValueError("more pixels flip than there are")
     return AccuracyRow(
         QuantMode(said["quant_mode"]),
         bool(said["shape_mutable"]),
         str(said["key"]),
         _segmentation(said["accuracy"]),
-        {str(name): int(count) for name, count in said["flipped"].items()},
-        {str(name): int(count) for name, count in said["pixels"].items()},
+        flipped,
+        pixels,
         ms,
         int(said["calls"]),
         int(said["file_bytes"]),
@@ -198,15 +202,25 @@ def _row(said: dict[str, Any]) -> AccuracyRow:
         str(said["labels_dir"]),
         int(said["threads"]),
         str(said["cpu"]),
-        float(said["seconds"]),
+        seconds,
         tuple(str(note) for note in said["notes"]),
     )
 
 
+def _counts(said: dict[str, Any]) -> dict[str, int]:
+    return {str(name): _count(count) for name, count in said.items()}
+
+
+def _count(said: Any) -> int:
+    if type(said) is not int or not 0 <= said <= _MOST_PIXELS:
+        raise ValueError("no number of pixels")
+    return said
+
+
 def _segmentation(said: dict[str, Any]) -> Segmentation:
     labels = tuple(str(name) for name in said["labels"])
-    counts: NDArray[np.int64] = np.asarray(said["confusion"], np.int64)
-    if not 1 <= len(labels) <= MAX_CLASSES or counts.shape != (len(labels), len(labels)) or bool((counts < 0).any()):
+    counts: NDArray[np.int64] = np.asarray([[_count(cell) for cell in row] for row in said["confusion"]], np.int64)
+    if not 1 <= len(labels) <= MAX_CLASSES or counts.shape != (len(labels), len(labels)) or not counts.any():
         raise ValueError("no confusion matrix")
     counts.setflags(write=False)
     return Segmentation(counts, labels, int(said["images"]))

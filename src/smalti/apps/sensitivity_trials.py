@@ -198,7 +198,7 @@ class Trials:
                 counter.add(resize_labels(labels, *mask.shape), mask)
         if sums is None:
             self._reference = found
-        return None if self._masks is None else counter.result().miou
+        return None if self._masks is None else counter.measured().miou
 
     def _logits(self, lowered: Lowered) -> tuple[Tap, ...]:
         source = label_source(lowered.canonical)

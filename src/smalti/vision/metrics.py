@@ -118,6 +118,12 @@ class ConfusionMatrix:
         counts.setflags(write=False)
         return Segmentation(counts, self._labels, self._images)
 
+    def measured(self) -> Segmentation:
+        """Return the result; DataError where no pixel was counted, so that there is no accuracy."""
+        if not self._counts.any():
+            raise DataError(f"there is nothing to measure: all pixels of the masks are void ({self._void})")
+        return self.result()
+
 
 def _outside(labels: NDArray[np.integer], classes: int) -> int:
     return int(labels[(labels < 0) | (labels >= classes)][0])
