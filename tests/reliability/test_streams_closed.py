@@ -61,6 +61,7 @@ def test_a_result_that_cannot_be_shown(model: Path, tmp_path: Path, form: list[s
     assert len(list((tmp_path / "out").glob("*.png"))) == 4
     code, said = in_shell(smalti("--version"), ">/dev/full")
     assert (code, said) == (ExitCode.FETCH, f"smalti: {NO_ROOM}\n")
+    assert in_shell(smalti("--help"), ">/dev/full")[0] == ExitCode.FETCH
 
 
 @needs_full

@@ -15,7 +15,7 @@ import typer
 from smalti import __version__
 from smalti.cli.commands import CommandGroup
 from smalti.cli.exit_codes import ExitCode, exit_code
-from smalti.cli.ui import help_text, note, print_json, say
+from smalti.cli.ui import help_text, note, output_is_whole, print_json, say
 from smalti.errors import SmaltiError, UnsupportedGraphError, UsageError
 
 HELP = help_text(
@@ -85,7 +85,8 @@ def main() -> None:
     _open_standard_streams()
     signal.signal(signal.SIGTERM, _interrupt)
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # Its threads would take the CPUs from ours.
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    sys.exit(code if output_is_whole() else code or ExitCode.FETCH)
 
 
 def _open_standard_streams() -> None:

@@ -10,9 +10,9 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich import box
@@ -94,13 +94,32 @@ def say(text: str) -> None:
 
 def note(text: str) -> None:
     """Print a line for people to standard error; the work goes on where nobody can be told."""
-    with suppress(OSError):
+    try:
         sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except OSError:
+        _write_nowhere(sys.stderr)
 
 
 def print_json(value: Any) -> None:
     """Print one JSON object to standard output, as :func:`say` does."""
     say(json.dumps(value, indent=2, allow_nan=False))
+
+
+def output_is_whole() -> bool:
+    """Return whether standard output took all that was written to it, by whomever."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _write_nowhere(sys.stdout)
+        return False
+    return True
+
+
+def _write_nowhere(stream: TextIO) -> None:
+    """Let a stream that refused take everything: what it still holds would fail once more at the end of the process."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 class ResultConsole(Console):
@@ -116,8 +135,7 @@ def printing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        with open(os.devnull, "wb") as nowhere:  # What is still to be written would fail once more at the end.
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        _write_nowhere(sys.stdout)
         if isinstance(error, BrokenPipeError):
             raise SystemExit(ExitCode.BROKEN_PIPE) from error
         raise OutputError(f"cannot write the result to standard output: {error.strerror}") from error
