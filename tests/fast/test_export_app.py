@@ -535,6 +535,20 @@ def test_mirror_without_the_archive(mirror: Path, server: Server, tmp_path: Path
     assert not (tmp_path / "out" / FULL).exists()
 
 
+@pytest.mark.parametrize("name", [FULL_ARCHIVE, "SHA256SUMS"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_never_ends_is_not_read_from_a_mirror(kind: str, name: str, mirror: Path, tmp_path: Path) -> None:
+    (mirror / name).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(mirror / name)
+    elif kind == "device":
+        (mirror / name).symlink_to("/dev/zero")
+    else:
+        (mirror / name).mkdir()
+    with pytest.raises(FetchError, match=f"{name} is no plain file"):
+        run(tmp_path / "out", mirror)
+
+
 def test_demo_needs_nothing(tmp_path: Path) -> None:
     result = export(ExportOptions(tmp_path, "demo", "demo"))
     assert result.graph == tmp_path / "demo" / GRAPH_NAME and result.graph.stat().st_size > 100_000

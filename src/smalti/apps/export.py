@@ -17,7 +17,7 @@ from smalti import __version__
 from smalti.demo.dataset import write_voc_layout
 from smalti.errors import ArchiveError, FetchError, UsageError
 from smalti.fetch.archive import UnpackedFile, unpack
-from smalti.fetch.disk import disk_errors, file_sha256, locked_folder, remove_any, shown, write_small
+from smalti.fetch.disk import disk_errors, file_sha256, locked_folder, open_plain, remove_any, shown, write_small
 from smalti.fetch.download import download, wrong_checksum
 from smalti.fetch.install import check_replaceable, fresh_folder, install
 from smalti.fetch.mirror import Mirror, manifest_sha256, parse_mirror, source_of
@@ -307,7 +307,7 @@ class _Delivery:
         else:
             path = self._downloaded(expected, trust)
         with disk_errors(path):
-            file = open(path, "rb")
+            file = open_plain(path)
         with file:
             limit = self.archive.limits.archive_bytes
             with disk_errors(path):

@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,15 @@ def no_space(path: Path, needed: int | None, reason: str = "No space left on dev
     """Return the error of a full disk."""
     amount = "more space is needed" if needed is None else f"{needed} more bytes are needed"
     return FetchError(f"the disk is full ({reason}): {amount} to write {shown(path)}")
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a file to be read. Raises OSError, and FetchError for a pipe, a device or a folder, which may never end."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise FetchError(f"{shown(path)} is no plain file")
+    return open(handle, "rb")
 
 
 def require_space(path: Path, needed: int) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from smalti.errors import FetchError, UsageError
-from smalti.fetch.disk import shown
+from smalti.fetch.disk import open_plain, shown
 from smalti.fetch.download import download_small
 from smalti.fetch.registry import Archive
 from smalti.fetch.transport import Policy, check_address
@@ -80,7 +80,7 @@ def _manifest(mirror: Mirror, policy: Policy | None) -> bytes | None:
         return download_small(f"{mirror.address}/{MANIFEST_NAME}", max_bytes=_MAX_MANIFEST, policy=policy)
     path = mirror.folder / MANIFEST_NAME
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             data = file.read(_MAX_MANIFEST + 1)
     except FileNotFoundError:
         return None
