@@ -549,6 +549,15 @@ def test_what_never_ends_is_not_read_from_a_mirror(kind: str, name: str, mirror:
         run(tmp_path / "out", mirror)
 
 
+def test_a_mirror_whose_name_is_no_text(mirror: Path, tmp_path: Path) -> None:
+    odd = mirror.rename(tmp_path / os.fsdecode(b"mirror\xff"))
+    first = run(tmp_path / "out", odd)
+    assert first.model is not None and first.model.trust is Trust.FIRST_USE
+    assert run(tmp_path / "out", odd).was_cached
+    again = run(tmp_path / "out", odd, force=True)
+    assert again.model is not None and again.model.trust is Trust.RECORDED
+
+
 def test_demo_needs_nothing(tmp_path: Path) -> None:
     result = export(ExportOptions(tmp_path, "demo", "demo"))
     assert result.graph == tmp_path / "demo" / GRAPH_NAME and result.graph.stat().st_size > 100_000

@@ -320,7 +320,7 @@ class _Delivery:
             yield file, sha256, length
 
     def _download_folder(self) -> Path:
-        key = hashlib.sha256(self.source.encode()).hexdigest()[:16]
+        key = hashlib.sha256(os.fsencode(self.source)).hexdigest()[:16]
         return self.options.output_dir / _DOWNLOADS / key
 
     def _downloaded(self, expected: str | None, trust: Trust) -> Path:

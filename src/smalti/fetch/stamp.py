@@ -68,7 +68,7 @@ def write_stamp(folder: Path, stamp: Stamp) -> None:
         "trust": stamp.trust,
         "files": [[file.path, file.bytes, file.modified_ns, file.sha256] for file in stamp.files],
     }
-    write_small(folder / STAMP_NAME, json.dumps(content, ensure_ascii=False).encode())
+    write_small(folder / STAMP_NAME, json.dumps(content).encode())
 
 
 def read_stamp(folder: Path) -> Stamp | None:
@@ -144,7 +144,7 @@ def record_checksum(folder: Path, source: str, sha256: str) -> None:
     """Record the digest of ``source``. Raises FetchError."""
     known = read_checksums(folder)
     if known.get(source) != sha256:
-        text = json.dumps({**known, source: sha256}, ensure_ascii=False, indent=1, sort_keys=True)
+        text = json.dumps({**known, source: sha256}, indent=1, sort_keys=True)
         write_small(folder / CHECKSUMS_NAME, text.encode())
 
 
