@@ -165,6 +165,26 @@ def test_a_table_with_numbers_that_cannot_be(
     assert "edited.json is not a table" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
+def test_a_bad_picture_or_mask_is_named(
+    done: AccuracyOptions, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph, model = str(place / "g.pb"), str(done.output_dir / "g-force_float32-static.smalti")
+    (tmp_path / "p0.png").write_bytes(b"")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "p0.png").write_bytes(encode_mask(np.full((SIDE, SIDE), 250)))
+    masks = ["--calib-dir", str(place), "--labels", str(place / "labels.txt"), "--shape-mutable", "false"]
+    for name in (str(tmp_path), str(tmp_path / "labels"), str(tmp_path / "none")):
+        (tmp_path / "none").mkdir(exist_ok=True)
+        said = ["--image-dir", str(place), "--image-num", "1", "--gt-dir", name, *masks]
+        table = ["accuracy", "--model", graph, "--output-dir", str(tmp_path / "o")]
+        for job in (table, ["sensitivity", "--tf-model", graph]):
+            assert run([*job, *said]) == ExitCode.BAD_DATA
+            assert f"smalti: {Path(name) / 'p0.png'}: " in capsys.readouterr().err
+    for job in (["compare", "--tf-model", graph], ["bench"]):
+        assert run([*job, "--model", model, "--image-dir", str(tmp_path)]) == ExitCode.BAD_DATA
+        assert f"smalti: {tmp_path / 'p0.png'}: the file is empty" in capsys.readouterr().err
+
+
 def test_masks_that_are_all_void(done: AccuracyOptions, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     void = place / "void"
     void.mkdir()

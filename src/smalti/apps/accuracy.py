@@ -40,7 +40,7 @@ from smalti.fetch.registry import MODELS, find_dataset, find_model
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.runtime.engine import load
 from smalti.target.target import Target
-from smalti.vision.images import encode_mask, read_mask
+from smalti.vision.images import encode_mask, naming, read_mask
 from smalti.vision.metrics import ConfusionMatrix
 from smalti.vision.palette import VOC_LABELS
 from smalti.vision.preprocess import resize_labels
@@ -333,8 +333,10 @@ class _Job:
                         failed(entry, item[1], OnError.STOP)
                         continue
                     self.folder.write(f"{labels_dir}/{file}", encode_mask(item.labels))
-                    mask = read_mask(self.masks / f"{entry.stem}.png")
-                    counter.add(resize_labels(item.labels, *mask.shape), mask)
+                    path = self.masks / f"{entry.stem}.png"
+                    with naming(path):
+                        mask = read_mask(path)
+                        counter.add(resize_labels(item.labels, *mask.shape), mask)
                     pixels[file] = item.labels.size
                     flipped[file] = 0 if float32 is None else self._flips(float32, file, item.labels)
                     self.progress(index + 1, len(self.entries))
@@ -363,7 +365,9 @@ class _Job:
         )
 
     def _flips(self, float32: AccuracyRow, file: str, labels: NDArray[np.int32]) -> int:
-        wanted = read_mask(self.folder.path / float32.labels_dir / file)
+        path = self.folder.path / float32.labels_dir / file
+        with naming(path):
+            wanted = read_mask(path)
         return int((labels != wanted).sum())
 
 

@@ -19,7 +19,7 @@ from smalti.apps.accuracy_report import accuracy_rows_table, accuracy_title
 from smalti.apps.accuracy_rows import AccuracyRow, AccuracyTable
 from smalti.apps.compare_maps import draw_flips
 from smalti.apps.report import Table
-from smalti.vision.images import read_image, read_mask
+from smalti.vision.images import naming, read_image, read_mask
 from smalti.vision.metrics import Segmentation
 from smalti.vision.palette import VOC_LABELS
 from smalti.vision.preprocess import resize_labels, resize_picture
@@ -184,16 +184,22 @@ def _examples(table: AccuracyTable, output_dir: Path, pictures: dict[str, Path],
 
 def _example(base: AccuracyRow, row: AccuracyRow, output_dir: Path, name: str, picture: Path) -> NDArray[np.uint8]:
     """Return the picture with the labels of float32, with those of a row, and with the flips, side by side."""
-    pixels = read_image(picture)
+    with naming(picture):
+        pixels = read_image(picture)
     width = min(PANEL_WIDTH, pixels.shape[1])
     height = max(1, round(pixels.shape[0] * width / pixels.shape[1]))
     labels = [
-        resize_labels(read_mask(output_dir / folder / name), height, width)
+        resize_labels(_labels(output_dir / folder / name), height, width)
         for folder in (base.labels_dir, row.labels_dir)
     ]
     titles = base.mode.value, row.mode.value
     names = row.accuracy.labels or VOC_LABELS
     return draw_flips(resize_picture(pixels, height, width), labels[0], labels[1], None, names, titles)
+
+
+def _labels(path: Path) -> NDArray[np.uint8]:
+    with naming(path):
+        return read_mask(path)
 
 
 def _data_address(picture: NDArray[np.uint8]) -> str:

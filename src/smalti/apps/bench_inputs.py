@@ -19,7 +19,7 @@ from smalti.errors import DataError, UsageError
 from smalti.numerics import DType
 from smalti.runtime.dims import Shape
 from smalti.runtime.engine import Engine
-from smalti.vision.images import DEFAULT_MAX_PIXELS, read_file, read_image
+from smalti.vision.images import DEFAULT_MAX_PIXELS, naming, read_file, read_image
 from smalti.vision.preprocess import resize_labels, resize_picture, target_size
 from smalti.vision.voc import list_pictures
 
@@ -282,7 +282,11 @@ def read_pictures(image_dir: Path, file_list: Path | None = None) -> list[NDArra
     missing = [entry for entry in entries if entry.path is None]
     if missing:
         raise UsageError(f"{missing[0].name}: {missing[0].problem}")
-    return [read_image(entry.path, max_pixels=DEFAULT_MAX_PIXELS) for entry in entries if entry.path is not None]
+    pictures = []
+    for path in [entry.path for entry in entries if entry.path is not None]:
+        with naming(path):
+            pictures.append(read_image(path, max_pixels=DEFAULT_MAX_PIXELS))
+    return pictures
 
 
 def make_source(

@@ -42,7 +42,7 @@ from smalti.ir.graph import Graph
 from smalti.ir.reference import bind_sizes
 from smalti.runtime.engine import Engine, load
 from smalti.vision.headers import ImageFormat
-from smalti.vision.images import encode_picture, read_image
+from smalti.vision.images import encode_picture, naming, read_image
 from smalti.vision.palette import VOC_LABELS
 from smalti.vision.preprocess import Resize, resize_picture, target_size
 from smalti.vision.voc import Entry, list_pictures, output_names
@@ -272,7 +272,8 @@ def pictures(entries: Sequence[Entry], preprocess: Preprocess) -> Iterator[tuple
     for entry in entries:
         if entry.path is None:
             raise ImageError(f"{entry.name}: {entry.problem or 'no such picture'}")
-        picture = read_image(entry.path)
+        with naming(entry.path):
+            picture = read_image(entry.path)
         size = target_size(picture.shape[0], picture.shape[1], preprocess.resize, preprocess.input_size)
         yield entry, resize_picture(picture, *size)
 

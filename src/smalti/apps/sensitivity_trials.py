@@ -26,7 +26,7 @@ from smalti.numerics import DType
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord
 from smalti.quant.scheme import quantise
-from smalti.vision.images import read_file, read_mask
+from smalti.vision.images import naming, read_file, read_mask
 from smalti.vision.metrics import ConfusionMatrix
 from smalti.vision.palette import VOC_LABELS
 from smalti.vision.preprocess import resize_labels
@@ -194,8 +194,10 @@ class Trials:
                 if logits is not None and wanted.logits is not None:
                     sums.add(logits, wanted.logits)
             if self._masks is not None:
-                mask = read_mask(self._masks / f"{entry.stem}.png")
-                counter.add(resize_labels(labels, *mask.shape), mask)
+                path = self._masks / f"{entry.stem}.png"
+                with naming(path):
+                    mask = read_mask(path)
+                    counter.add(resize_labels(labels, *mask.shape), mask)
         if sums is None:
             self._reference = found
         return None if self._masks is None else counter.measured().miou

@@ -16,6 +16,8 @@ import os
 import stat
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from smalti.errors import ImageError, ResourceError, UsageError
+from smalti.errors import DataError, ImageError, ResourceError, UsageError
 from smalti.vision.headers import ImageFormat, ImageHeader, ImageParts, read_header, split_image
 from smalti.vision.jpeg import decode_jpeg
 from smalti.vision.palette import voc_palette
+from smalti.vision.voc import printable
 
 DEFAULT_MAX_PIXELS: Final = 64 * 2**20
 LARGEST_MAX_PIXELS: Final = 85 * 2**20
@@ -85,6 +88,16 @@ def decode_mask(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray
         if image.mode not in ("P", "L"):
             raise ImageError("a label map must be a palette PNG or an 8-bit grey PNG whose pixel values are the labels")
         return np.array(image, dtype=np.uint8)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put a file's path before what is wrong with its picture or mask."""
+    try:
+        yield
+    except DataError as error:
+        kind = ImageError if isinstance(error, ImageError) else DataError
+        raise kind(f"{printable(str(path))}: {error}") from error
 
 
 def encode_mask(labels: NDArray[np.integer], palette: NDArray[np.uint8] | None = None) -> bytes:
