@@ -112,6 +112,8 @@ def test_stopping_at_a_pass_writes_no_model(
     monkeypatch.setattr(build, "build_passes", lambda *_arguments: REPORT)
     assert run(["build", "--tf-model", "g.pb", "--stop-at", "cse", "--json"]) == ExitCode.OK
     assert json.loads(capsys.readouterr().out)["operations"] == {"Conv2D": 3}
+    ignored = ["--output-model-path", "/proc/nothing-is-written-here"]
+    assert run(["build", "--tf-model", "g.pb", "--stop-at", "cse", *ignored]) == ExitCode.OK
 
 
 def test_an_unsupported_graph_lists_its_nodes(

@@ -148,7 +148,7 @@ def build_command(
     )
     bound = Bound(max_miou_drop, gt_dir, eval_list, image_dir)
     check_places(
-        {"--output-model-path": output_model_path, "--save-ranges": save_ranges},
+        {} if stop_at is not None else {"--output-model-path": output_model_path, "--save-ranges": save_ranges},
         (tf_model, tf_model / GRAPH_FILE, labels, file_list, ranges, eval_list),
     )
     read = read_ranges(arguments)
