@@ -108,14 +108,17 @@ def test_scores_are_remembered(place: Path, record: CalibrationRecord, tmp_path:
     state = tmp_path / "scores.json"
     first = Trials(place / "g.pb", options(), record, pictures(place), state=state)
     score = first.score(first.layers[:1])
+    remembered = json.loads(state.read_text())
+    next(iter(remembered["scores"].values()))["flipped"] = 10**400
     told: list[str] = []
     again = Trials(place / "g.pb", options(), record, pictures(place), state=state, tell=told.append)
     assert again.score(first.layers[:1]) == score and told == []
     other = Trials(place / "g.pb", options(), damaged(record, list(record.tensors)[1]), pictures(place), state=state)
     assert other.score(first.layers[:1]) != score, "other ranges are another job"
-    state.write_text("{}")
-    with pytest.raises(UsageError, match="left alone"):
-        Trials(place / "g.pb", options(), record, pictures(place), state=state)
+    for damaged_text in ("{}", json.dumps(remembered)):
+        state.write_text(damaged_text)
+        with pytest.raises(UsageError, match="left alone"):
+            Trials(place / "g.pb", options(), record, pictures(place), state=state)
 
 
 def test_the_command_measures_blocks(place: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def _read_state(path: Path, key: str) -> dict[str, Score]:
         if record["key"] != key:
             return {}
         return {str(name): _score(said) for name, said in record["scores"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         raise UsageError(f"{path} holds no scores of sensitivity trials; it is left alone") from error
 
 
