@@ -145,6 +145,15 @@ def test_pictures_in_turns_at_their_own_and_at_given_sizes() -> None:
         Pictures(MANIFEST, ShapeGroup("g", {"image:0": (1, 8, 9)}), 1, pictures, None)
 
 
+@pytest.mark.parametrize("images", [1 << 40, (1 << 62)])
+def test_more_images_than_the_memory_holds_are_refused_at_once(images: int) -> None:
+    group = ShapeGroup("g", {"image:0": (images, 20, 30, 3)})
+    with pytest.raises(MemoryError):
+        Generated(MANIFEST, group)
+    with pytest.raises(MemoryError):
+        Pictures(MANIFEST, group, images, [textured_picture(12, 20, 0)], None).prepare(0)
+
+
 def test_own_sizes_need_pictures() -> None:
     with pytest.raises(UsageError, match="--image-dir"):
         Generated(MANIFEST, ShapeGroup(OWN_SIZES, None))

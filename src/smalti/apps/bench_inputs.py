@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,6 +185,8 @@ class Generated:
         self._group = group
         self._shapes = group.shapes
         generator = np.random.default_rng(seed)
+        # Memory that there is not is refused here, not missed after minutes of filling what there is.
+        _bytes((POOL, sum(math.prod(self._shape(t)) * t.dtype.itemsize for t in manifest.inputs)))
         self._pool = [
             {tensor.name: _values(tensor, self._shape(tensor), generator) for tensor in manifest.inputs}
             for _ in range(POOL)
@@ -246,8 +250,10 @@ class Pictures:
         """Return the next pictures at the network's size, stacked to a batch."""
         first = self._first(index)
         size = self._size_of(self._pictures[first])
-        seen = [resize_picture(self._pictures[self._at(first + k)], *size) for k in range(self._batch)]
-        return {self._name: np.stack(seen)}
+        seen = _bytes((self._batch, *size, _RGB))
+        for k in range(self._batch):
+            seen[k] = resize_picture(self._pictures[self._at(first + k)], *size)
+        return {self._name: seen}
 
     def finish(self, index: int, outputs: Sequence[Array]) -> Sequence[Array]:
         """Return the label maps at the sizes of their pictures."""
@@ -303,6 +309,13 @@ def make_source(
         raise UsageError("this model does not map one picture to one label map: leave --image-dir away")
     preprocess = choose_preprocess(engine) if group.shapes is None else None
     return Pictures(engine.manifest, group, batch, pictures, preprocess)
+
+
+def _bytes(shape: Shape) -> NDArray[np.uint8]:
+    """Return room for an array. Raises MemoryError, also where numpy would not even count the bytes."""
+    if math.prod(shape) > sys.maxsize:
+        raise MemoryError
+    return np.empty(shape, np.uint8)
 
 
 def textured_picture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
