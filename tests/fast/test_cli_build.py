@@ -97,6 +97,7 @@ def test_options(built: list[tuple[Path, CompileOptions, Path | None]], capsys: 
         ["--tf-model", "g.pb", "--output-model-path", "m", "--quant-mode", "force_float8"],
         ["--tf-model", "g.pb", "--output-model-path", "m", "--shape-mutable", "perhaps"],
         ["--tf-model", "g.pb", "--output-model-path", "m", "--batch-size", "0"],
+        ["--tf-model", "g.pb", "--output-model-path", "m", "--batch-size", "9" * 20],
         ["--tf-model", "g.pb", "--output-model-path", "m", "--inputs", " , "],
     ],
     ids=" ".join,

@@ -105,7 +105,8 @@ def build_command(
     shape_mutable: ShapeMutableOption = Toggle.TRUE,
     input_size: InputSizeOption = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Images in one call; default: any number.")
+        int | None,
+        typer.Option("--batch-size", min=1, max=2**31 - 1, help="Images in one call; default: any number."),
     ] = None,
     inputs: Annotated[
         str | None, typer.Option("--inputs", help="Cut here: tensor names, with commas.", show_default=False)
