@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.images import Picture, load_pictures
-from smalti.apps.calibrate import calibrate_model, load_record, write_record
+from smalti.building.calibrate import calibrate_model, load_record, write_record
 from smalti.compiler import CompileOptions
 from smalti.quant.record import CalibrationRecord
 

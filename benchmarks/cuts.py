@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from smalti.errors import UsageError
-from smalti.frontend.graphdef import parse_graph_def
-from smalti.frontend.importer import ImportOptions, import_graph
+from smalti.frontend.tensorflow.graphdef import parse_graph_def
+from smalti.frontend.tensorflow.importer import ImportOptions, import_graph
 
 _SHAPE_ONLY = frozenset({"Identity", "Cast", "Squeeze", "ExpandDims", "Reshape", "ResizeNearestNeighbor"})
 _IMAGE_RANK = 4

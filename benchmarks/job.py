@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from benchmarks.output import positive
 from benchmarks.stats import median, percentile
-from smalti.apps.compare import pictures
-from smalti.apps.infer import JobOptions, infer
-from smalti.apps.stream import MAX_AT_ONCE, choose_preprocess
 from smalti.errors import SmaltiError
+from smalti.jobs.pictures import seen_pictures
+from smalti.jobs.stream import MAX_AT_ONCE, choose_preprocess
+from smalti.labelling.infer import JobOptions, infer
 from smalti.runtime.engine import Engine, load
 from smalti.vision.voc import find_pictures
 
@@ -62,7 +62,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     cv2.setNumThreads(1)  # As the command has it.
     with load(chosen.model, chosen.threads, concurrency=MAX_AT_ONCE) as engine:
         found = find_pictures(chosen.image_dir, chosen.file_list, chosen.image_num)
-        seen = [picture for _, picture in pictures(found, choose_preprocess(engine))]
+        seen = [picture for _, picture in seen_pictures(found, choose_preprocess(engine))]
         _label(engine, seen[:10])
         alone, jobs = [_label(engine, seen)], list[float]()
         for _ in range(chosen.rounds):

@@ -13,8 +13,8 @@ import numpy as np
 import smalti
 from benchmarks.peaks import Peaks
 from benchmarks.stats import median
-from smalti.apps.build import read_graph
 from smalti.artifact.writer import write_model
+from smalti.building.build import read_graph
 from smalti.compiler import CompileOptions, compile_graph
 from smalti.ir import ops
 from smalti.kernels.conv.depthwise import DepthwiseTile

@@ -14,7 +14,7 @@ from benchmarks.cuts import Cuts
 from benchmarks.engines.spec import EngineSpec, ResizeStage, Size, Upsampling
 from benchmarks.precision import Precision, precision_of
 from benchmarks.workers import Ends, EngineFailure, convert, quantise
-from smalti.apps.build import build
+from smalti.building.build import build
 from smalti.compiler import CompileOptions
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.target.host import resolve_target

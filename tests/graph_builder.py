@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from smalti.frontend.graphdef import GraphDef
-from smalti.frontend.tensors import TfType
+from smalti.frontend.tensorflow.graphdef import GraphDef
+from smalti.frontend.tensorflow.tensors import TfType
 
 TF_TYPES = {
     "float32": TfType.FLOAT,

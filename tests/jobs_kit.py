@@ -17,7 +17,7 @@ import numpy as np
 
 import smalti
 from small_segmenter import SIDE, network
-from smalti.apps.build import build
+from smalti.building.build import build
 from smalti.compiler import CompileOptions
 from smalti.target.host import resolve_targets
 from smalti.vision.headers import ImageFormat
@@ -36,7 +36,7 @@ SLOW = f"""
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {str(SOURCE)!r})
-from smalti.apps import stream
+from smalti.jobs import stream
 from smalti.cli.main import main
 def label(*a, real=stream._label, **k):
     time.sleep(0.1)

@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from smalti.apps.native import NativeFiles, native_files
+from smalti.delivery.native import NativeFiles, native_files
 
 ROOT = Path(__file__).resolve().parents[1]
 ARM_COMPILER = "aarch64-linux-gnu-gcc"

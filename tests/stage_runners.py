@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import smalti
 from smalti.artifact.writer import model_chunks
 from smalti.compiler import CompiledModel, CompileOptions, compile_graph
-from smalti.frontend.importer import ImportOptions, import_graph
+from smalti.frontend.tensorflow.importer import ImportOptions, import_graph
 from smalti.ir.graph import Level
 from smalti.ir.reference import run
 from smalti.ir.verify import verify

@@ -39,7 +39,7 @@ from deeplab_golden import (
 from deeplab_kit import golden_labels, golden_names, mask, picture, val_names
 from shared_data import shared_dir
 from smalti.compiler import CompileOptions, compile_graph
-from smalti.frontend.importer import ImportOptions, import_graph
+from smalti.frontend.tensorflow.importer import ImportOptions, import_graph
 from smalti.ir import ops
 from smalti.ir.reference import run as run_reference
 from smalti.target.host import read_host, resolve_target, resolve_targets, usable_cpus

@@ -18,8 +18,8 @@ from acceptance_report import Report
 import smalti
 from deeplab_golden import FULL, HALF, IMAGE, LABELS, Array, graph_bytes
 from deeplab_kit import mask, picture, train_names, val_names, voc_bytes
-from smalti.apps.build import BuildResult, build
-from smalti.apps.calibrate import calibrate_folder
+from smalti.building.build import BuildResult, build
+from smalti.building.calibrate import calibrate_folder
 from smalti.compiler import CompileOptions, import_shaped
 from smalti.ir.reference import run as run_reference
 from smalti.passes.pipeline import run_pipeline

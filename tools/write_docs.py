@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cli_page import cli_markdown
-from smalti.frontend.supported import supported_ops_markdown
+from rooms import with_rooms
+from smalti.frontend.tensorflow.supported import supported_ops_markdown
 from soak_page import with_figures
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -13,4 +14,6 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 (DOCS / "cli.md").write_text(cli_markdown(), encoding="utf-8")
 page = DOCS / "reliability.md"
 page.write_text(with_figures(page.read_text(encoding="utf-8"), DOCS / "soak.json"), encoding="utf-8")
+page = DOCS / "pipeline.md"
+page.write_text(with_rooms(page.read_text(encoding="utf-8")), encoding="utf-8")
 (DOCS / "supported-ops.md").write_text(supported_ops_markdown(), encoding="utf-8")

@@ -18,8 +18,8 @@ from smalti.codegen.assemble import Generated, generate, say_sharing
 from smalti.codegen.constants import ConstantPool
 from smalti.errors import UsageError
 from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
-from smalti.frontend.importer import Imported, ImportOptions, import_graph
 from smalti.frontend.report import ImportReport
+from smalti.frontend.tensorflow.importer import Imported, ImportOptions, import_graph
 from smalti.ir.dims import symbols_of
 from smalti.ir.graph import Graph, Node
 from smalti.kernels.kernel import Kernel

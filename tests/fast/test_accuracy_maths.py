@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from smalti.apps.compare_maps import count_flips, draw_flips, heat, margins_at, sum_flips
-from smalti.apps.compare_stats import DifferenceSums
+from smalti.comparing.maps import count_flips, draw_flips, heat, margins_at, sum_flips
+from smalti.comparing.stats import DifferenceSums
 from smalti.errors import InputError
 from tolerance import Tol, assert_close
 

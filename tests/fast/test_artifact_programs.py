@@ -13,13 +13,13 @@ import pytest
 
 import smalti
 from artifact_kit import forge_programs, reverse_manifest
-from smalti.apps.inspect import facts_table, inspect
 from smalti.artifact.format import MAX_PROGRAMS, SectionKind
 from smalti.artifact.program import Program, choose_program
 from smalti.artifact.reader import open_model
 from smalti.artifact.writer import model_chunks, program_chunks, write_programs
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
+from smalti.delivery.inspect import facts_table, inspect
 from smalti.errors import CompilerError, DamagedModelError, TargetError, UsageError
 from smalti.runtime import engine as engine_module
 from smalti.target.host import Host
@@ -232,7 +232,7 @@ def test_load_takes_the_program_that_is_asked_for(
 def test_inspect_lists_the_programs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("smalti.artifact.program", "smalti.apps.inspect"):
+    for module in ("smalti.artifact.program", "smalti.delivery.inspect"):
         monkeypatch.setattr(import_module(module), "read_host", lambda: host("x86-64-v3"))
     sharing = {"constants": {"bytes": 5000, "shared": 4000}}
     path = tmp_path / "m"

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from artifact_kit import Parts, label_manifest, reverse_manifest
-from smalti.apps.bench_inputs import (
+from smalti.artifact.manifest import TensorSpec
+from smalti.bench.inputs import (
     OWN_SIZES,
     POOL,
     Generated,
@@ -24,9 +25,8 @@ from smalti.apps.bench_inputs import (
     textured_picture,
     with_batch,
 )
-from smalti.apps.stream import Preprocess
-from smalti.artifact.manifest import TensorSpec
 from smalti.errors import DataError, UsageError
+from smalti.jobs.stream import Preprocess
 from smalti.numerics import DType
 from smalti.vision.images import encode_picture
 from smalti.vision.preprocess import Resize

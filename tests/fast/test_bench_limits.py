@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from artifact_kit import label_manifest
-from smalti.apps import bench_peak
-from smalti.apps.bench_layers import Bound, Layer, LayerTable
-from smalti.apps.bench_limits import WEIGHTED, Precision, Reason, own_arithmetic, precisions
-from smalti.apps.bench_peak import Arithmetic, Peaks, peak_module, peak_rate
-from smalti.apps.bench_tables import profile_tables
-from smalti.apps.bench_words import explain
 from smalti.artifact.manifest import Manifest
+from smalti.bench import peak
+from smalti.bench.layers import Bound, Layer, LayerTable
+from smalti.bench.limits import WEIGHTED, Precision, Reason, own_arithmetic, precisions
+from smalti.bench.peak import Arithmetic, Peaks, peak_module, peak_rate
+from smalti.bench.tables import profile_tables
+from smalti.bench.words import explain
 from smalti.llvm.backend import emit_assembly
 from smalti.quant.modes import QuantMode
 from smalti.runtime.profile import Profile
@@ -218,6 +218,6 @@ def test_limits_are_measured_with_multiply_adds_in_registers(
 
 
 def test_there_is_no_limit_without_the_instruction(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_peak, "native_target", lambda: Target.parse("x86-64-v2"))
+    monkeypatch.setattr(peak, "native_target", lambda: Target.parse("x86-64-v2"))
     assert peak_rate(Arithmetic.FLOAT32, 1) is None and peak_rate(Arithmetic.BYTES, 1) is None
     assert not Arithmetic.BFLOAT16.runs_on(PLAIN) and not Arithmetic.BYTES.runs_on(Target.parse("x86-64-v4"))

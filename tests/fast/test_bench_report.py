@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 
 from model_kit import label_parts, reverse_parts
-from smalti.apps import bench_plot
-from smalti.apps.bench import BenchOptions, bench
-from smalti.apps.bench_compare import Verdict, compare_reports, judge, read_report
-from smalti.apps.bench_layers import Layer, LayerTable
-from smalti.apps.bench_limits import Precision
-from smalti.apps.bench_loop import LoopResult, Record
-from smalti.apps.bench_peak import Arithmetic, Peaks
-from smalti.apps.bench_plot import write_plot
-from smalti.apps.bench_report import BenchReport, saved_of
-from smalti.apps.bench_stats import Ratio
-from smalti.apps.bench_tables import bench_tables, last_line, layer_table
-from smalti.apps.bench_trace import chrome_trace
+from smalti.bench import plot
+from smalti.bench.bench import BenchOptions, bench
+from smalti.bench.compare import Verdict, compare_reports, judge, read_report
+from smalti.bench.layers import Layer, LayerTable
+from smalti.bench.limits import Precision
+from smalti.bench.loop import LoopResult, Record
+from smalti.bench.peak import Arithmetic, Peaks
+from smalti.bench.plot import write_plot
+from smalti.bench.report import BenchReport, saved_of
+from smalti.bench.stats import Ratio
+from smalti.bench.tables import bench_tables, last_line, layer_table
+from smalti.bench.trace import chrome_trace
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
 from smalti.errors import DataError, UsageError
@@ -323,7 +323,7 @@ def test_a_plot_is_valid_svg(tmp_path: Path) -> None:
 
 
 def test_a_png_plot_needs_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_plot.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(plot.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install .*\.svg"):
         write_plot(tmp_path / "p.png", {"a": [1.0]}, "t")
     with pytest.raises(UsageError, match=r"\.svg or \.png"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from smalti.apps.bench_stats import Ratio, StopRule, drift, ratio_of_medians, summarise, trace_averages
+from smalti.bench.stats import Ratio, StopRule, drift, ratio_of_medians, summarise, trace_averages
 from smalti.errors import UsageError
 from tolerance import Tol, assert_close
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from smalti.apps.bench_system import Sampler, on_cpus, parse_devices, read_device
+from smalti.bench.system import Sampler, on_cpus, parse_devices, read_device
 from smalti.errors import UsageError
 
 ALLOWED = sorted(os.sched_getaffinity(0))

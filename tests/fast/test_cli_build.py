@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from graph_builder import GraphBuilder
-from smalti.apps.build import BuildProgress, BuildResult, BuiltProgram
-from smalti.apps.build import build as build_model
 from smalti.artifact.reader import open_model
+from smalti.building.build import BuildProgress, BuildResult, BuiltProgram
+from smalti.building.build import build as build_model
 from smalti.cli import build
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import smalti
-from smalti.apps.native import NativeFiles, native_files
 from smalti.cli import config
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
+from smalti.delivery.native import NativeFiles, native_files
 from smalti.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from artifact_kit import Parts, label_manifest, reverse_manifest
-from smalti.apps.inspect import facts_table, inspect, layers_table, parse_size
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
+from smalti.delivery.inspect import facts_table, inspect, layers_table, parse_size
 from smalti.errors import InputError, ModelFileError, UsageError
 from smalti.target.host import arch
 from smalti.target.target import Target

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from smalti.apps.places import check_places
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
 from smalti.errors import OutputError, UsageError
+from smalti.jobs.places import check_places
 
 READ = "which the job reads"
 

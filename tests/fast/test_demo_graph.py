@@ -14,8 +14,8 @@ import pytest
 from shared_data import shared_dir
 from smalti.demo.dataset import GRAPH_PATH, graph_bytes
 from smalti.demo.generator import CLASS_NAMES, CROP, demo_image
-from smalti.frontend.graphdef import parse_graph_def
-from smalti.frontend.importer import ImportOptions, import_graph
+from smalti.frontend.tensorflow.graphdef import parse_graph_def
+from smalti.frontend.tensorflow.importer import ImportOptions, import_graph
 from smalti.ir.reference import run
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "demo_labels.npz"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -44,16 +45,21 @@ def test_the_package_alone_imports_numpy_only() -> None:
     assert "numpy" in loaded and not loaded & (COMPILER | NETWORK | {"cv2", "PIL", "typer", "rich"})
 
 
-@pytest.mark.parametrize("name", smalti.apps.__all__)
-def test_late_names_are_those_of_their_modules(name: str) -> None:
-    value = getattr(smalti.apps, name)
-    assert value is getattr(import_module(value.__module__), name)
+FIRST = ["import smalti.labelling.infer", "from smalti.apps import infer", "import smalti.apps"]
 
 
-@pytest.mark.parametrize("first", ["import smalti.apps.infer", "from smalti.apps import infer", "import smalti.apps"])
-def test_a_function_is_not_hidden_by_its_module(first: str) -> None:
-    code = f"{first}\nimport smalti.apps.infer\nfrom smalti.apps import infer\nassert infer.__name__ == 'infer'\n"
-    assert "smalti.apps.infer" in _modules_after(code + "assert callable(infer) and smalti.apps.infer is infer")
+@pytest.mark.parametrize("first", FIRST)
+def test_a_late_name_is_the_function_whatever_was_imported_first(first: str) -> None:
+    code = f"{first}\nimport smalti.labelling.infer\nfrom smalti.apps import infer\n"
+    assert "smalti.labelling.infer" in _modules_after(code + "assert infer is smalti.labelling.infer.infer")
+
+
+def test_no_module_of_the_facade_has_the_name_of_a_function() -> None:
+    modules = {path.stem for path in Path(smalti.apps.__file__).parent.glob("*.py")}
+    assert not modules & set(smalti.apps.__all__)
+    assert type(smalti.apps) is ModuleType
+    with pytest.raises(AttributeError, match="no attribute 'no_such_name'"):
+        _ = smalti.apps.no_such_name
 
 
 def test_every_command_is_loaded_by_its_name() -> None:

@@ -23,7 +23,7 @@ import pytest
 
 from fast.http_server import Exchange, Server, cut, good, running_server, stall, status
 from shared_data import shared_dir
-from smalti.apps.export import ExportOptions, ExportResult, Trust, export
+from smalti.delivery.export import ExportOptions, ExportResult, Trust, export
 from smalti.demo.generator import CLASS_NAMES
 from smalti.errors import ArchiveError, FetchError, ResourceError, SmaltiError, UsageError
 from smalti.fetch import archive as archive_module
@@ -485,7 +485,7 @@ def test_killed_export_leaves_no_final_name(mirror: Path, tmp_path: Path) -> Non
     code = f"""
         import os, signal
         from pathlib import Path
-        from smalti.apps.export import ExportOptions, export
+        from smalti.delivery.export import ExportOptions, export
         from smalti.fetch.progress import Stage
         def die(stage, name, done, total):
             if stage is Stage.UNPACK:
@@ -506,7 +506,7 @@ def test_killed_download_resumes(server: Server, tmp_path: Path) -> None:
     code = f"""
         import os, signal
         from pathlib import Path
-        from smalti.apps.export import ExportOptions, export
+        from smalti.delivery.export import ExportOptions, export
         def die(stage, name, done, total):
             if done == 60_000:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from smalti.frontend.handlers import OPS
-from smalti.frontend.supported import supported_ops_markdown
+from smalti.frontend.tensorflow.handlers import OPS
+from smalti.frontend.tensorflow.supported import supported_ops_markdown
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "supported-ops.md"
 # What exporters of DeepLab graphs write; each must have a handler.
@@ -21,7 +21,7 @@ Tile AddN CheckNumerics PreventGradient
 
 
 def test_page_is_generated_from_the_code() -> None:
-    write = "from smalti.frontend.supported import supported_ops_markdown"
+    write = "from smalti.frontend.tensorflow.supported import supported_ops_markdown"
     assert PAGE.read_text() == supported_ops_markdown(), f"write docs/supported-ops.md again: {write}"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from shared_data import shared_dir
 from smalti.errors import GraphError, UsageError
-from smalti.frontend.importer import Imported, ImportOptions, import_graph
+from smalti.frontend.tensorflow.importer import Imported, ImportOptions, import_graph
 from smalti.ir import ops
 from smalti.ir.dims import evaluate
 from smalti.ir.graph import Level

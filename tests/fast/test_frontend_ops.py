@@ -10,8 +10,8 @@ import pytest
 
 from graph_builder import GraphBuilder
 from smalti.errors import GraphError, UnsupportedGraphError
-from smalti.frontend.importer import Imported, ImportOptions, import_graph
-from smalti.frontend.tensors import TfType
+from smalti.frontend.tensorflow.importer import Imported, ImportOptions, import_graph
+from smalti.frontend.tensorflow.tensors import TfType
 from smalti.ir import ops
 from smalti.ir.graph import Level, Node
 from smalti.ir.reference import run

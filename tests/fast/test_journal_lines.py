@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from smalti.apps.journal import JOURNAL_FILE, JobIdentity, Journal, Record, open_journal, remove_journal
 from smalti.errors import OutputError, UsageError
+from smalti.labelling.journal import JOURNAL_FILE, JobIdentity, Journal, Record, open_journal, remove_journal
 
 JOB = JobIdentity("a" * 64, "x86-64", "/photos", {"--resize": "fit", "--overlay": "false"}, {"smalti": "1"})
 RECORDS = [

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from smalti.apps.ledger import Ledger, report_csv, report_json
 from smalti.errors import UsageError
+from smalti.labelling.ledger import Ledger, report_csv, report_json
 from smalti.vision import names as module
 from smalti.vision.names import NameList, OutputNames, strip_suffix
 from smalti.vision.voc import find_pictures, output_names

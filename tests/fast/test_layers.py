@@ -1,82 +1,132 @@
-"""A package imports only from packages below it, and the runtime needs nothing but numpy."""
+"""Rooms import only what their row of the table allows, folders stay small, and the runtime needs nothing but numpy."""
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+import rooms
+
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "smalti"
-LAYERS = (
-    ("errors",),
-    ("knobs",),
-    ("numerics",),
-    ("target",),
-    ("artifact",),
-    ("runtime",),
-    ("ir",),
-    ("frontend",),
-    ("passes",),
-    ("quant",),
-    ("llvm",),
-    ("kernels",),
-    ("plan",),
-    ("codegen",),
-    ("compiler",),
-    ("vision",),
-    ("fetch", "demo"),
-    ("apps",),
-    ("cli",),
-)
-RANK = {name: i for i, names in enumerate(LAYERS) for name in names}
-NUMPY_ONLY = ("errors", "knobs", "numerics", "target", "artifact", "runtime")
+FOLDERS = sorted({path.parent for path in SOURCE.rglob("*.py")})
+MOST_FILES, MOST_FLOORS = 26, 6
+JOB_ROOMS = ("jobs", "building", "labelling", "delivery", "bench", "comparing", "scoring", "apps")
+MOST_LINES = 420
 
 
-def _imports(path: Path) -> set[str]:
+def _imports(code: str) -> set[str]:
+    """Return the dotted names that code imports."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
+            assert node.level == 0, "relative import"
             found.add(node.module or "")
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
+def _named(code: str) -> set[str]:
+    """Return the modules that code names in a text, to import them later."""
+    texts = (node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant))
+    return {text for text in texts if isinstance(text, str) and re.fullmatch(r"smalti(\.\w+)+", text)}
+
+
 def _modules() -> list[tuple[str, Path]]:
-    modules = []
-    for path in sorted(SOURCE.rglob("*.py")):
-        top = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-        modules.append((top, path))
-    return modules
+    paths = sorted(SOURCE.rglob("*.py"))
+    return [(path.relative_to(SOURCE).parts[0].removesuffix(".py"), path) for path in paths]
 
 
-@pytest.mark.parametrize(("package", "path"), _modules(), ids=lambda v: str(v) if isinstance(v, str) else v.stem)
-def test_imports_point_down(package: str, path: Path) -> None:
-    if package == "__init__":
+def _wrong(room: str, code: str) -> list[str]:
+    """Return the imports that the row of a room does not allow."""
+    allowed = {room, *rooms.BY_NAME[room].imports}
+    parts = [name.split(".") for name in _imports(code) | _named(code)]
+    used = {p[1] for p in parts if p[0] == "smalti" and len(p) > 1 and p[1] in rooms.BY_NAME}
+    return [f"{room} imports {name}" for name in sorted(used - allowed)]
+
+
+def _ids(value: object) -> str:
+    return value if isinstance(value, str) else value.stem if isinstance(value, Path) else str(value)
+
+
+@pytest.mark.parametrize(("room", "path"), _modules(), ids=_ids)
+def test_a_room_imports_what_its_row_allows(room: str, path: Path) -> None:
+    if room == "__init__":
         return
-    assert package in RANK, f"{package} has no place in the layers"
-    for name in _imports(path):
-        parts = name.split(".")
-        if parts[0] != "smalti" or len(parts) < 2 or parts[1] not in RANK:
-            continue
-        assert parts[1] == package or RANK[parts[1]] < RANK[package], f"{path.name} imports {name}"
+    assert room in rooms.BY_NAME, f"{room} has no row in tests/rooms.py"
+    assert _wrong(room, path.read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize(("package", "path"), _modules(), ids=lambda v: str(v) if isinstance(v, str) else v.stem)
-def test_runtime_needs_only_numpy(package: str, path: Path) -> None:
-    if package not in NUMPY_ONLY:
+def test_the_table_has_no_circle_and_no_arrow_upward() -> None:
+    rank = {room.name: place for place, room in enumerate(rooms.ROOMS)}
+    assert [f"{r.name} -> {n}" for r in rooms.ROOMS for n in r.imports if rank[n] >= rank[r.name]] == []
+    assert {room for room, _ in _modules()} - {"__init__"} == set(rank)
+
+
+def test_every_allowed_import_is_used_by_some_file() -> None:
+    """An arrow that nothing goes along is a permission nobody asked for; the general rows of the base are excused."""
+    for room in ("building", "labelling", "delivery", "bench", "comparing", "scoring"):
+        used = {name for r, path in _modules() if r == room for name in _imports(path.read_text(encoding="utf-8"))}
+        for allowed in set(rooms.BY_NAME[room].imports) & set(JOB_ROOMS):
+            assert any(name.startswith(f"smalti.{allowed}.") for name in used), f"{room} never imports {allowed}"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["from smalti.cli import main", "import smalti.bench.bench", "x = 'smalti.apps.road'"]
+)
+def test_a_wrong_import_fails_by_name(wrong: str) -> None:
+    assert _wrong("labelling", wrong) == [f"labelling imports {wrong.split('smalti')[1].split('.')[1].split()[0]}"]
+    assert _wrong("labelling", "from smalti.jobs.stream import Engine") == []
+
+
+@pytest.mark.parametrize(("room", "path"), _modules(), ids=_ids)
+def test_runtime_needs_only_numpy(room: str, path: Path) -> None:
+    if room not in rooms.NUMPY_ONLY:
         return
-    for name in _imports(path):
+    for name in _imports(path.read_text(encoding="utf-8")):
         top = name.split(".")[0]
         assert top in ("smalti", "numpy") or top in sys.stdlib_module_names, f"{path.name} imports {name}"
 
 
-def test_the_rule_sees_a_wrong_import(tmp_path: Path) -> None:
-    wrong = tmp_path / "wrong.py"
-    wrong.write_text("from smalti.cli import main\n")
-    assert "smalti.cli" in _imports(wrong)
-    assert RANK["cli"] > RANK["runtime"]
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_a_folder_is_small_and_flat(folder: Path) -> None:
+    files = sorted(folder.glob("*.py"))
+    assert len(files) <= MOST_FILES
+    assert _floors(files) <= MOST_FLOORS
+
+
+@pytest.mark.parametrize("room", JOB_ROOMS)
+def test_files_of_job_rooms_are_short(room: str) -> None:
+    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in (SOURCE / room).rglob("*.py")}
+    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
+
+
+def _floors(files: list[Path]) -> int:
+    """Return how many files of a folder stand on each other at the most."""
+    names = {".".join(("smalti", *path.relative_to(SOURCE).with_suffix("").parts)): path for path in files}
+    below = {
+        name: _imports(path.read_text(encoding="utf-8")) & (names.keys() - {name})
+        for name, path in names.items()
+        if path.name != "__init__.py"
+    }
+    floors = dict.fromkeys(below, 1)
+    for _ in range(len(below)):
+        floors = {name: 1 + max((floors.get(other, 0) for other in below[name]), default=0) for name in below}
+    return max(floors.values(), default=0)
+
+
+def test_floors_count_the_longest_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "SOURCE", tmp_path)
+    for name, code in {"a": "", "b": "import smalti.a", "c": "from smalti import b", "d": "import smalti.a"}.items():
+        (tmp_path / f"{name}.py").write_text(code)
+    assert _floors(sorted(tmp_path.glob("*.py"))) == 3
+
+
+def test_the_page_shows_the_table() -> None:
+    page = (SOURCE.parents[1] / "docs" / "pipeline.md").read_text(encoding="utf-8")
+    assert page == rooms.with_rooms(page), "run scripts/docs"

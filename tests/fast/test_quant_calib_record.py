@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from passes_kit import Maker, graph_of
-from smalti.apps.calibrate import load_record, write_record
+from smalti.building.calibrate import load_record, write_record
 from smalti.errors import UsageError
 from smalti.ir.graph import Level
 from smalti.quant import record as record_module
@@ -160,7 +160,7 @@ def test_a_file_is_named_in_the_message(tmp_path: Path) -> None:
 def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "r.json"
     write_record(path, RECORD)
-    monkeypatch.setattr("smalti.apps.calibrate.MAX_RECORD_BYTES", 100)
+    monkeypatch.setattr("smalti.building.calibrate.MAX_RECORD_BYTES", 100)
     monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it was read"))
     with pytest.raises(UsageError, match="too large"):
         load_record(path)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graph_builder import GraphBuilder
-from smalti.frontend.tensors import TfType
+from smalti.frontend.tensorflow.tensors import TfType
 
 F32, I32, I64 = np.float32, np.int32, np.int64
 Build = Callable[[GraphBuilder], object]

@@ -24,8 +24,8 @@ from smalti.artifact.writer import model_chunks
 from smalti.compiler import CompileOptions, compile_graph
 from smalti.demo import dataset
 from smalti.errors import GraphError
-from smalti.frontend.graphdef import GraphDef
-from smalti.frontend.importer import import_graph
+from smalti.frontend.tensorflow.graphdef import GraphDef
+from smalti.frontend.tensorflow.importer import import_graph
 from smalti.ir import ops
 from smalti.ir.dims import evaluate, symbols_of
 from smalti.ir.graph import Graph

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from google.protobuf.internal import api_implementation
 
-from smalti.apps.build import read_graph
+from smalti.building.build import read_graph
 from smalti.errors import DataError
-from smalti.frontend.importer import import_graph
+from smalti.frontend.tensorflow.importer import import_graph
 
 CHAIN, MANY = 100_000, 1_000_000
 

@@ -16,7 +16,7 @@ from smalti.artifact.manifest import parse_manifest
 from smalti.artifact.reader import open_model
 from smalti.errors import DataError, ImageError, InputError, ModelFileError, ResourceError, UsageError
 from smalti.frontend.budget import GraphLimits
-from smalti.frontend.importer import ImportOptions, import_graph
+from smalti.frontend.tensorflow.importer import ImportOptions, import_graph
 from smalti.ir.graph import Level
 from smalti.ir.verify import verify
 from smalti.passes.pipeline import run_pipeline

@@ -10,8 +10,8 @@ import pytest
 import smalti
 from deeplab_golden import ANY_SIZE, HALF, IMAGE, LABELS, Array, graph_bytes
 from deeplab_kit import mask, picture, train_names, val_names
-from smalti.apps.build import BuildResult, build
-from smalti.apps.calibrate import calibrate_model
+from smalti.building.build import BuildResult, build
+from smalti.building.calibrate import calibrate_model
 from smalti.compiler import CompileOptions
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord

@@ -14,8 +14,8 @@ import smalti
 from deeplab_golden import FULL, IMAGE, LABELS, Array, graph_bytes
 from deeplab_kit import picture, val_names
 from shared_data import shared_dir
-from smalti.apps.build import build
-from smalti.apps.calibrate import calibrate_model
+from smalti.building.build import build
+from smalti.building.calibrate import calibrate_model
 from smalti.compiler import CompileOptions
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord

@@ -24,7 +24,7 @@ from deeplab_golden import (
     graph_bytes,
     size_example,
 )
-from smalti.frontend.importer import ImportOptions, import_graph
+from smalti.frontend.tensorflow.importer import ImportOptions, import_graph
 from smalti.ir.graph import Level
 from smalti.ir.reference import run
 from smalti.ir.verify import verify

@@ -13,8 +13,8 @@ import smalti
 from arm_kit import EVERY_FEATURE, Array, emulate, native_runner, require_emulator, run_file
 from deeplab_golden import ANY_SIZE, IMAGE, LABELS, LABELS_EQUAL, graph_bytes, size_example
 from small_segmenter import SIDE, network
-from smalti.apps.calibrate import calibrate_model
 from smalti.artifact.writer import write_programs
+from smalti.building.calibrate import calibrate_model
 from smalti.codegen.module import build_module
 from smalti.compiler import CompileOptions, compile_graph
 from smalti.llvm.backend import emit_assembly

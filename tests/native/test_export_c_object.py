@@ -12,12 +12,12 @@ import pytest
 
 from artifact_kit import Parts, label_manifest, reverse_manifest
 from package_kit import need, run
-from smalti.apps.export_c import checked_name, export_c, labels_pictures, name_of
 from smalti.artifact.manifest import TeamEntries
 from smalti.artifact.program import Program
 from smalti.artifact.writer import write_programs
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run as smalti
+from smalti.delivery.export_c import checked_name, export_c, labels_pictures, name_of
 from smalti.errors import CompilerError, DamagedModelError, TargetError, UsageError
 from smalti.llvm.elf_object import Part, object_chunks
 from smalti.target.target import Target

@@ -15,12 +15,12 @@ from artifact_kit import Parts
 from model_kit import label_parts, reverse_parts
 from package_kit import ARM_COMPILER, ARM_LIBRARIES, ROOT, cmake_build, need, need_arm, need_link, run, shared_package
 from small_segmenter import LABELS, SIDE, network
-from smalti.apps.export_c import export_c
-from smalti.apps.native import NativeFiles
 from smalti.artifact.reader import open_model
 from smalti.artifact.writer import write_programs
 from smalti.cli.exit_codes import ExitCode
 from smalti.compiler import CompileOptions, compile_graph
+from smalti.delivery.export_c import export_c
+from smalti.delivery.native import NativeFiles
 from smalti.target.host import resolve_target
 from smalti.target.target import Target, generic
 

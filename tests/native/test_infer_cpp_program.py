@@ -18,13 +18,13 @@ from PIL import Image
 
 from deeplab_kit import train_names, voc_bytes
 from infer_cpp_kit import build, once, run, shared_folder, smalti_command
-from smalti.apps.build import build as build_model
-from smalti.apps.evaluate import evaluate_folder
-from smalti.apps.infer import InferResult, infer
+from smalti.building.build import build as build_model
 from smalti.compiler import CompileOptions
 from smalti.demo.dataset import GRAPH_PATH, write_voc_layout
 from smalti.demo.generator import demo_image
+from smalti.labelling.infer import InferResult, infer
 from smalti.runtime.engine import load
+from smalti.scoring.evaluate import evaluate_folder
 from smalti.target.host import resolve_targets
 from smalti.vision.images import decode_image, encode_picture, read_image, read_mask
 from smalti.vision.overlay import blend

@@ -21,8 +21,8 @@ from package_kit import (
     shared_package,
     staged,
 )
-from smalti.apps.native import NativeFiles
 from smalti.cli.exit_codes import ExitCode
+from smalti.delivery.native import NativeFiles
 
 PROGRAM = """\
 #include <stdio.h>

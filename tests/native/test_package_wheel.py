@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from package_kit import ROOT, native_wheel, need, run, shared_package
-from smalti.apps.native import ARCHIVE, SHARED
+from smalti.delivery.native import ARCHIVE, SHARED
 
 SOURCE = ROOT / "runtime-c"
 # Segments of a library for Arm lie 64 KiB apart.

@@ -17,9 +17,9 @@ from artifact_kit import Parts, label_manifest, plain_parts, reverse_manifest
 from model_kit import label_parts, reverse_parts
 from native_kit import Info, Library, builder, load
 from small_segmenter import LABELS, SIDE, network
-from smalti.apps.calibrate import calibrate_model
 from smalti.artifact.manifest import ArenaBuffer, DimInstr, DimOp, Manifest, Step, Symbol, TensorSpec
 from smalti.artifact.writer import write_programs
+from smalti.building.calibrate import calibrate_model
 from smalti.compiler import CompileOptions, compile_graph
 from smalti.demo.dataset import graph_bytes
 from smalti.demo.generator import demo_image

@@ -19,8 +19,8 @@ import pytest
 
 import smalti
 from small_segmenter import network
-from smalti.apps.build import build
-from smalti.apps.calibrate import calibrate_model
+from smalti.building.build import build
+from smalti.building.calibrate import calibrate_model
 from smalti.cli.exit_codes import ExitCode
 from smalti.compiler import CompileOptions
 from smalti.demo.dataset import GRAPH_PATH

@@ -15,8 +15,8 @@ import pytest
 from fuzz.bombs import BOMBS, F32, I32, LARGEST_FILE, LEGAL_SPLATS, bomb, small_bombs, unsupported
 from graph_builder import GraphBuilder
 from smalti.errors import GraphError, SmaltiError, UnsupportedGraphError
-from smalti.frontend.importer import ImportOptions, import_graph
-from smalti.frontend.tensors import TfType
+from smalti.frontend.tensorflow.importer import ImportOptions, import_graph
+from smalti.frontend.tensorflow.tensors import TfType
 from smalti.ir import ops
 
 

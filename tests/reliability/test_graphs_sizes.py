@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from fuzz import sizes
-from smalti.apps.build import read_graph
+from smalti.building.build import read_graph
 from smalti.errors import GraphError, UsageError
 from smalti.frontend.budget import LARGEST_GRAPH_BYTES, GraphLimits
-from smalti.frontend.graphdef import has_more_nodes, parse_graph_def
-from smalti.frontend.importer import ImportOptions, import_graph
+from smalti.frontend.tensorflow.graphdef import has_more_nodes, parse_graph_def
+from smalti.frontend.tensorflow.importer import ImportOptions, import_graph
 from soak.forks import script
 
 SHORT = ("nested", "nested_lists", "long_name", "long_input", "many")

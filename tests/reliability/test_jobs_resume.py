@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 import jobs_kit as kit
-from smalti.apps.journal import JOURNAL_FILE
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
+from smalti.labelling.journal import JOURNAL_FILE
 
 PICTURES = 40
 
@@ -124,7 +124,7 @@ HOLDER = """
 import sys, time
 sys.path.insert(0, {source!r})
 from pathlib import Path
-from smalti.apps.outputs import OutputFolder
+from smalti.jobs.outputs import OutputFolder
 with OutputFolder(Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(60)

@@ -20,12 +20,12 @@ import pytest
 from numpy.typing import NDArray
 
 import jobs_kit as kit
-from smalti.apps import stream
-from smalti.apps.infer import InferOptions, JobOptions, JobState, infer
-from smalti.apps.infer_save import NOT_WRITTEN, Saver
-from smalti.apps.outputs import OutputFolder
-from smalti.apps.stream import OnError, Preprocess, share_threads
 from smalti.errors import ImageError, OutputError, ResourceError, UsageError
+from smalti.jobs import stream
+from smalti.jobs.outputs import OutputFolder
+from smalti.jobs.stream import OnError, Preprocess, share_threads
+from smalti.labelling.infer import InferOptions, JobOptions, JobState, infer
+from smalti.labelling.save import NOT_WRITTEN, Saver
 from smalti.vision import images
 from smalti.vision.names import NameList
 from smalti.vision.preprocess import Resize

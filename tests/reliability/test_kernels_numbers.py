@@ -13,7 +13,7 @@ import pytest
 import smalti
 from kernels.float_state import FLAGS, OUTPUTS, SPECIALS, STATES, control, control_register, image, network
 from smalti.compiler import CompileOptions, compile_graph
-from smalti.frontend.importer import ImportOptions, import_graph
+from smalti.frontend.tensorflow.importer import ImportOptions, import_graph
 from smalti.ir.reference import run
 from smalti.passes.pipeline import run_pipeline
 from smalti.quant.modes import QuantMode, QuantOptions

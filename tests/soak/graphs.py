@@ -21,7 +21,7 @@ from fuzz import mutants, sizes, targets
 from fuzz.bombs import BOMBS, LEGAL_SPLATS, bomb
 from graph_builder import GraphBuilder
 from smalti.errors import GraphError
-from smalti.frontend.importer import ImportOptions, import_graph
+from smalti.frontend.tensorflow.importer import ImportOptions, import_graph
 from smalti.ir import ops
 from soak.batches import run_cases
 from soak.forks import SOURCES, TESTS, forked, script

@@ -289,8 +289,7 @@ FIRST_PICTURE = """
 import resource, sys, time
 begin = time.monotonic()
 sys.path.insert(0, {source!r})
-from smalti.apps import infer as application
-import smalti.apps.stream as stream
+import smalti.jobs.stream as stream
 from smalti.cli import main
 seen = []
 def told(entry, prepare=stream._prepare, **rest):

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from small_segmenter import CLASSES, LABELS, SIDE, network
-from smalti.apps.accuracy import TABLE_FILE, AccuracyOptions, accuracy, find_material
-from smalti.apps.accuracy_rows import read_table
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
 from smalti.errors import UsageError
 from smalti.quant.modes import QuantMode
+from smalti.scoring.accuracy import TABLE_FILE, AccuracyOptions, accuracy, find_material
+from smalti.scoring.rows import read_table
 from smalti.target.host import resolve_target
 from smalti.vision.headers import ImageFormat
 from smalti.vision.images import encode_mask, encode_picture, read_mask

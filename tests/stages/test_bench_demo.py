@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from smalti.apps.bench import BenchOptions, bench
-from smalti.apps.build import build
+from smalti.bench.bench import BenchOptions, bench
+from smalti.building.build import build
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
 from smalti.compiler import CompileOptions

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import smalti.quant
+import smalti.apps
 from deeplab_golden import graph_bytes as real_graph_bytes
 from shared_data import shared_dir
-from smalti.apps.calibrate import calibrate_folder, calibrate_model, check_ranges
 from smalti.artifact.reader import open_model
+from smalti.building.calibrate import calibrate_folder, calibrate_model, check_ranges
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run as smalti_run
 from smalti.compiler import CompileOptions, import_shaped
 from smalti.demo.dataset import GRAPH_PATH, graph_bytes, write_voc_layout
 from smalti.demo.generator import TRAIN_FIRST, demo_image
 from smalti.errors import ImageError, InputError, UsageError
-from smalti.frontend.importer import import_graph
+from smalti.frontend.tensorflow.importer import import_graph
 from smalti.ir.graph import Graph
 from smalti.ir.reference import run
 from smalti.passes.pipeline import run_pipeline
@@ -98,7 +98,7 @@ def test_the_record_says_where_it_comes_from(record: CalibrationRecord) -> None:
 
 def test_threads_and_a_users_own_iterator_change_no_bit(record: CalibrationRecord) -> None:
     seen: list[tuple[int, int]] = []
-    own = smalti.quant.calibrate_model(
+    own = smalti.apps.calibrate_model(
         GRAPH_PATH, OPTIONS, pictures(), threads=3, progress=lambda done, total: seen.append((done, total))
     )
     assert own.tensors == record.tensors and own.warnings == record.warnings

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from small_segmenter import SIDE, network
-from smalti.apps.build import build
-from smalti.apps.calibrate import calibrate_folder
-from smalti.apps.compare import FLOAT32, CompareOptions, compare, flips_table, layer_table
-from smalti.apps.compare_taps import Lowered, check_same_steps, keeps_means, lower, options_of
 from smalti.artifact.manifest import Manifest
 from smalti.artifact.reader import open_model
+from smalti.building.build import build
+from smalti.building.calibrate import calibrate_folder
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
+from smalti.comparing.compare import FLOAT32, CompareOptions, compare
+from smalti.comparing.tables import flips_table, layer_table
+from smalti.comparing.taps import Lowered, check_same_steps, keeps_means, lower, options_of
 from smalti.compiler import CompileOptions
 from smalti.demo.dataset import GRAPH_PATH, graph_bytes, write_voc_layout
 from smalti.errors import ModelFileError, UsageError

@@ -20,7 +20,7 @@ MAX_FILE_BYTES = 9_000_000
 
 _BUILD = """
 import json, pathlib, sys
-from smalti.apps.build import build
+from smalti.building.build import build
 from smalti.compiler import CompileOptions
 from smalti.target.host import resolve_targets
 

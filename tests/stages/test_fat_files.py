@@ -13,15 +13,15 @@ import pytest
 import smalti
 from small_segmenter import SIDE, network
 from smalti import compiler
-from smalti.apps.build import BuildResult, build, build_table
-from smalti.apps.calibrate import calibrate_model
-from smalti.apps.inspect import inspect
 from smalti.artifact.reader import open_model
 from smalti.artifact.writer import model_chunks
+from smalti.building.build import BuildResult, build, build_table
+from smalti.building.calibrate import calibrate_model
 from smalti.cli.bounded import Bound
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
 from smalti.compiler import CompileOptions, compile_graph
+from smalti.delivery.inspect import inspect
 from smalti.errors import TargetError, UsageError
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord

@@ -19,13 +19,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from smalti.apps import outputs
-from smalti.apps.evaluate import evaluate_folder, evaluate_model
-from smalti.apps.infer import InferOptions, InferResult, OutputSize, infer
-from smalti.apps.outputs import OutputFolder
-from smalti.apps.report import accuracy_table, failures_table, infer_summary, stages_table
-from smalti.apps.stream import Failure, OnError, Preprocess, Stage, choose_preprocess
 from smalti.errors import DataError, ImageError, InputError, OutputError, ResourceError, UsageError
+from smalti.jobs import outputs
+from smalti.jobs.outputs import OutputFolder
+from smalti.jobs.stream import Failure, OnError, Preprocess, Stage, choose_preprocess
+from smalti.jobs.table import failures_table, stages_table
+from smalti.labelling.infer import InferOptions, InferResult, OutputSize, infer
+from smalti.labelling.summary import infer_summary
+from smalti.scoring.evaluate import evaluate_folder, evaluate_model
+from smalti.scoring.tables import accuracy_table
 from smalti.vision.headers import ImageFormat
 from smalti.vision.images import encode_mask, encode_picture, read_image, read_mask
 from smalti.vision.preprocess import Resize
@@ -308,8 +310,8 @@ KILLED = """
     from pathlib import Path
     sys.path.insert(0, {here!r})
     from test_infer_folder import FakeEngine
-    from smalti.apps import outputs
-    from smalti.apps.infer import infer
+    from smalti.jobs import outputs
+    from smalti.labelling.infer import infer
     real, calls = os.replace, []
     def replace(source, target):
         calls.append(target)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from shared_data import shared_dir
-from smalti.apps.evaluate import evaluate_folder
+from smalti.scoring.evaluate import evaluate_folder
 from smalti.vision.images import read_image
 from smalti.vision.preprocess import Resize, resize_picture, target_size
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from shared_data import shared_dir
-from smalti.frontend.importer import Imported, import_graph
+from smalti.frontend.tensorflow.importer import Imported, import_graph
 from smalti.ir import ops
 from smalti.ir.reference import run
 from smalti.passes.pipeline import PipelineResult, histogram, run_pipeline

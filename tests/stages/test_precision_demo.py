@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import smalti
-from smalti.apps.build import build
-from smalti.apps.calibrate import calibrate_model
-from smalti.apps.inspect import facts_table, inspect
+from smalti.building.build import build
+from smalti.building.calibrate import calibrate_model
 from smalti.compiler import CompileOptions
+from smalti.delivery.inspect import facts_table, inspect
 from smalti.demo.dataset import GRAPH_PATH, graph_bytes
 from smalti.demo.generator import CLASS_NAMES, TRAIN_FIRST, demo_image
-from smalti.frontend.importer import import_graph
+from smalti.frontend.tensorflow.importer import import_graph
 from smalti.ir import ops
 from smalti.numerics import DType
 from smalti.passes.pipeline import run_pipeline

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from small_segmenter import LABELS, SIDE, network
-from smalti.apps.calibrate import calibrate_folder
-from smalti.apps.sensitivity import choose_kept_layers, kept_table, sensitivity, sensitivity_table
-from smalti.apps.sensitivity_trials import PictureSet, Trials, blocks_of
+from smalti.building.calibrate import calibrate_folder
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
+from smalti.comparing.sensitivity import choose_kept_layers, kept_table, sensitivity, sensitivity_table
+from smalti.comparing.trials import PictureSet, Trials, blocks_of
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
 from smalti.quant.modes import QuantMode, QuantOptions

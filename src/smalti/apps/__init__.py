@@ -1,28 +1,43 @@
 """What a user does with Smalti, as plain functions; the command line only parses arguments for them.
 
-A name is imported when it is first asked for: labelling pictures needs neither the compiler nor the network client.
+A thin façade over the rooms in which the work is done, and the one-click road (``road``) that goes through them all.
+It may import every room but ``cli``. A name is imported when it is first asked for: labelling pictures needs neither
+the compiler nor the network client.
 """
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from smalti.apps.build import BuildResult, build
-    from smalti.apps.evaluate import EvalResult, evaluate_folder, evaluate_model
-    from smalti.apps.export import ExportOptions, ExportResult, export
-    from smalti.apps.infer import InferOptions, InferResult, infer
-    from smalti.apps.inspect import Inspection, inspect
-    from smalti.apps.run import RunOptions, RunResult, run
+    from smalti.apps.road import RunOptions, RunResult, run
+    from smalti.bench.bench import BenchOptions, bench
+    from smalti.bench.report import BenchReport
+    from smalti.building.build import BuildResult, build
+    from smalti.building.calibrate import calibrate_folder, calibrate_model, load_record, read_record, write_record
+    from smalti.comparing.compare import CompareOptions, compare
+    from smalti.comparing.result import CompareResult
+    from smalti.comparing.sensitivity import SensitivityResult, sensitivity
     from smalti.compiler import CompileOptions
+    from smalti.delivery.export import ExportOptions, ExportResult, export
+    from smalti.delivery.export_c import export_c
+    from smalti.delivery.inspect import Inspection, inspect
+    from smalti.labelling.infer import InferOptions, InferResult, infer
     from smalti.quant.modes import QuantMode, QuantOptions
+    from smalti.scoring.accuracy import AccuracyOptions, accuracy
+    from smalti.scoring.evaluate import EvalResult, evaluate_folder, evaluate_model
+    from smalti.scoring.rows import AccuracyTable
     from smalti.target.host import resolve_target, resolve_targets
 
 __all__ = [
+    "AccuracyOptions",
+    "AccuracyTable",
+    "BenchOptions",
+    "BenchReport",
     "BuildResult",
+    "CompareOptions",
+    "CompareResult",
     "CompileOptions",
     "EvalResult",
     "ExportOptions",
@@ -34,68 +49,76 @@ __all__ = [
     "QuantOptions",
     "RunOptions",
     "RunResult",
+    "SensitivityResult",
+    "accuracy",
+    "bench",
     "build",
+    "calibrate_folder",
+    "calibrate_model",
+    "compare",
     "evaluate_folder",
     "evaluate_model",
     "export",
+    "export_c",
     "infer",
     "inspect",
+    "load_record",
+    "read_record",
     "resolve_target",
     "resolve_targets",
     "run",
+    "sensitivity",
+    "write_record",
 ]
 
 _PLACES: Final = {
-    "BuildResult": "smalti.apps.build",
+    "AccuracyOptions": "smalti.scoring.accuracy",
+    "AccuracyTable": "smalti.scoring.rows",
+    "BenchOptions": "smalti.bench.bench",
+    "BenchReport": "smalti.bench.report",
+    "BuildResult": "smalti.building.build",
+    "CompareOptions": "smalti.comparing.compare",
+    "CompareResult": "smalti.comparing.result",
     "CompileOptions": "smalti.compiler",
-    "EvalResult": "smalti.apps.evaluate",
-    "ExportOptions": "smalti.apps.export",
-    "ExportResult": "smalti.apps.export",
-    "InferOptions": "smalti.apps.infer",
-    "InferResult": "smalti.apps.infer",
-    "Inspection": "smalti.apps.inspect",
+    "EvalResult": "smalti.scoring.evaluate",
+    "ExportOptions": "smalti.delivery.export",
+    "ExportResult": "smalti.delivery.export",
+    "InferOptions": "smalti.labelling.infer",
+    "InferResult": "smalti.labelling.infer",
+    "Inspection": "smalti.delivery.inspect",
     "QuantMode": "smalti.quant.modes",
     "QuantOptions": "smalti.quant.modes",
-    "RunOptions": "smalti.apps.run",
-    "RunResult": "smalti.apps.run",
-    "build": "smalti.apps.build",
-    "evaluate_folder": "smalti.apps.evaluate",
-    "evaluate_model": "smalti.apps.evaluate",
-    "export": "smalti.apps.export",
-    "infer": "smalti.apps.infer",
-    "inspect": "smalti.apps.inspect",
+    "RunOptions": "smalti.apps.road",
+    "RunResult": "smalti.apps.road",
+    "SensitivityResult": "smalti.comparing.sensitivity",
+    "accuracy": "smalti.scoring.accuracy",
+    "bench": "smalti.bench.bench",
+    "build": "smalti.building.build",
+    "calibrate_folder": "smalti.building.calibrate",
+    "calibrate_model": "smalti.building.calibrate",
+    "compare": "smalti.comparing.compare",
+    "evaluate_folder": "smalti.scoring.evaluate",
+    "evaluate_model": "smalti.scoring.evaluate",
+    "export": "smalti.delivery.export",
+    "export_c": "smalti.delivery.export_c",
+    "infer": "smalti.labelling.infer",
+    "inspect": "smalti.delivery.inspect",
+    "load_record": "smalti.building.calibrate",
+    "read_record": "smalti.building.calibrate",
     "resolve_target": "smalti.target.host",
     "resolve_targets": "smalti.target.host",
-    "run": "smalti.apps.run",
+    "run": "smalti.apps.road",
+    "sensitivity": "smalti.comparing.sensitivity",
+    "write_record": "smalti.building.calibrate",
 }
 
 
-class _Late:
-    """A name of the package that is imported when it is first read.
-
-    A module-level ``__getattr__`` would not do: importing the module ``smalti.apps.infer`` binds that name in the
-    package too, and ``from smalti.apps import infer`` would be the module or the function by the order of imports.
-    """
-
-    def __init__(self, name: str, module: str) -> None:
-        self.name = name
-        self.module = module
-
-    def __get__(self, package: ModuleType, _owner: type) -> Any:
-        if self.name not in package.__dict__:
-            package.__dict__[self.name] = getattr(import_module(self.module), self.name)
-        return package.__dict__[self.name]
-
-    def __set__(self, package: ModuleType, value: Any) -> None:
-        if not isinstance(value, ModuleType):
-            package.__dict__[self.name] = value
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_PLACES[name]), name)
+    return value
 
 
-class _Apps(ModuleType):
-    def __dir__(self) -> list[str]:
-        return sorted({*self.__dict__, *__all__})
-
-
-for _name, _module in _PLACES.items():
-    setattr(_Apps, _name, _Late(_name, _module))
-sys.modules[__name__].__class__ = _Apps
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

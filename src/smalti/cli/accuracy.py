@@ -9,16 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from smalti.apps.accuracy import TABLE_FILE, AccuracyOptions, accuracy, find_material
-from smalti.apps.accuracy_baseline import BaselineResult, baseline_table, compare_tables
-from smalti.apps.accuracy_html import WORST_IMAGES, html_report
-from smalti.apps.accuracy_report import accuracy_rows_table, to_csv, to_markdown
-from smalti.apps.accuracy_rows import AccuracyTable, read_table
-from smalti.apps.calibrate import DEFAULT_IMAGES
-from smalti.apps.outputs import write_text
-from smalti.apps.places import check_places
-from smalti.apps.report import Table
-from smalti.apps.stream import Progress
+from smalti.building.calibrate import DEFAULT_IMAGES
 from smalti.cli.build import TargetOption, build_status
 from smalti.cli.calibration import DEFAULTS, ActivationOption, CalibAlgoOption, CalibNumOption, GranularityOption
 from smalti.cli.exit_codes import ExitCode
@@ -28,7 +19,16 @@ from smalti.cli.sensitivity import CalibDirOption, CalibListOption
 from smalti.cli.stopping import stop_at_once
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, fetch_bar, help_text, note, print_json, progress_bar, say
 from smalti.fetch.registry import DEMO
+from smalti.jobs.outputs import write_text
+from smalti.jobs.places import check_places
+from smalti.jobs.stream import Progress
+from smalti.jobs.table import Table
 from smalti.quant.modes import QuantMode, QuantOptions
+from smalti.scoring.accuracy import TABLE_FILE, AccuracyOptions, accuracy, find_material
+from smalti.scoring.baseline import BaselineResult, baseline_table, compare_tables
+from smalti.scoring.html import WORST_IMAGES, html_report
+from smalti.scoring.report import accuracy_rows_table, to_csv, to_markdown
+from smalti.scoring.rows import AccuracyTable, read_table
 from smalti.target.host import resolve_target
 from smalti.vision.voc import list_pictures, output_names, read_labels
 

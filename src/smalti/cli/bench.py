@@ -11,17 +11,17 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from smalti.apps.bench import BenchOptions, bench
-from smalti.apps.bench_plot import write_plot
-from smalti.apps.bench_report import BenchReport, layers_csv
-from smalti.apps.bench_tables import bench_tables, last_line
-from smalti.apps.bench_trace import chrome_trace
-from smalti.apps.outputs import write_text
-from smalti.apps.places import check_places
-from smalti.apps.report import Table
+from smalti.bench.bench import BenchOptions, bench
+from smalti.bench.plot import write_plot
+from smalti.bench.report import BenchReport, layers_csv
+from smalti.bench.tables import bench_tables, last_line
+from smalti.bench.trace import chrome_trace
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import FileListOption, ModelOption
 from smalti.cli.ui import JsonOption, ResultConsole, ThreadsOption, help_text, note, print_json, printing, say
+from smalti.jobs.outputs import write_text
+from smalti.jobs.places import check_places
+from smalti.jobs.table import Table
 from smalti.vision.voc import printable
 
 WIDE: Final = 140

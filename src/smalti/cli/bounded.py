@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from smalti.apps.build import BuildProgress
-from smalti.apps.sensitivity import choose_kept_layers, kept_table
-from smalti.apps.sensitivity_trials import PictureSet
+from smalti.building.build import BuildProgress
 from smalti.cli.ui import draw, note, progress_bar
+from smalti.comparing.sensitivity import choose_kept_layers, kept_table
+from smalti.comparing.trials import PictureSet
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
 from smalti.quant.record import CalibrationRecord

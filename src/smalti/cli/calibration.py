@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from smalti.apps.calibrate import DEFAULT_IMAGES, calibrate_folder, check_ranges, load_record, write_record
+from smalti.building.calibrate import DEFAULT_IMAGES, calibrate_folder, check_ranges, load_record, write_record
 from smalti.cli.ui import note, progress_bar
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError

@@ -7,24 +7,16 @@ from typing import Annotated
 
 import typer
 
-from smalti.apps.build import GRAPH_FILE
-from smalti.apps.compare import (
-    DEFAULT_IMAGES,
-    DEFAULT_THRESHOLD,
-    NUMPY,
-    WORST,
-    CompareOptions,
-    CompareResult,
-    compare,
-    flips_table,
-    layer_table,
-)
-from smalti.apps.outputs import write_text
-from smalti.apps.places import check_places
+from smalti.building.build import GRAPH_FILE
 from smalti.cli.build import build_status
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import FileListOption, InputSizeOption, ResizeOption
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, note, print_json, progress_bar, say
+from smalti.comparing.compare import DEFAULT_IMAGES, DEFAULT_THRESHOLD, NUMPY, CompareOptions, compare
+from smalti.comparing.result import WORST, CompareResult
+from smalti.comparing.tables import flips_table, layer_table
+from smalti.jobs.outputs import write_text
+from smalti.jobs.places import check_places
 from smalti.vision.palette import VOC_LABELS
 
 HELP = help_text(

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from smalti.apps.native import NativeFiles, native_files
-from smalti.apps.report import Table
 from smalti.cli.ui import JsonOption, draw, help_text, print_json, say
+from smalti.delivery.native import NativeFiles, native_files
+from smalti.jobs.table import Table
 
 HELP = help_text(
     "Tell a C or C++ build where the library is that runs offline model files without Python.",

@@ -8,9 +8,6 @@ from typing import Annotated, Final
 
 import typer
 
-from smalti.apps.evaluate import EvalResult, evaluate_folder, evaluate_model
-from smalti.apps.report import accuracy_table, confusion_table, eval_summary, failures_table, stages_table
-from smalti.apps.stream import MAX_AT_ONCE, OnError
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import (
     FileListOption,
@@ -23,7 +20,11 @@ from smalti.cli.infer import (
 from smalti.cli.stopping import stop_at_once
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, note, print_json, progress_bar, say
 from smalti.errors import UsageError
+from smalti.jobs.stream import MAX_AT_ONCE, OnError
+from smalti.jobs.table import failures_table, stages_table
 from smalti.runtime.engine import load
+from smalti.scoring.evaluate import EvalResult, evaluate_folder, evaluate_model
+from smalti.scoring.tables import accuracy_table, confusion_table, eval_summary
 from smalti.vision.images import DEFAULT_MAX_PIXELS
 from smalti.vision.palette import VOC_LABELS
 from smalti.vision.preprocess import Resize

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from smalti.apps.export import ExportOptions, ExportResult, export
-from smalti.apps.report import Table
 from smalti.cli.ui import JsonOption, draw, fetch_bar, help_text, print_json
+from smalti.delivery.export import ExportOptions, ExportResult, export
 from smalti.fetch.registry import DATASETS, MODELS, Archive, DatasetEntry, ModelEntry
+from smalti.jobs.table import Table
 
 MODEL_NAMES = ", ".join(entry.name for entry in MODELS)
 DATASET_NAMES = ", ".join(entry.name for entry in DATASETS)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from smalti.apps.export_c import export_c
-from smalti.apps.report import Table
 from smalti.cli.ui import JsonOption, draw, help_text, print_json
+from smalti.delivery.export_c import export_c
+from smalti.jobs.table import Table
 
 HELP = help_text(
     "Turn an offline model file into an object file and a header, for C and C++ programs that read no file at run "

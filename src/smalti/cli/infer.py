@@ -11,14 +11,15 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from smalti.apps.infer import InferOptions, InferResult, JobOptions, JobState, OutputSize, infer
-from smalti.apps.infer_guard import check_report
-from smalti.apps.infer_job import Watch
-from smalti.apps.report import Table, failures_table, infer_summary, stages_table
-from smalti.apps.stream import MAX_AT_ONCE, OnError
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.stopping import stop_between_pictures
 from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, note, print_json, say
+from smalti.jobs.stream import MAX_AT_ONCE, OnError
+from smalti.jobs.table import Table, failures_table, stages_table
+from smalti.labelling.guard import check_report
+from smalti.labelling.infer import InferOptions, InferResult, JobOptions, JobState, OutputSize, infer
+from smalti.labelling.job import Watch
+from smalti.labelling.summary import infer_summary
 from smalti.runtime.engine import load
 from smalti.vision.images import DEFAULT_MAX_PIXELS
 from smalti.vision.preprocess import Resize

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from smalti.apps.inspect import facts_table, inspect, layers_table
-from smalti.apps.inspect_precision import ranges_table
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, print_json
+from smalti.delivery.inspect import facts_table, inspect, layers_table
+from smalti.delivery.precision import ranges_table
 
 HELP = help_text(
     "Tell what an offline model file is: inputs, target, sizes, steps, work and memory.",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from smalti import knobs
-from smalti.apps.report import Table
 from smalti.cli.ui import JsonOption, draw, help_text, print_json
+from smalti.jobs.table import Table
 
 HELP = help_text(
     "List the environment variables that Smalti reads, with their present values.",

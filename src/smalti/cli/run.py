@@ -10,14 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from smalti.apps.calibrate import DEFAULT_IMAGES
-from smalti.apps.report import accuracy_table
-from smalti.apps.run import RunOptions, run, run_table
+from smalti.apps.road import RunOptions, run, run_table
+from smalti.building.calibrate import DEFAULT_IMAGES
 from smalti.cli.build import TargetOption, build_status
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, fetch_bar, help_text, note, print_json, progress_bar, say
 from smalti.errors import UsageError
 from smalti.fetch.registry import DEMO
 from smalti.quant.modes import QuantMode
+from smalti.scoring.tables import accuracy_table
 from smalti.target.host import resolve_target
 
 HELP = help_text(

@@ -7,11 +7,7 @@ from typing import Annotated
 
 import typer
 
-from smalti.apps.build import GRAPH_FILE
-from smalti.apps.outputs import write_text
-from smalti.apps.places import check_places
-from smalti.apps.sensitivity import sensitivity, sensitivity_table
-from smalti.apps.sensitivity_trials import PictureSet
+from smalti.building.build import GRAPH_FILE
 from smalti.cli.build import (
     InputSizeOption,
     ShapeMutableOption,
@@ -32,8 +28,12 @@ from smalti.cli.calibration import (
 )
 from smalti.cli.infer import FileListOption
 from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, print_json, progress_bar
+from smalti.comparing.sensitivity import sensitivity, sensitivity_table
+from smalti.comparing.trials import PictureSet
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
+from smalti.jobs.outputs import write_text
+from smalti.jobs.places import check_places
 from smalti.quant.modes import QuantMode
 from smalti.target.host import resolve_target
 from smalti.vision.voc import read_labels

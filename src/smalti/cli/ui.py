@@ -30,12 +30,12 @@ from rich.progress import (
 )
 from rich.table import Table as RichTable
 
-from smalti.apps.report import Table
-from smalti.apps.stream import Progress as ProgressCallback
 from smalti.cli.exit_codes import ExitCode
 from smalti.errors import OutputError
 from smalti.fetch.progress import Progress as FetchCallback
 from smalti.fetch.progress import Stage
+from smalti.jobs.stream import Progress as ProgressCallback
+from smalti.jobs.table import Table
 
 LONGEST_WHOLE_NAME = 40
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from smalti.errors import GraphError
 from smalti.frontend import symbolic
-from smalti.frontend.attrs import AttrReader
-from smalti.frontend.rawgraph import RawNode
 from smalti.frontend.symbolic import NotSymbolic, SymArray
-from smalti.frontend.tensors import MAX_DIM, MAX_ELEMENTS, MAX_RANK, TfType
+from smalti.frontend.tensorflow.attrs import AttrReader
+from smalti.frontend.tensorflow.rawgraph import RawNode
+from smalti.frontend.tensorflow.tensors import MAX_DIM, MAX_ELEMENTS, MAX_RANK, TfType
 from smalti.frontend.values import Result, Special, Value
 from smalti.ir.dims import Dim, Symbol
 from smalti.ir.graph import Node, TensorType

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from smalti.errors import GraphError, UnsupportedGraphError, UnsupportedNode, UsageError
-from smalti.frontend.attrs import AttrReader, shorten
 from smalti.frontend.context import NodeContext, UnknownInput, Unsupported
-from smalti.frontend.handlers import OPS
-from smalti.frontend.rawgraph import Edge, RawGraph, RawNode, topological_order
-from smalti.frontend.registry import OpEntry
 from smalti.frontend.symbolic import NotSymbolic
-from smalti.frontend.tensors import MAX_DIM, MAX_RANK, TfType
+from smalti.frontend.tensorflow.attrs import AttrReader, shorten
+from smalti.frontend.tensorflow.handlers import OPS
+from smalti.frontend.tensorflow.rawgraph import Edge, RawGraph, RawNode, topological_order
+from smalti.frontend.tensorflow.registry import OpEntry
+from smalti.frontend.tensorflow.tensors import MAX_DIM, MAX_RANK, TfType
 from smalti.frontend.values import Result, Special, Value, make_value_node
 from smalti.ir.dims import Dim, symbol
 from smalti.ir.graph import Node, TensorType

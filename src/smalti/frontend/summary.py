@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from smalti.frontend.evaluate import Evaluation
-from smalti.frontend.rawgraph import Edge, RawGraph, topological_order
 from smalti.frontend.report import DroppedAssert, ImportReport, SizeLimit, TensorInfo, left_out
 from smalti.frontend.symbolic import MAX_SIDE
+from smalti.frontend.tensorflow.rawgraph import Edge, RawGraph, topological_order
 from smalti.ir import ops
 from smalti.ir.dims import Symbol
 from smalti.ir.graph import Graph, Node

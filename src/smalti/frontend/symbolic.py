@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import GraphError
-from smalti.frontend.tensors import MAX_RANK
+from smalti.frontend.tensorflow.tensors import MAX_RANK
 from smalti.ir import dims
 from smalti.ir.dims import Dim, Extreme, Floor
 from smalti.numerics import DType

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from smalti.errors import GraphError
 from smalti.frontend.symbolic import SymArray, constants
-from smalti.frontend.tensors import TfType
+from smalti.frontend.tensorflow.tensors import TfType
 from smalti.ir import ops
 from smalti.ir.dims import Dim, denominator_of
 from smalti.ir.graph import Node, TensorType

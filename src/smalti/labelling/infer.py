@@ -1,0 +1,331 @@
+"""Label every picture of a folder or a list, and save the label maps."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import PIL
+
+from smalti import __version__
+from smalti.errors import UsageError
+from smalti.jobs.outputs import OutputFolder, write_error, write_pieces
+from smalti.jobs.stream import (
+    Engine,
+    Failure,
+    OnError,
+    Preprocess,
+    Progress,
+    StageTimes,
+    choose_preprocess,
+    source_signature,
+)
+from smalti.labelling.guard import (
+    check_report,
+    refuse_folders_that_are_files,
+    refuse_own_pictures,
+    refuse_picture_folder,
+)
+from smalti.labelling.job import (
+    REPORT_FILES,
+    InferJob,
+    InferOptions,
+    JobState,
+    OutputSize,
+    Watch,
+    overlay_name,
+)
+from smalti.labelling.journal import JobIdentity, Journal, Record, open_journal, remove_journal
+from smalti.labelling.ledger import Ledger, report_csv, report_json
+from smalti.vision.images import check_max_pixels
+from smalti.vision.names import OutputNames
+from smalti.vision.voc import Pictures, check_different, find_pictures
+
+__all__ = ["InferOptions", "InferResult", "JobOptions", "JobState", "OutputSize", "infer"]
+
+FAILURES_SHOWN: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """How a job that can be stopped and go on is kept.
+
+    Attributes:
+        model: a digest of the model file; a job goes on only with the same.
+        target: the CPU that the model's code was built for.
+        restart: forget what an earlier job in the output folder has done.
+        retry_failed: try the pictures again that failed before.
+        report: also write the report here, as JSON or CSV by its suffix.
+        watch: is told how far the job is, in the caller's thread.
+        stop: is asked after each picture whether to stop there.
+    """
+
+    model: str
+    target: str = ""
+    restart: bool = False
+    retry_failed: bool = False
+    report: Path | None = None
+    watch: Watch | None = None
+    stop: Callable[[], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InferResult:
+    """What was done: how many pictures have a label map, which have not and why, and where the time went.
+
+    ``resumed`` of the ``images`` were labelled by an earlier run of the same job. ``failures`` are the first 10,000 of
+    ``failed``. ``finished`` is False when the run was stopped before the end, with ``left`` pictures to do. ``seconds``
+    is the wall time of this run; decoding and saving run beside inference, so the stages add up to more: ``at_once``
+    pictures shared the threads. ``reports`` are the files that list every picture.
+    """
+
+    images: int
+    failures: tuple[Failure, ...]
+    seconds: float
+    stages: tuple[StageTimes, ...]
+    threads: int
+    preprocess: Preprocess
+    output_dir: Path | None
+    failed: int = 0
+    resumed: int = 0
+    left: int = 0
+    reports: tuple[Path, ...] = ()
+    at_once: int = 1
+
+    @property
+    def finished(self) -> bool:
+        return self.left == 0
+
+    @property
+    def images_per_second(self) -> float:
+        """Label maps that this run made, by its seconds."""
+        return (self.images - self.resumed) / self.seconds if self.seconds > 0 else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "images": self.images,
+            "resumed": self.resumed,
+            "failed": self.failed,
+            "left": self.left,
+            "finished": self.finished,
+            "failures": [failure.to_json() for failure in self.failures],
+            "seconds": self.seconds,
+            "images_per_second": self.images_per_second if self.seconds > 0 else None,
+            "stages": [stage.to_json() for stage in self.stages],
+            "threads": self.threads,
+            "pictures_at_once": self.at_once,
+            "preprocess": self.preprocess.to_json(),
+            "output_dir": None if self.output_dir is None else str(self.output_dir),
+            "report": [str(path) for path in self.reports],
+        }
+
+
+def infer(
+    engine: Engine,
+    image_dir: Path,
+    output_dir: Path | None,
+    *,
+    file_list: Path | None = None,
+    image_num: int | None = None,
+    options: InferOptions | None = None,
+    progress: Progress | None = None,
+    job: JobOptions | None = None,
+) -> InferResult:
+    """Label the pictures of ``image_dir`` (those of ``file_list``; at most ``image_num``) and save the label maps.
+
+    ``output_dir/NAME.png`` is a palette PNG whose pixel index is the label; ``a.jpg`` and ``a.png`` in one list become
+    ``a.jpg.png`` and ``a.png.png``. With ``overlay``, ``output_dir/overlay/NAME.jpg`` shows the classes on the picture.
+    A file is written whole or not at all, and one job at a time writes to a folder. A picture that cannot be decoded is
+    listed in the result, or raised with ``OnError.STOP``.
+
+    With ``job`` the output folder also gets a journal of the finished pictures and, at the end, a report; called again
+    with the same arguments it goes on where an earlier call ended, however that ended. Without, everything is done
+    anew, and a journal that is there is removed, since it would no longer be true.
+
+    Raises UsageError (folders, lists, options, a job that was started differently), ImageError (only with STOP),
+    OutputError (the disk refuses), ResourceError (no memory; another job writes there). ``output_dir`` may be None when
+    nothing is saved.
+    """
+    how = options or InferOptions()
+    check_max_pixels(how.max_pixels)
+    preprocess = choose_preprocess(engine, how.resize, how.input_size)
+    if job is not None and job.report is not None:
+        check_report(job.report, () if file_list is None else (file_list,))
+    pictures = find_pictures(image_dir, file_list, image_num)
+    if not (how.save_img or how.overlay):
+        return _Run(engine, pictures, preprocess, how, progress, job).run(None, None)
+    if output_dir is None:
+        raise UsageError("an output folder is needed to save pictures: give --output-dir")
+    if file_list is not None:
+        check_different(pictures.names)
+    names = OutputNames(pictures.names)
+    refuse_own_pictures(pictures, output_dir, names, how)
+    if file_list is None:
+        refuse_picture_folder(pictures, output_dir, how)
+    refuse_folders_that_are_files(output_dir, how)
+    with OutputFolder(output_dir) as folder:
+        return _Run(engine, pictures, preprocess, how, progress, job).run(folder, names)
+
+
+class _Run:
+    """One run of a job, from what an earlier one has left to the report."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        pictures: Pictures,
+        preprocess: Preprocess,
+        options: InferOptions,
+        progress: Progress | None,
+        job: JobOptions | None,
+    ) -> None:
+        self._engine = engine
+        self._pictures = pictures
+        self._preprocess = preprocess
+        self._options = options
+        self._progress = progress
+        self._job = job
+        self._ledger = Ledger(len(pictures))
+
+    def run(self, folder: OutputFolder | None, names: OutputNames | None) -> InferResult:
+        start = time.perf_counter()
+        journal: Journal | None = None
+        if folder is not None and names is not None and self._job is not None:
+            journal = self._open_journal(folder.path, names, self._job)
+        elif folder is not None:
+            remove_journal(folder.path)
+        resumed = self._ledger.done
+        if folder is not None and self._ledger.left:
+            _remove_reports(folder.path)
+        with journal or nullcontext():
+            work = InferJob(
+                self._engine,
+                self._pictures,
+                self._preprocess,
+                self._options,
+                self._ledger,
+                folder=folder,
+                names=names,
+                journal=journal,
+            )
+            watch, stop = (None, None) if self._job is None else (self._job.watch, self._job.stop)
+            work.run(self._progress, watch, stop)
+        reports = self._write_reports(folder, names) if self._ledger.left == 0 else ()
+        return InferResult(
+            self._ledger.done,
+            tuple(islice(self._ledger.failures(self._pictures.names), FAILURES_SHOWN)),
+            time.perf_counter() - start,
+            work.clock.result(),
+            self._engine.threads,
+            self._preprocess,
+            None if folder is None else folder.path,
+            self._ledger.failed,
+            resumed,
+            self._ledger.left,
+            reports,
+            work.at_once,
+        )
+
+    def _open_journal(self, folder: Path, names: OutputNames, job: JobOptions) -> Journal:
+        replay = _Replay(self._pictures, names, folder, self._options, self._ledger, job.retry_failed)
+        return open_journal(folder, self._identity(job), replay, restart=job.restart)
+
+    def _identity(self, job: JobOptions) -> JobIdentity:
+        return JobIdentity(
+            job.model,
+            job.target,
+            os.path.realpath(self._pictures.folder),
+            self._options.to_json(self._preprocess),
+            {"smalti": __version__, "pillow": PIL.__version__, "opencv": cv2.__version__},
+        )
+
+    def _write_reports(self, folder: OutputFolder | None, names: OutputNames | None) -> tuple[Path, ...]:
+        if self._job is None:
+            return ()
+        paths = [] if folder is None else [folder.path / name for name in REPORT_FILES]
+        if self._job.report is not None:
+            paths.append(self._job.report)
+        said = self._identity(self._job).to_json()
+        for path in paths:
+            if path.suffix.lower() == ".json":
+                write_pieces(path, report_json(self._ledger, self._pictures.names, said))
+            else:
+                shown = names if self._options.save_img else None
+                write_pieces(path, report_csv(self._ledger, self._pictures.names, shown))
+        return tuple(paths)
+
+
+class _Replay:
+    """Enters what a journal says into a ledger, as far as it still holds."""
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        names: OutputNames,
+        folder: Path,
+        options: InferOptions,
+        ledger: Ledger,
+        retry_failed: bool,
+    ) -> None:
+        self._pictures = pictures
+        self._names = names
+        self._folder = str(folder)
+        self._options = options
+        self._ledger = ledger
+        self._retry_failed = retry_failed or options.on_error is OnError.STOP
+        self._next = 0
+
+    def __call__(self, record: Record) -> None:
+        index = self._index(record.name)
+        if index is None:
+            return
+        entry = self._pictures[index]
+        if record.source != source_signature(entry):
+            self._ledger.forget(index)
+        elif record.reason is not None:
+            if record.passing or self._retry_failed:
+                self._ledger.forget(index)
+            else:
+                self._ledger.set_failed(index, record.reason)
+        elif record.output == self._names[index] and self._is_whole(record):
+            self._ledger.set_done(index)
+        else:
+            self._ledger.forget(index)
+
+    def _index(self, name: str) -> int | None:
+        """Find a picture; the lines of a journal mostly stand in the pictures' order."""
+        names = self._pictures.names
+        index = self._next if self._next < len(names) and names[self._next] == name else names.find(name)
+        if index is not None:
+            self._next = index + 1
+        return index
+
+    def _is_whole(self, record: Record) -> bool:
+        if record.output is None:
+            return False
+        files = [record.output] if self._options.save_img else []
+        if self._options.overlay:
+            files.append(overlay_name(record.output))
+        if len(files) != len(record.sizes):
+            return False
+        try:
+            return all(os.lstat(f"{self._folder}/{f}").st_size == n for f, n in zip(files, record.sizes, strict=True))
+        except (OSError, ValueError):
+            return False
+
+
+def _remove_reports(folder: Path) -> None:
+    """A report that is there belongs to a finished job."""
+    for name in REPORT_FILES:
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(folder / name)
+        except OSError as error:
+            raise write_error(folder / name, error) from error

@@ -1,0 +1,267 @@
+"""The work of ``infer``: label pictures, save the maps beside that, and keep the books."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.errors import DataError, InputError, OutputError, UsageError
+from smalti.jobs.outputs import File, OutputFolder
+from smalti.jobs.stream import (
+    Clock,
+    Engine,
+    OnError,
+    Preprocess,
+    Progress,
+    Segmented,
+    Stage,
+    StorageError,
+    failed,
+    picture_pool,
+    segment,
+    share_threads,
+    source_signature,
+)
+from smalti.labelling.journal import Journal, Record
+from smalti.labelling.ledger import Ledger
+from smalti.labelling.save import Saver
+from smalti.vision.images import DEFAULT_MAX_PIXELS, encode_mask, encode_picture
+from smalti.vision.names import OutputNames
+from smalti.vision.overlay import add_legend, blend
+from smalti.vision.palette import VOC_LABELS
+from smalti.vision.preprocess import Resize, resize_labels
+from smalti.vision.voc import Entry, Pictures, printable
+
+OVERLAY_FOLDER: Final = "overlay"
+REPORT_FILES: Final = ("smalti-report.json", "smalti-report.csv")
+UNREADABLE_IN_A_ROW: Final = 3
+
+Problem = DataError | InputError | UsageError
+Labelled = Segmented | tuple[Entry, DataError | InputError]
+
+
+class OutputSize(str, Enum):
+    """The size of saved label maps: that of the picture, or that at which the network saw it."""
+
+    ORIGINAL = "original"
+    INPUT = "input"
+
+
+@dataclass(frozen=True, slots=True)
+class InferOptions:
+    """How to run: see ``smalti infer --help``. ``resize`` and ``input_size`` None = what the model's manifest says."""
+
+    resize: Resize | None = None
+    input_size: int | None = None
+    output_size: OutputSize = OutputSize.ORIGINAL
+    save_img: bool = True
+    overlay: bool = False
+    on_error: OnError = OnError.SKIP
+    max_pixels: int = DEFAULT_MAX_PIXELS
+
+    def to_json(self, preprocess: Preprocess) -> dict[str, str]:
+        """Return the command-line options that decide the bytes of the results, with their values."""
+        return {
+            "--resize": preprocess.resize.value,
+            "--input-size": str(preprocess.input_size),
+            "--output-size": self.output_size.value,
+            "--save-img": "true" if self.save_img else "false",
+            "--overlay": "true" if self.overlay else "false",
+            "--max-pixels": str(self.max_pixels),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """How far a job is: pictures ``done`` and ``failed`` so far, of which ``resumed`` were so before this run."""
+
+    total: int
+    resumed: int
+    done: int
+    failed: int
+
+    @property
+    def left(self) -> int:
+        return self.total - self.done - self.failed
+
+
+Watch = Callable[[JobState], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Coloured:
+    """One picture that is ready to be written, or that failed."""
+
+    index: int
+    entry: Entry
+    files: tuple[File, ...]
+    problem: Problem | None
+    source: tuple[int, int] | None
+
+
+class InferJob:
+    """Labels the pictures of ``ledger`` that are still to do. ``folder`` None = nothing is saved."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        pictures: Pictures,
+        preprocess: Preprocess,
+        options: InferOptions,
+        ledger: Ledger,
+        *,
+        folder: OutputFolder | None = None,
+        names: OutputNames | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self._label, self.at_once = share_threads(engine, preprocess, ledger.left)
+        self._engine = engine
+        self._pictures = pictures
+        self._preprocess = preprocess
+        self._options = options
+        self._ledger = ledger
+        self._folder = folder
+        self._names = names
+        self._journal = journal
+        self._resumed = ledger.done + ledger.failed
+        self._told = -1
+        self._unreadable = 0
+
+    def run(
+        self, progress: Progress | None = None, watch: Watch | None = None, stop: Callable[[], bool] | None = None
+    ) -> None:
+        """Work until nothing is left, or until ``stop`` says so.
+
+        Whatever ends the work, what has been labelled is saved first. Raises DataError, InputError or UsageError for a
+        bad picture with ``OnError.STOP``, OutputError when the disk refuses or the pictures' storage fails.
+        """
+        self._tell(progress, watch)
+        indices = self._ledger.pending()
+        todo: deque[int] = deque()
+
+        def coming() -> Iterator[Entry]:
+            for index in indices:
+                todo.append(index)
+                yield self._pictures[index]
+
+        with picture_pool() as pool, Saver(pool, self._colour, self._write) as saver:
+            results = segment(
+                self._label,
+                coming(),
+                self._preprocess,
+                self.clock,
+                at_once=self.at_once,
+                max_pixels=self._options.max_pixels,
+                pool=pool,
+            )
+            try:
+                for item in results:
+                    if isinstance(item, tuple) and self._options.on_error is OnError.STOP:
+                        failed(item[0], item[1], OnError.STOP)
+                    saver.put((todo.popleft(), item))
+                    self._tell(progress, watch)
+                    if stop is not None and stop():
+                        break
+            finally:
+                results.close()
+        self._tell(progress, watch)
+
+    def _tell(self, progress: Progress | None, watch: Watch | None) -> None:
+        """Report every further picture that is finished, in the caller's thread."""
+        done, bad, total = self._ledger.done, self._ledger.failed, len(self._ledger)
+        if watch is not None and done + bad != self._told:
+            watch(JobState(total, self._resumed, done, bad))
+        if progress is not None:
+            first = self._resumed if self._told < 0 else self._told
+            for count in range(first + 1, done + bad + 1):
+                progress(count, total)
+        self._told = done + bad
+
+    # ---- in the encoding thread ------------------------------------------------------------------------------------
+
+    def _colour(self, work: tuple[int, Labelled]) -> _Coloured:
+        index, item = work
+        if isinstance(item, tuple):
+            entry, problem = item
+            return _Coloured(index, entry, (), problem, source_signature(entry))
+        start = time.perf_counter()
+        original = self._options.output_size is OutputSize.ORIGINAL
+        picture = item.picture if original else item.seen
+        labels = resize_labels(_narrow(item.labels), picture.shape[0], picture.shape[1])
+        files: list[File] = []
+        try:
+            if self._folder is not None and self._names is not None:
+                if self._options.save_img:
+                    files.append((self._names[index], encode_mask(labels)))
+                if self._options.overlay:
+                    files.append((overlay_name(self._names[index]), self._draw(picture, labels)))
+        except (DataError, UsageError) as problem:
+            return _Coloured(index, item.entry, (), problem, item.source)
+        self.clock.add(Stage.POST, time.perf_counter() - start)
+        return _Coloured(index, item.entry, tuple(files), None, item.source)
+
+    def _draw(self, picture: NDArray[np.uint8], labels: NDArray[np.integer]) -> bytes:
+        names = self._engine.manifest.labels or VOC_LABELS
+        return encode_picture(add_legend(blend(picture, labels), labels, names))
+
+    # ---- in the writing thread -------------------------------------------------------------------------------------
+
+    def _write(self, group: Sequence[_Coloured]) -> None:
+        """Write the files of some pictures, then the journal, then the ledger; raise what ends the job after that."""
+        if self._folder is None:
+            self._enter(group, [item.problem for item in group])
+            return
+        start = time.perf_counter()
+        written = self._folder.write_groups([item.files for item in group])
+        finished = group[: len(written.problems)]
+        problems = [item.problem or problem for item, problem in zip(finished, written.problems, strict=True)]
+        if self._options.on_error is OnError.STOP and any(problems):
+            finished = finished[: next(i for i, problem in enumerate(problems) if problem is not None)]
+        if self._journal is not None and finished:
+            self._journal.append([self._record(item, p) for item, p in zip(finished, problems, strict=False)])
+        saved = [item for item, problem in zip(finished, problems, strict=False) if problem is None]
+        for _ in saved:
+            self.clock.add(Stage.SAVE, (time.perf_counter() - start) / len(saved))
+        self._enter(group[: len(problems)], problems)
+        if written.stopped is not None:
+            raise written.stopped
+
+    def _enter(self, group: Sequence[_Coloured], problems: Sequence[Problem | None]) -> None:
+        for item, problem in zip(group, problems, strict=True):
+            if problem is None:
+                self._ledger.set_done(item.index)
+                self._unreadable = 0
+                continue
+            found = failed(item.entry, problem, self._options.on_error)
+            self._ledger.set_failed(item.index, found.reason)
+            self._unreadable = self._unreadable + 1 if isinstance(problem, StorageError) else 0
+            if self._unreadable >= UNREADABLE_IN_A_ROW:
+                path = printable(str(item.entry.path))
+                raise OutputError(f"{path}: {problem}; the last {UNREADABLE_IN_A_ROW} pictures could not be read")
+
+    def _record(self, item: _Coloured, problem: Problem | None) -> Record:
+        if problem is not None:
+            passing = isinstance(problem, StorageError)
+            return Record(item.entry.name, None, reason=str(problem), source=item.source, passing=passing)
+        name = None if self._names is None else self._names[item.index]
+        return Record(item.entry.name, name, tuple(len(data) for _, data in item.files), source=item.source)
+
+
+def overlay_name(name: str) -> str:
+    """Return the name of the overlay picture that goes with a label map."""
+    return f"{OVERLAY_FOLDER}/{name.removesuffix('.png')}.jpg"
+
+
+def _narrow(labels: NDArray[np.int32]) -> NDArray[np.integer]:
+    """Return labels in one byte each where that keeps them; what follows is then faster."""
+    if labels.size and int(labels.min()) >= 0 and int(labels.max()) <= 255:
+        return labels.astype(np.uint8)
+    return labels
