@@ -19,7 +19,19 @@ class Room:
 _BASE = ("errors", "knobs", "numerics")
 _DEPLOYED = (*_BASE, "target", "artifact", "runtime")
 _GRAPHS = ("errors", "knobs", "numerics", "ir")
-_COMPILED = (*_DEPLOYED, "ir", "frontend", "passes", "quant", "llvm", "kernels", "plan", "codegen", "compiler")
+_COMPILED = (
+    *_DEPLOYED,
+    "ir",
+    "frontend",
+    "passes",
+    "quant",
+    "llvm",
+    "kernels",
+    "plan",
+    "codegen",
+    "compiling",
+    "compiler",
+)
 _STOCK = (*_DEPLOYED, "vision", "demo", "fetch")
 _JOBS = ("jobs", "building", "labelling", "delivery", "bench", "comparing", "scoring")
 
@@ -54,7 +66,8 @@ ROOMS = (
         "plan to module, manifest and constants",
         (*_GRAPHS, "target", "artifact", "llvm", "kernels", "plan"),
     ),
-    Room("compiler", "all of the above, one after another", _COMPILED[:-1]),
+    Room("compiling", "its options, image sizes, and what a model file says about itself", _COMPILED[:-2]),
+    Room("compiler", "the page that lists the stages: all of the above, one after another", _COMPILED[:-1]),
     Room("vision", "picture files, palette, VOC layout, mIoU", ("errors",)),
     Room("demo", "the embedded network and its pictures", ("errors", "vision")),
     Room("fetch", "downloads and archives", ("errors", "vision", "demo")),
@@ -80,13 +93,7 @@ ROOMS = (
         (
             *_COMPILED,
             *_STOCK[-3:],
-            "jobs",
-            "building",
-            "labelling",
-            "delivery",
-            "bench",
-            "comparing",
-            "scoring",
+            *_JOBS,
             "apps",
         ),
     ),

@@ -20,7 +20,8 @@ from deeplab_golden import FULL, HALF, IMAGE, LABELS, Array, graph_bytes
 from deeplab_kit import mask, picture, train_names, val_names, voc_bytes
 from smalti.building.build import BuildResult, build
 from smalti.building.calibrate import calibrate_folder
-from smalti.compiler import CompileOptions, import_shaped
+from smalti.compiler import CompileOptions
+from smalti.compiling.sizes import import_shaped
 from smalti.ir.reference import run as run_reference
 from smalti.passes.pipeline import run_pipeline
 from smalti.quant.modes import Granularity, QuantMode, QuantOptions

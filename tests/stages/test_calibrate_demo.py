@@ -18,7 +18,8 @@ from smalti.artifact.reader import open_model
 from smalti.building.calibrate import calibrate_folder, calibrate_model, check_ranges
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run as smalti_run
-from smalti.compiler import CompileOptions, import_shaped
+from smalti.compiler import CompileOptions
+from smalti.compiling.sizes import import_shaped
 from smalti.demo.dataset import GRAPH_PATH, graph_bytes, write_voc_layout
 from smalti.demo.generator import TRAIN_FIRST, demo_image
 from smalti.errors import ImageError, InputError, UsageError

@@ -10,7 +10,8 @@ from typing import Any
 
 from smalti.artifact.program import Program
 from smalti.artifact.writer import write_programs
-from smalti.compiler import CompiledModel, CompileOptions, compile_graph, import_shaped
+from smalti.compiler import CompiledModel, CompileOptions, compile_graph
+from smalti.compiling.sizes import import_shaped
 from smalti.errors import GraphError, UsageError
 from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
 from smalti.frontend.report import ImportReport, LeftOut

@@ -20,7 +20,9 @@ from smalti.artifact.manifest import Manifest
 from smalti.artifact.writer import write_model
 from smalti.building.build import read_graph
 from smalti.codegen.assemble import generate
-from smalti.compiler import CompileOptions, describe, import_shaped
+from smalti.compiler import CompileOptions
+from smalti.compiling.about import describe
+from smalti.compiling.sizes import import_shaped
 from smalti.errors import ImageError, InputError, UsageError
 from smalti.jobs.outputs import write_file
 from smalti.jobs.stream import Clock, OnError, Preprocess, Progress, choose_preprocess, failed, segment

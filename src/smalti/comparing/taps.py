@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from smalti.artifact.manifest import Manifest
 from smalti.artifact.writer import write_model
 from smalti.codegen.assemble import generate
-from smalti.compiler import CompileOptions, describe, import_shaped
+from smalti.compiler import CompileOptions
+from smalti.compiling.about import describe
+from smalti.compiling.sizes import import_shaped
 from smalti.errors import InputError, ModelFileError, UsageError
 from smalti.ir import ops
 from smalti.ir.graph import Graph, Node

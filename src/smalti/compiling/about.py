@@ -1,0 +1,72 @@
+"""What a model file says about its origin, its use and its precision: the free-form part of the manifest."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from smalti import __version__
+from smalti.compiling.options import CompileOptions
+from smalti.compiling.sizes import size_limit
+from smalti.frontend.report import ImportReport
+from smalti.ir.graph import Graph
+from smalti.llvm.backend import llvm_version
+from smalti.quant.modes import QuantOptions
+from smalti.quant.record import CalibrationRecord
+from smalti.quant.scheme import Quantised
+
+IMAGE_RANK = 4
+
+
+def describe(data: bytes, graph: Graph, options: CompileOptions, report: ImportReport) -> dict[str, Any]:
+    """Return the free-form part of a manifest: what the file says about its origin and its use."""
+    images = [n for n in graph.inputs if n.type.rank == IMAGE_RANK]
+    if not images:
+        preprocess: dict[str, Any] = {"input_size": None, "resize": "none"}
+    elif options.shape_mutable:
+        size = options.input_size or size_limit(images[0])
+        preprocess = {"input_size": size, "resize": "none" if size is None else "fit"}
+    else:
+        preprocess = {"input_size": images[0].type.shape[1], "resize": "stretch"}
+    return {
+        "precision": options.quant_mode.value,
+        "batch_size": options.batch_size,
+        "shape_mutable": options.shape_mutable,
+        "labels": options.labels,
+        "producer": {"smalti": __version__, "llvm": llvm_version()},
+        "graph": {"name": options.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
+        "preprocess": preprocess,
+        "report": report.to_json(),
+    }
+
+
+def describe_precision(options: QuantOptions, quantised: Quantised, record: CalibrationRecord | None) -> dict[str, Any]:
+    """Return what the file says about its precision: settings, layers, and the steps of every quantised tensor."""
+    described: dict[str, Any] = {
+        "float_type": options.mode.float_type.value,
+        "keep": list(options.keep),
+        "layers": [[n.name, n.activations.value, n.weights.value, n.why] for n in quantised.layers],
+    }
+    if options.mode.quantised is not None and record is not None:
+        described |= {
+            "calib_algo": options.calib_algo.value,
+            "weight_granularity": options.weight_granularity.value,
+            "activation": options.activation.value,
+            "tensors": {
+                name: {"scale": p.scale, "zero_point": p.zero_point, "dtype": p.dtype.value, "range": list(p.range)}
+                for name, p in sorted(quantised.params.items())
+            },
+            "means": {name: _packed_means(record, name) for name in sorted(quantised.params)},
+            "calibration": record.summary(),
+        }
+    return described
+
+
+def _packed_means(record: CalibrationRecord, name: str) -> str:
+    """Return the mean of each channel of a tensor, float32 in base64: biases were corrected with it."""
+    stats = record.tensors.get(name)
+    means = () if stats is None else stats.channel_mean
+    return base64.b64encode(np.asarray(means, "<f4").tobytes()).decode("ascii")
