@@ -33,7 +33,7 @@ _COMPILED = (
     "compiler",
 )
 _STOCK = (*_DEPLOYED, "vision", "demo", "fetch")
-_JOBS = ("jobs", "building", "labelling", "delivery", "bench", "comparing", "scoring")
+_JOBS = ("jobs", "annotations", "segmenter", "building", "labelling", "delivery", "bench", "comparing", "scoring")
 
 ROOMS = (
     Room("errors", "the exceptions"),
@@ -72,15 +72,17 @@ ROOMS = (
     Room("demo", "the embedded network and its pictures", ("errors", "vision")),
     Room("fetch", "downloads and archives", ("errors", "vision", "demo")),
     Room("jobs", "what all jobs stand on: output files, places, an engine over many pictures, tables", _STOCK),
+    Room("annotations", "label maps as COCO, labelme, GeoJSON and CSV", ("errors", "vision")),
+    Room("segmenter", "a picture in; labels, masks, polygons out", (*_STOCK, "jobs", "annotations")),
     Room("building", "build and calibrate", (*_COMPILED, "vision", "jobs")),
-    Room("labelling", "infer: a job that can be stopped and goes on", (*_STOCK, "jobs")),
+    Room("labelling", "infer: a job that can be stopped and goes on", (*_STOCK, "jobs", "annotations", "segmenter")),
     Room("delivery", "export, export-c, inspect", (*_STOCK, "llvm", "jobs")),
     Room("bench", "times, layers, limits, plots", (*_COMPILED, "vision", "jobs", "labelling", "delivery")),
     Room("comparing", "compare and sensitivity", (*_COMPILED, "vision", "jobs", "building")),
     Room(
         "scoring",
         "mIoU on masks, and the table of precision modes",
-        (*_COMPILED, *_STOCK[-3:], "jobs", "building", "delivery", "bench", "comparing"),
+        (*_COMPILED, *_STOCK[-3:], "jobs", "segmenter", "building", "delivery", "bench", "comparing"),
     ),
     Room(
         "apps",

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,8 +87,8 @@ class Engine(Protocol):
         ...
 
 
-Label = Callable[[NDArray[np.uint8]], NDArray[np.int32]]
-"""Returns the label map int32 [H, W] of an RGB picture uint8 [H, W, 3]."""
+Label = Callable[[NDArray[np.uint8]], NDArray[np.integer]]
+"""Returns the label map [H, W] of an RGB picture uint8 [H, W, 3]."""
 
 
 class OnError(str, Enum):
@@ -172,24 +172,35 @@ def _stage_times(stage: Stage, seconds: array[float]) -> StageTimes:
     return StageTimes(stage, ms.size, float(ms.mean()), median, p95, float(ms.sum()))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Segmented:
-    """One picture that went through the engine: ``labels`` int32 [h, w] at the network's size.
+Source = TypeVar("Source")
 
-    ``picture`` uint8 [H, W, 3] is the picture as decoded, ``seen`` [h, w, 3] as the network saw it. ``source`` is the
-    length and modification time (ns) of its file before it was read.
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """A picture uint8 [H, W, 3]; ``source`` is the length and modification time (ns) of its file before it was read."""
+
+    picture: NDArray[np.uint8]
+    source: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmented(Generic[Source]):
+    """One picture that went through the engine: ``labels`` integers [h, w] at the network's size.
+
+    ``entry`` is what it was read from, ``picture`` uint8 [H, W, 3] the picture as decoded, ``seen`` [h, w, 3] as the
+    network saw it. ``source`` is that of :class:`Decoded`.
     """
 
-    entry: Entry
-    labels: NDArray[np.int32]
+    entry: Source
+    labels: NDArray[np.integer]
     picture: NDArray[np.uint8]
     seen: NDArray[np.uint8]
     source: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Prepared:
-    entry: Entry
+class _Prepared(Generic[Source]):
+    entry: Source
     picture: NDArray[np.uint8]
     seen: NDArray[np.uint8]
     source: tuple[int, int] | None
@@ -236,25 +247,40 @@ def segment(
     at_once: int = 1,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     pool: ThreadPoolExecutor | None = None,
-) -> Generator[Segmented | tuple[Entry, DataError | InputError], None, None]:
-    """Yield each entry's result in order: the label map, or the entry with the error of a picture that is no good.
+) -> Generator[Segmented[Entry] | tuple[Entry, DataError | InputError], None, None]:
+    """Yield each entry's result in order, as :func:`segment_all` does; the pictures are those of the entries' files."""
+    read = partial(read_entry, max_pixels=max_pixels)
+    return segment_all(label, entries, read, preprocess, clock, at_once=at_once, pool=pool)
 
-    Pictures are decoded ahead in the threads of ``pool``, of :func:`picture_pool`; without one, it is made for the time
-    of the iteration. One at a time is labelled in the caller's thread and in order; if it is to be several ``at_once``,
+
+def segment_all(
+    label: Label,
+    sources: Iterable[Source],
+    read: Callable[[Source], Decoded],
+    preprocess: Preprocess,
+    clock: Clock,
+    *,
+    at_once: int = 1,
+    pool: ThreadPoolExecutor | None = None,
+) -> Generator[Segmented[Source] | tuple[Source, DataError | InputError], None, None]:
+    """Yield each source's result in order: the label map, or the source with the error of a picture that is no good.
+
+    Pictures are read ahead in the threads of ``pool``, of :func:`picture_pool`; without one, it is made for the time of
+    the iteration. One at a time is labelled in the caller's thread and in order; if it is to be several ``at_once``,
     they are labelled where they were decoded (see :func:`share_threads`).
 
     Fewer pictures are decoded ahead when they are large, so memory does not grow with the list. Errors that are not
     about one picture (memory, a bug) end the iteration.
     """
     threads = picture_pool() if pool is None else pool
-    prepare = partial(_prepare, preprocess=preprocess, max_pixels=max_pixels)
+    prepare: Callable[[Source], _Prepared[Source]] = partial(_prepare, read=read, preprocess=preprocess)
     finish = partial(_label, label=label, clock=clock, slots=threading.Semaphore(at_once))
-    pending: deque[tuple[Entry, Future[Any]]] = deque()
+    pending: deque[tuple[Source, Future[Any]]] = deque()
 
-    def both(entry: Entry) -> Segmented:
-        return finish(prepare(entry))
+    def both(source: Source) -> Segmented[Source]:
+        return finish(prepare(source))
 
-    def result(entry: Entry, coming: Future[Any]) -> Segmented | tuple[Entry, DataError | InputError]:
+    def result(entry: Source, coming: Future[Any]) -> Segmented[Source] | tuple[Source, DataError | InputError]:
         try:
             return coming.result() if at_once > 1 else finish(coming.result())
         except (DataError, InputError) as error:
@@ -262,8 +288,9 @@ def segment(
 
     window = _workers() + DECODED_AHEAD
     try:
-        for entry in entries:
-            pending.append((entry, threads.submit(both if at_once > 1 else prepare, entry)))
+        for source in sources:
+            coming = threads.submit(both, source) if at_once > 1 else threads.submit(prepare, source)
+            pending.append((source, coming))
             while len(pending) > window or (pending and _are_large(pending)):
                 yield result(*pending.popleft())
         while pending:
@@ -285,7 +312,7 @@ def _workers() -> int:
     return min(usable_cpus().count, MAX_WORKERS)
 
 
-def _are_large(pending: Iterable[tuple[Entry, Future[Any]]]) -> bool:
+def _are_large(pending: Iterable[tuple[Source, Future[Any]]]) -> bool:
     """Whether no further picture should be decoded before the first one is used."""
     ready = (future for _, future in pending if future.done() and future.exception() is None)
     held: int = sum(future.result().picture.nbytes for future in ready)
@@ -303,26 +330,36 @@ def source_signature(entry: Entry) -> tuple[int, int] | None:
     return facts.st_size, facts.st_mtime_ns
 
 
-def _prepare(entry: Entry, preprocess: Preprocess, max_pixels: int) -> _Prepared:
+def read_entry(entry: Entry, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
+    """Read the picture of an entry.
+
+    Raises ImageError for a picture that is no good, StorageError where its storage failed, ResourceError when the
+    system is out of memory or files.
+    """
     if entry.path is None:
         raise ImageError(entry.problem or "no such picture")
-    start = time.perf_counter()
     source = source_signature(entry)
     try:
-        picture = read_image(entry.path, max_pixels=max_pixels)
+        return Decoded(read_image(entry.path, max_pixels=max_pixels), source)
     except ImageError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _STORAGE_ERRORS:
             raise StorageError(str(error)) from error.__cause__
         raise
     except ResourceError as error:
         raise ResourceError(f"{printable(str(entry.path))}: {error}") from error
+
+
+def _prepare(entry: Source, read: Callable[[Source], Decoded], preprocess: Preprocess) -> _Prepared[Source]:
+    start = time.perf_counter()
+    found = read(entry)
     decoded = time.perf_counter()
+    picture = found.picture
     height, width = target_size(picture.shape[0], picture.shape[1], preprocess.resize, preprocess.input_size)
     seen = resize_picture(picture, height, width)
-    return _Prepared(entry, picture, seen, source, decoded - start, time.perf_counter() - decoded)
+    return _Prepared(entry, picture, seen, found.source, decoded - start, time.perf_counter() - decoded)
 
 
-def _label(prepared: _Prepared, label: Label, clock: Clock, slots: threading.Semaphore) -> Segmented:
+def _label(prepared: _Prepared[Source], label: Label, clock: Clock, slots: threading.Semaphore) -> Segmented[Source]:
     with slots:
         start = time.perf_counter()
         labels = label(prepared.seen)

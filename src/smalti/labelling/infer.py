@@ -24,7 +24,6 @@ from smalti.jobs.stream import (
     Preprocess,
     Progress,
     StageTimes,
-    choose_preprocess,
     source_signature,
 )
 from smalti.labelling.guard import (
@@ -44,6 +43,7 @@ from smalti.labelling.job import (
 )
 from smalti.labelling.journal import JobIdentity, Journal, Record, open_journal, remove_journal
 from smalti.labelling.ledger import Ledger, report_csv, report_json
+from smalti.segmenter.segmenter import Segmenter
 from smalti.vision.images import check_max_pixels
 from smalti.vision.names import OutputNames
 from smalti.vision.voc import Pictures, check_different, find_pictures
@@ -155,12 +155,12 @@ def infer(
     """
     how = options or InferOptions()
     check_max_pixels(how.max_pixels)
-    preprocess = choose_preprocess(engine, how.resize, how.input_size)
+    segmenter = how.segmenter(engine)
     if job is not None and job.report is not None:
         check_report(job.report, () if file_list is None else (file_list,))
     pictures = find_pictures(image_dir, file_list, image_num)
     if not (how.save_img or how.overlay):
-        return _Run(engine, pictures, preprocess, how, progress, job).run(None, None)
+        return _Run(segmenter, pictures, how, progress, job).run(None, None)
     if output_dir is None:
         raise UsageError("an output folder is needed to save pictures: give --output-dir")
     if file_list is not None:
@@ -171,7 +171,7 @@ def infer(
         refuse_picture_folder(pictures, output_dir, how)
     refuse_folders_that_are_files(output_dir, how)
     with OutputFolder(output_dir) as folder:
-        return _Run(engine, pictures, preprocess, how, progress, job).run(folder, names)
+        return _Run(segmenter, pictures, how, progress, job).run(folder, names)
 
 
 class _Run:
@@ -179,16 +179,14 @@ class _Run:
 
     def __init__(
         self,
-        engine: Engine,
+        segmenter: Segmenter,
         pictures: Pictures,
-        preprocess: Preprocess,
         options: InferOptions,
         progress: Progress | None,
         job: JobOptions | None,
     ) -> None:
-        self._engine = engine
+        self._segmenter = segmenter
         self._pictures = pictures
-        self._preprocess = preprocess
         self._options = options
         self._progress = progress
         self._job = job
@@ -206,9 +204,8 @@ class _Run:
             _remove_reports(folder.path)
         with journal or nullcontext():
             work = InferJob(
-                self._engine,
+                self._segmenter,
                 self._pictures,
-                self._preprocess,
                 self._options,
                 self._ledger,
                 folder=folder,
@@ -223,8 +220,8 @@ class _Run:
             tuple(islice(self._ledger.failures(self._pictures.names), FAILURES_SHOWN)),
             time.perf_counter() - start,
             work.clock.result(),
-            self._engine.threads,
-            self._preprocess,
+            self._segmenter.engine.threads,
+            self._segmenter.preprocess,
             None if folder is None else folder.path,
             self._ledger.failed,
             resumed,
@@ -242,7 +239,7 @@ class _Run:
             job.model,
             job.target,
             os.path.realpath(self._pictures.folder),
-            self._options.to_json(self._preprocess),
+            self._options.to_json(self._segmenter.preprocess),
             {"smalti": __version__, "pillow": PIL.__version__, "opencv": cv2.__version__},
         )
 

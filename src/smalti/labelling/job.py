@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from smalti.errors import DataError, InputError, OutputError, UsageError
 from smalti.jobs.outputs import File, OutputFolder
 from smalti.jobs.stream import (
@@ -25,18 +22,15 @@ from smalti.jobs.stream import (
     StorageError,
     failed,
     picture_pool,
-    segment,
-    share_threads,
     source_signature,
 )
 from smalti.labelling.journal import Journal, Record
 from smalti.labelling.ledger import Ledger
 from smalti.labelling.save import Saver
-from smalti.vision.images import DEFAULT_MAX_PIXELS, encode_mask, encode_picture
+from smalti.segmenter.segmenter import Segmenter
+from smalti.vision.images import DEFAULT_MAX_PIXELS
 from smalti.vision.names import OutputNames
-from smalti.vision.overlay import add_legend, blend
-from smalti.vision.palette import VOC_LABELS
-from smalti.vision.preprocess import Resize, resize_labels
+from smalti.vision.preprocess import Resize
 from smalti.vision.voc import Entry, Pictures, printable
 
 OVERLAY_FOLDER: Final = "overlay"
@@ -44,7 +38,7 @@ REPORT_FILES: Final = ("smalti-report.json", "smalti-report.csv")
 UNREADABLE_IN_A_ROW: Final = 3
 
 Problem = DataError | InputError | UsageError
-Labelled = Segmented | tuple[Entry, DataError | InputError]
+Labelled = Segmented[Entry] | tuple[Entry, DataError | InputError]
 
 
 class OutputSize(str, Enum):
@@ -56,7 +50,10 @@ class OutputSize(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class InferOptions:
-    """How to run: see ``smalti infer --help``. ``resize`` and ``input_size`` None = what the model's manifest says."""
+    """How to run: see ``smalti infer --help``. ``resize`` and ``input_size`` None = what the model's manifest says.
+
+    ``tile``, ``overlap``, ``labels`` and ``output`` are those of :class:`smalti.segmenter.segmenter.Segmenter`.
+    """
 
     resize: Resize | None = None
     input_size: int | None = None
@@ -65,9 +62,32 @@ class InferOptions:
     overlay: bool = False
     on_error: OnError = OnError.SKIP
     max_pixels: int = DEFAULT_MAX_PIXELS
+    tile: tuple[int, int] | None = None
+    overlap: int | None = None
+    labels: tuple[str, ...] | None = None
+    output: str | None = None
+
+    def segmenter(self, engine: Engine) -> Segmenter:
+        """Return what labels pictures so. Raises UsageError where an option does not fit the model."""
+        return Segmenter(
+            engine,
+            resize=self.resize,
+            input_size=self.input_size,
+            tile=self.tile,
+            overlap=self.overlap,
+            labels=self.labels,
+            output=self.output,
+            max_pixels=self.max_pixels,
+        )
 
     def to_json(self, preprocess: Preprocess) -> dict[str, str]:
         """Return the command-line options that decide the bytes of the results, with their values."""
+        given = {
+            "--tile": None if self.tile is None else "x".join(map(str, self.tile)),
+            "--overlap": self.overlap,
+            "--output": self.output,
+            "--labels": None if self.labels is None else ",".join(self.labels),
+        }
         return {
             "--resize": preprocess.resize.value,
             "--input-size": str(preprocess.input_size),
@@ -75,6 +95,7 @@ class InferOptions:
             "--save-img": "true" if self.save_img else "false",
             "--overlay": "true" if self.overlay else "false",
             "--max-pixels": str(self.max_pixels),
+            **{option: str(value) for option, value in given.items() if value is not None},
         }
 
 
@@ -111,9 +132,8 @@ class InferJob:
 
     def __init__(
         self,
-        engine: Engine,
+        segmenter: Segmenter,
         pictures: Pictures,
-        preprocess: Preprocess,
         options: InferOptions,
         ledger: Ledger,
         *,
@@ -122,10 +142,9 @@ class InferJob:
         journal: Journal | None = None,
     ) -> None:
         self.clock = Clock()
-        self._label, self.at_once = share_threads(engine, preprocess, ledger.left)
-        self._engine = engine
+        self.at_once = segmenter.sharing(ledger.left)[1]
+        self._segmenter = segmenter
         self._pictures = pictures
-        self._preprocess = preprocess
         self._options = options
         self._ledger = ledger
         self._folder = folder
@@ -153,15 +172,7 @@ class InferJob:
                 yield self._pictures[index]
 
         with picture_pool() as pool, Saver(pool, self._colour, self._write) as saver:
-            results = segment(
-                self._label,
-                coming(),
-                self._preprocess,
-                self.clock,
-                at_once=self.at_once,
-                max_pixels=self._options.max_pixels,
-                pool=pool,
-            )
+            results = self._segmenter.entries(coming(), self.clock, pictures=self._ledger.left, pool=pool)
             try:
                 for item in results:
                     if isinstance(item, tuple) and self._options.on_error is OnError.STOP:
@@ -194,23 +205,18 @@ class InferJob:
             return _Coloured(index, entry, (), problem, source_signature(entry))
         start = time.perf_counter()
         original = self._options.output_size is OutputSize.ORIGINAL
-        picture = item.picture if original else item.seen
-        labels = resize_labels(_narrow(item.labels), picture.shape[0], picture.shape[1])
+        found = self._segmenter.label_map(item, item.entry.name, own_size=original)
         files: list[File] = []
         try:
             if self._folder is not None and self._names is not None:
                 if self._options.save_img:
-                    files.append((self._names[index], encode_mask(labels)))
+                    files.append((self._names[index], found.png()))
                 if self._options.overlay:
-                    files.append((overlay_name(self._names[index]), self._draw(picture, labels)))
+                    files.append((overlay_name(self._names[index]), found.jpeg()))
         except (DataError, UsageError) as problem:
             return _Coloured(index, item.entry, (), problem, item.source)
         self.clock.add(Stage.POST, time.perf_counter() - start)
         return _Coloured(index, item.entry, tuple(files), None, item.source)
-
-    def _draw(self, picture: NDArray[np.uint8], labels: NDArray[np.integer]) -> bytes:
-        names = self._engine.manifest.labels or VOC_LABELS
-        return encode_picture(add_legend(blend(picture, labels), labels, names))
 
     # ---- in the writing thread -------------------------------------------------------------------------------------
 
@@ -258,10 +264,3 @@ class InferJob:
 def overlay_name(name: str) -> str:
     """Return the name of the overlay picture that goes with a label map."""
     return f"{OVERLAY_FOLDER}/{name.removesuffix('.png')}.jpg"
-
-
-def _narrow(labels: NDArray[np.int32]) -> NDArray[np.integer]:
-    """Return labels in one byte each where that keeps them; what follows is then faster."""
-    if labels.size and int(labels.min()) >= 0 and int(labels.max()) <= 255:
-        return labels.astype(np.uint8)
-    return labels

@@ -179,17 +179,20 @@ class Engine:
         labels = self._run(request, count)[0].astype(np.int32, copy=False)
         return labels if array.ndim == 4 else labels[0]
 
-    def run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, arrays: Mapping[str, Array], *, threads: int | None = None) -> dict[str, Array]:
         """Run the graph on arrays by input name (``ImageTensor:0`` or ``ImageTensor``) and return every output by name.
 
         Where the model has no fixed batch size, all inputs may have a leading dimension N in place of 1: the N parts
-        run one after another.  bfloat16 tensors are uint16 arrays of their bits.
+        run one after another.  bfloat16 tensors are uint16 arrays of their bits.  ``threads`` is another number of
+        threads for this call alone.
 
         Raises:
             InputError: a name, a dtype or a shape does not fit; nothing was run.
             ResourceError: the system refuses memory or threads; a later call may succeed.
+            UsageError: ``threads`` is out of range.
         """
-        outputs = self._run(bind_arrays(self._manifest, arrays), self._threads)
+        count = self._threads if threads is None else _asked_threads(threads)[0]
+        outputs = self._run(bind_arrays(self._manifest, arrays), count)
         return dict(zip((t.name for t in self._manifest.outputs), outputs, strict=True))
 
     def profile(self, arrays: Mapping[str, Array]) -> Profile:

@@ -30,15 +30,13 @@ from smalti.jobs.stream import (
     Clock,
     OnError,
     Progress,
-    choose_preprocess,
     failed,
-    segment,
-    share_threads,
 )
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.runtime.engine import load
 from smalti.scoring.rows import AccuracyRow, AccuracyTable, kept, read_table, row_name
 from smalti.scoring.timing import time_calls
+from smalti.segmenter.segmenter import Segmenter
 from smalti.target.target import Target
 from smalti.vision.images import encode_mask, naming, read_mask
 from smalti.vision.metrics import ConfusionMatrix
@@ -323,9 +321,7 @@ class _Job:
         flipped: dict[str, int] = {}
         pixels: dict[str, int] = {}
         with load(built.path, self.options.threads, built.sha256, concurrency=MAX_AT_ONCE) as engine:
-            preprocess = choose_preprocess(engine)
-            label, at_once = share_threads(engine, preprocess, len(self.entries))
-            results = segment(label, self.entries, preprocess, Clock(), at_once=at_once)
+            results = Segmenter(engine).entries(self.entries, Clock(), pictures=len(self.entries))
             try:
                 for index, item in enumerate(results):
                     entry, file = self.entries[index], self.names[index]
@@ -364,7 +360,7 @@ class _Job:
             notes,
         )
 
-    def _flips(self, float32: AccuracyRow, file: str, labels: NDArray[np.int32]) -> int:
+    def _flips(self, float32: AccuracyRow, file: str, labels: NDArray[np.integer]) -> int:
         path = self.folder.path / float32.labels_dir / file
         with naming(path):
             wanted = read_mask(path)

@@ -21,11 +21,9 @@ from smalti.jobs.stream import (
     Progress,
     Stage,
     StageTimes,
-    choose_preprocess,
     failed,
-    segment,
-    share_threads,
 )
+from smalti.segmenter.segmenter import Segmenter
 from smalti.vision.images import DEFAULT_MAX_PIXELS, read_mask
 from smalti.vision.metrics import ConfusionMatrix, Segmentation
 from smalti.vision.palette import VOC_LABELS
@@ -126,13 +124,13 @@ def evaluate_model(
     """
     start = time.perf_counter()
     masks = inner_folder(gt_dir, "SegmentationClass")
-    preprocess = choose_preprocess(engine, resize, input_size)
+    segmenter = Segmenter(engine, resize=resize, input_size=input_size, labels=labels, max_pixels=max_pixels)
     entries = find_pictures(image_dir, file_list, image_num)
     counter = ConfusionMatrix(labels or engine.manifest.labels or VOC_LABELS)
     failures: list[Failure] = []
     clock = Clock()
-    label, at_once = share_threads(engine, preprocess, len(entries))
-    results = segment(label, entries, preprocess, clock, at_once=at_once, max_pixels=max_pixels)
+    at_once = segmenter.sharing(len(entries))[1]
+    results = segmenter.entries(entries, clock, pictures=len(entries))
     try:
         for index, item in enumerate(results):
             try:
@@ -148,7 +146,7 @@ def evaluate_model(
                 progress(index + 1, len(entries))
     finally:
         results.close()
-    return _result(counter, failures, start, clock.result(), engine.threads, preprocess, at_once)
+    return _result(counter, failures, start, clock.result(), engine.threads, segmenter.preprocess, at_once)
 
 
 def _read(path: Path, what: str) -> NDArray[np.uint8]:

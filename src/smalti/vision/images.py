@@ -36,6 +36,7 @@ LARGEST_MAX_PIXELS: Final = 85 * 2**20
 JPEG_MAX_SIDE: Final = 65500
 MAX_FILE_BYTES: Final = 256 * 2**20
 _SCANS_PER_PICTURE: Final = 16
+_ORIENTATION_TAG: Final = 0x0112
 _VOC_PALETTE: Final = voc_palette().tobytes()
 _OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _DECODER_ERRORS: Final = (
@@ -67,6 +68,24 @@ def decode_image(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArra
     with _opened(parts) as image:
         pixels = _rgb(image)
     return _upright(pixels, parts.orientation)
+
+
+def from_pil(image: Image.Image, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
+    """Return a PIL image as RGB uint8 [H, W, 3], turned upright by its EXIF orientation, decoded if it was not yet.
+
+    Raises ImageError when it cannot be decoded or has more than ``max_pixels`` pixels.
+    """
+    check_max_pixels(max_pixels)
+    if not 0 < image.width * image.height <= max_pixels:
+        raise ImageError(f"{image.width} x {image.height} pixels are not 1 to the limit of {max_pixels}")
+    try:
+        orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
+        pixels = _rgb(image)
+    except MemoryError as error:
+        raise ResourceError(f"no memory to decode {image.width} x {image.height} pixels") from error
+    except _DECODER_ERRORS:
+        raise ImageError("the image is damaged, cut or of a kind that is not supported") from None
+    return _upright(pixels, orientation if 1 <= orientation <= 8 else 1)
 
 
 def read_mask(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:

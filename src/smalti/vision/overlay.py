@@ -52,7 +52,7 @@ def add_legend(
     table = voc_palette() if palette is None else palette
     counts = np.bincount(labels.ravel(), minlength=1)
     present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
-    texts = [f"{_name(i, names)} {100 * counts[i] / labels.size:.1f}%" for i in present]
+    texts = [f"{class_name(i, names)} {100 * counts[i] / labels.size:.1f}%" for i in present]
     widths = [_ROW + 2 * _PAD + cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)[0][0] for text in texts]
     places, rows = _flow(widths, picture.shape[1])
     strip = np.full((rows * _ROW + 2 * _PAD, picture.shape[1], 3), 32, dtype=np.uint8)
@@ -65,8 +65,9 @@ def add_legend(
     return np.concatenate([picture, strip], axis=0)
 
 
-def _name(label: int, names: Sequence[str]) -> str:
-    if label < len(names):
+def class_name(label: int, names: Sequence[str]) -> str:
+    """Return the name of a class: its own, else "void" for 255 and "class 3" for 3."""
+    if 0 <= label < len(names):
         return names[label].encode("utf-8", "replace").decode()  # OpenCV crashes on what no UTF-8 can say.
     return "void" if label == VOID_LABEL else f"class {label}"
 

@@ -1,0 +1,143 @@
+"""Label a picture larger than a network takes, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.errors import InputError, UsageError
+from smalti.segmenter.spans import Span, cut
+
+Picture = NDArray[np.uint8]
+_MOST_PIXELS_OF_A_SIDE = 2**14
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How pictures are cut: tiles of at most ``height`` x ``width`` pixels, ``overlap`` pixels shared by neighbours.
+
+    ``exact``: the network takes tiles of this very size only; a smaller picture is continued by its last pixels.
+
+    Raises:
+        UsageError: a side is not 1 to 16,384, or the overlap is not less than both sides.
+    """
+
+    height: int
+    width: int
+    overlap: int
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.height <= _MOST_PIXELS_OF_A_SIDE and 1 <= self.width <= _MOST_PIXELS_OF_A_SIDE):
+            raise UsageError(
+                f"a tile has 1 to {_MOST_PIXELS_OF_A_SIDE} pixels on a side, not {self.height} x {self.width}"
+            )
+        if not 0 <= self.overlap < min(self.height, self.width):
+            raise UsageError(
+                f"the overlap of {self.height} x {self.width} tiles is 0 to {min(self.height, self.width) - 1} pixels, "
+                f"not {self.overlap}"
+            )
+
+    def rows(self, height: int) -> tuple[Span, ...]:
+        """Return the pieces from top to bottom of a picture of that height."""
+        return cut(height, self.height, self.overlap, self.exact)
+
+    def columns(self, width: int) -> tuple[Span, ...]:
+        """Return the pieces from left to right of a picture of that width."""
+        return cut(width, self.width, self.overlap, self.exact)
+
+    def fill(self, picture: Picture) -> Picture:
+        """Return a picture uint8 [H, W, 3] that is not too small for a tile."""
+        missing = max(0, self.height - picture.shape[0]), max(0, self.width - picture.shape[1])
+        if not self.exact or not any(missing):
+            return picture
+        return np.pad(picture, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+
+
+def label_by_labels(
+    picture: Picture, tiling: Tiling, label: Callable[[Picture], NDArray[np.integer]]
+) -> NDArray[np.integer]:
+    """Return the labels [H, W] of a picture uint8 [H, W, 3]: each pixel's from the tile in whose middle it is most.
+
+    Raises InputError where the network does not give a label for each pixel of a tile.
+    """
+    filled = tiling.fill(picture)
+    height, width = filled.shape[:2]
+    rows, columns = tiling.rows(height), tiling.columns(width)
+    found: NDArray[np.integer] = np.zeros((height, width), np.uint8)
+    for row in rows:
+        for column in columns:
+            labels = label(_tile(filled, row, column))
+            _check_size(labels.shape, row, column)
+            part = labels[row.own_first - row.start : row.own_last - row.start]
+            part = part[:, column.own_first - column.start : column.own_last - column.start]
+            if found.dtype == np.uint8 and not _fit_a_byte(part):
+                found = found.astype(np.int32)
+            found[row.own_first : row.own_last, column.own_first : column.own_last] = part
+    return found[: picture.shape[0], : picture.shape[1]]
+
+
+def label_by_scores(
+    picture: Picture, tiling: Tiling, score: Callable[[Picture], NDArray[np.floating]]
+) -> NDArray[np.integer]:
+    """Return the labels [H, W] of a picture uint8 [H, W, 3]: the largest sum of the scores of the tiles over a pixel.
+
+    ``score`` gives float [h, w, C] for a tile. Of the sums only those are kept that another tile adds to.
+
+    Raises InputError where the network does not give scores for each pixel of a tile.
+    """
+    filled = tiling.fill(picture)
+    height, width = filled.shape[:2]
+    rows, columns = tiling.rows(height), tiling.columns(width)
+    found: NDArray[np.integer] = np.zeros((height, width), np.uint8)
+    above: NDArray[np.float32] | None = None
+    for i, row in enumerate(rows):
+        ready = (rows[i + 1].first if i + 1 < len(rows) else row.last) - row.first
+        below: NDArray[np.float32] | None = None
+        left: NDArray[np.float32] | None = None
+        for j, column in enumerate(columns):
+            behind = columns[j + 1].first if j + 1 < len(columns) else column.last
+            scores = _scores_of(score, filled, row, column)
+            if left is not None:
+                scores[:, : left.shape[1]] += left
+            left = scores[:, behind - column.first :]
+            done = scores[:, : behind - column.first]
+            if above is not None:
+                done[: above.shape[0]] += above[:, column.first : behind]
+            if below is None:
+                below = np.zeros((row.last - row.first - ready, width, scores.shape[2]), np.float32)
+                found = found if scores.shape[2] <= 256 else found.astype(np.int32)
+            below[:, column.first : behind] = done[ready:]
+            found[row.first : row.first + ready, column.first : behind] = done[:ready].argmax(axis=2)
+        above = below
+    return found[: picture.shape[0], : picture.shape[1]]
+
+
+def _tile(picture: Picture, row: Span, column: Span) -> Picture:
+    return np.ascontiguousarray(picture[row.start : row.stop, column.start : column.stop])
+
+
+def _scores_of(
+    score: Callable[[Picture], NDArray[np.floating]], picture: Picture, row: Span, column: Span
+) -> NDArray[np.float32]:
+    """Return the scores of a tile where they count, in memory of their own."""
+    scores = score(_tile(picture, row, column))
+    _check_size(scores.shape, row, column)
+    part = scores[row.first - row.start : row.last - row.start]
+    return part[:, column.first - column.start : column.last - column.start].astype(np.float32)
+
+
+def _check_size(shape: Sequence[int], row: Span, column: Span) -> None:
+    size = row.stop - row.start, column.stop - column.start
+    if tuple(shape[:2]) != size:
+        raise InputError(
+            f"the network gives {shape[0]} x {shape[1]} values for a tile of {size[0]} x {size[1]} pixels: only a "
+            "network that labels every pixel can be used with tiles"
+        )
+
+
+def _fit_a_byte(labels: NDArray[np.integer]) -> bool:
+    return 0 <= int(labels.min()) and int(labels.max()) <= 255
