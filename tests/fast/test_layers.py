@@ -29,6 +29,7 @@ LAYERS = (
     ("fetch", "demo"),
     ("apps",),
     ("cli",),
+    ("__main__",),
 )
 RANK = {name: i for i, names in enumerate(LAYERS) for name in names}
 NUMPY_ONLY = ("errors", "knobs", "numerics", "target", "artifact", "runtime")
