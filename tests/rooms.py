@@ -99,6 +99,7 @@ ROOMS = (
             "apps",
         ),
     ),
+    Room("__main__", "`python -m smalti`", ("cli",)),
 )
 BY_NAME = {room.name: room for room in ROOMS}
 NUMPY_ONLY = _DEPLOYED

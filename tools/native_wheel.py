@@ -29,6 +29,8 @@ _SHIPPED = (
     "src/*.h",
     "tools/*.c",
 )
+_LICENCE = ("LICENSE", "NOTICE")
+"""Beside ``runtime-c`` in a checkout, within it in the wheel: the C library may be taken out of the package."""
 _COMPILE = (
     *("-std=c11", "-O2", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden", "-fstack-protector-strong"),
     *("-ffunction-sections", "-fdata-sections", "-DNDEBUG", "-pthread", "-g0"),
@@ -74,6 +76,7 @@ def stage(source: Path, into: Path, want: Want = Want.AUTO, compiler: tuple[str,
         for pattern in _SHIPPED
         for path in sorted(source.glob(pattern))
     }
+    files |= {f"smalti/native/{name}": path for name in _LICENCE for path in source.parent.glob(name)}
     if want is Want.NEVER:
         return Staged(files, None, "no prebuilt C library was asked for")
     try:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # CMake package of the C library that runs offline model files.
 #
 #   smalti::smalti   the shared library

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Used from a Python package or a source tree; installing with CMake writes one of its own.
 # As long as the version starts with 0, programs fit every library of the same minor version that is not older.
 foreach(_smalti_part MAJOR MINOR PATCH)

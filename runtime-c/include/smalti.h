@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Smalti runtime: runs offline model files (*.smalti) on ordinary CPUs, without Python and without a compiler.
  *
  * Three kinds of objects:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Smalti runtime for C++17: models and engines that give themselves back, tensors of plain values.
  *
  * Every operation that can fail exists twice: as a function whose name begins with `try_` and that returns a

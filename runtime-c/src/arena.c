@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Placement of a model's temporaries in one workspace: buffers that are alive at the same step never overlap.
  *
  * Greedy best fit: buffers are taken by decreasing size (or size x lifetime, whichever ends smaller); each goes into the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What this CPU can do, under LLVM's names, and which programs it can run. */
 #define _GNU_SOURCE
 #include <stdio.h>

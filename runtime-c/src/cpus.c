@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How many CPUs this process may keep busy: its affinity mask, cut by the CPU quota of its control groups. */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Engines: a model made ready to run.  One run at a time; a child process after a fork gets memory and helpers anew. */
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>

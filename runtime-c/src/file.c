@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reads offline model files: header, sections and checksums, before a caller sees one byte of code. */
 #define _GNU_SOURCE
 #include <errno.h>

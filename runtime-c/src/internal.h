@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of the library share.  Nothing of this is visible outside it. */
 #ifndef SMALTI_INTERNAL_H
 #define SMALTI_INTERNAL_H

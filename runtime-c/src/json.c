@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* JSON reader for manifests: RFC 8259, with nothing more than Python's reader takes and nothing less.
  *
  * It does not recurse: a value knows its parent while it is open, so hostile nesting costs no stack.  Fractions are

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What an offline model file says about itself: schema, types and every index are checked; unknown keys are refused. */
 #include <stdlib.h>
 #include <string.h>

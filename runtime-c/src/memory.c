@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory from the system: code (written, then made executable, never both), shared constants, workspaces. */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Models: which program of a file is taken, and what it says about itself. */
 #define _POSIX_C_SOURCE 200809L
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a run needs to know about one set of input shapes: sizes, placement of the temporaries, output shapes. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory that is given back all at once. */
 #include <stdlib.h>
 #include <string.h>

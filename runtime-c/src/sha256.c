@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* SHA-256 (FIPS 180-4) in portable C, with the instructions that x86 and Arm CPUs have for it; CRC-32 of zlib. */
 #include <string.h>
 

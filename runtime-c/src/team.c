@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The threads of a run: helpers that sleep, work and join inside the model's own code, or the caller's own threads. */
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>

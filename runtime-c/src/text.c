@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Messages, names and options. */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Uses an engine as real programs do: from many threads, on the caller's threads and memory, in a child process.
  *
  *   exercise MODEL THREADS CALLS

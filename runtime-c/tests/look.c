@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Opens every file that is named and says what the library says of it: for runs under a sanitizer. */
 #include <smalti.h>
 #include <stdio.h>

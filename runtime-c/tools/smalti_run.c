@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* smalti-run: run a model on raw tensors.
  *
  *   smalti-run MODEL --info

@@ -264,6 +264,19 @@ def test_help_teaches_with_examples_that_parse(command: str, capsys: pytest.Capt
     assert options <= set(re.findall(r"--[a-z0-9-]+", text.split("Options", 1)[1]))
 
 
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["no-such-command"], ["knobs", "--json", "--no"]])
+def test_python_m_smalti_is_the_command(words: list[str]) -> None:
+    command = [sys.executable, "-c", "import smalti.cli.main as m; m.main()"]
+    module = [sys.executable, "-m", "smalti"]
+    expected, done = (
+        subprocess.run([*start, *words], capture_output=True, text=True, check=False, timeout=60)
+        for start in (command, module)
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (expected.returncode, expected.stdout, expected.stderr)
+    assert "smalti" in done.stdout + done.stderr and "__main__" not in done.stdout + done.stderr
+    assert "python -m" not in done.stdout + done.stderr
+
+
 def test_knobs_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["knobs", "--json"]) == ExitCode.OK
     assert {"name", "value", "default", "doc"} <= set(json.loads(capsys.readouterr().out)["knobs"][0])

@@ -162,6 +162,17 @@ def test_the_page_tells_the_sizes_and_the_example_fits_the_network(tmp_path: Pat
     assert "on zeros" in (out / "main.c").read_text() and "picture" not in (out / "README.md").read_text()
 
 
+def test_every_text_names_the_licence_it_is_under(tmp_path: Path) -> None:
+    line, out = "SPDX-License-Identifier: Apache-2.0", tmp_path / "out"
+    firsts = {"m.h": f"/* {line} */", "main.c": f"/* {line} */", "CMakeLists.txt": f"# {line}"}
+    other = Parts(reverse_manifest(), CONSTANTS, b"\xc3" * 64).write(tmp_path / "other.smalti")
+    for source in (model(tmp_path, "x86-64-v2"), other):
+        export_c(source, out, "m", replace_example=True)
+        assert {name: (out / name).read_text().splitlines()[0] for name in firsts} == firsts
+        assert line in (out / "README.md").read_text()
+        assert {path.name for path in out.iterdir()} == {*firsts, "README.md", "m.o"}
+
+
 def test_which_networks_label_pictures() -> None:
     manifest = label_manifest()
     assert labels_pictures(manifest) and not labels_pictures(reverse_manifest())

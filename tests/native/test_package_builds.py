@@ -151,6 +151,8 @@ def test_installed_by_cmake_and_moved(tmp_path: Path) -> None:
     shutil.move(tmp_path / "first", tmp_path / "moved")
     prefix = tmp_path / "moved"
     assert (prefix / "lib/here/libsmalti.so.0").is_file() and (prefix / "include/smalti.h").is_file()
+    for text in ("LICENSE", "NOTICE"):
+        assert (prefix / "share/doc/smalti" / text).read_bytes() == (ROOT / text).read_bytes()
     run(prefix / "bin/smalti-run", code=ExitCode.USAGE)
     said = cmake_build(project(tmp_path), tmp_path / "b2", f"-Dsmalti_DIR={prefix}/lib/here/cmake/smalti")
     assert "prebuilt TRUE" in said

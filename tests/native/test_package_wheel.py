@@ -43,7 +43,7 @@ def test_a_pure_wheel_holds_headers_sources_and_cmake_files(kit: ModuleType, tmp
         for folder in ("include", "src", "cmake", "tools")
         for path in (SOURCE / folder).iterdir()
     }
-    assert held == {*every, "CMakeLists.txt", "smalti.pc.in"}
+    assert held == {*every, "CMakeLists.txt", "smalti.pc.in", "LICENSE", "NOTICE"}
     assert "include/smalti.h" in held and any(name.startswith("src/") for name in held)
 
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Decoding by libjpeg-turbo and libpng.
 #include <png.h>
 

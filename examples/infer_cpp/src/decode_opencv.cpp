@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Decoding by OpenCV.
 #include <opencv2/core.hpp>
 #include <opencv2/imgcodecs.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether the scans of a JPEG hold every coefficient of every component, as far as their headers tell.
 //
 // A decoder paints what is missing grey and tells nobody.

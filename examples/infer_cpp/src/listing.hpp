@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which pictures to label, and what their label maps are called.
 //
 // A file list holds one picture a line: an id (2007_000033), a name with a suffix, or a path relative to the folder; a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Label a folder of pictures with an offline model: see --help, or the README beside this folder.
 #include <atomic>
 #include <csignal>

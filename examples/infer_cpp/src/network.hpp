@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The offline model, seen as what this program needs: pictures in, label maps out.
 #pragma once
 

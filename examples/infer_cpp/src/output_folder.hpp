@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Result files: whole or not at all, by one job at a time.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Pictures in memory: decode JPEG and PNG, encode label maps and overlays.
 #pragma once
 

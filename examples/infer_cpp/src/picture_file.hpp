@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The structure of JPEG and PNG files, read before any decoder sees them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The work on all pictures: one thread decodes and scales ahead, the caller's thread runs the network, one thread saves.
 #pragma once
 

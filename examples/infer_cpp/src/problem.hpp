@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What can go wrong, and the exit code that says so: the same codes as those of the `smalti` command.
 #pragma once
 

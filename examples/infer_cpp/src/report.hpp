@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a run did, as tables for people or as one JSON object.
 #pragma once
 

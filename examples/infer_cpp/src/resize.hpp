@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Fit pictures to a network's input, and label maps back to pictures.
 #pragma once
 

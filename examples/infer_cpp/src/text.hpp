@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Small helpers for texts: UTF-8 in, UTF-8 out.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The picture code as plain C functions, so that tests can compare it with Python's value by value.
 // Results are kept until the next call; every function returns 0, or the exit code with the text in shim_error().
 #include <cstring>

@@ -57,6 +57,7 @@ def _declarations(name: str, programs: Sequence[ProgramText]) -> str:
 
 
 _HEADER: Final = Template("""\
+/* SPDX-License-Identifier: Apache-2.0 */
 /* $about
  * Written by `smalti export-c`; not meant to be edited.
  *
@@ -111,6 +112,7 @@ def cmake_text(name: str, objects: Mapping[str, str]) -> str:
 
 
 _CMAKE: Final = Template("""\
+# SPDX-License-Identifier: Apache-2.0
 cmake_minimum_required(VERSION 3.16)
 project(${name}_example LANGUAGES C)
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
@@ -159,6 +161,8 @@ $size
 In a program of your own, include `$name.h`, link the object file, and open `${name}_model` with
 `smalti_model_open_static`; from there on everything is as in `smalti.h`. The symbols of the model are visible inside
 the program or shared library that links it, and not outside.
+
+The texts of this folder are a part of Smalti (SPDX-License-Identifier: Apache-2.0); the network is its owner's.
 """)
 
 
@@ -168,6 +172,7 @@ def picture_example_text(name: str) -> str:
 
 
 _PICTURE: Final = Template("""\
+/* SPDX-License-Identifier: Apache-2.0 */
 /* ${name}_example PICTURE.ppm LABELS.pgm [THREADS]: label the pixels of a binary PPM picture.  It is not scaled. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -245,6 +250,7 @@ def tensor_example_text(name: str) -> str:
 
 
 _TENSORS: Final = Template("""\
+/* SPDX-License-Identifier: Apache-2.0 */
 /* ${name}_example: run the network once on zeros of the smallest sizes and print the shapes of its outputs. */
 #include <stdio.h>
 #include <stdlib.h>
