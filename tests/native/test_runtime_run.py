@@ -79,7 +79,7 @@ def inputs_of(name: str) -> list[Array]:
 @pytest.mark.parametrize("name", ["demo", "int8", "fat", "pairs", "labels", "reverse"])
 def test_bits_are_those_of_python(library: Library, models: dict[str, Path], name: str) -> None:
     with smalti.load(models[name], threads=2) as python, library.open(models[name]) as model:
-        key, result = python.manifest.inputs[0].name, python.manifest.outputs[0].name
+        key, result = python.inputs[0].name, python.outputs[0].name
         assert model.text("target") == python.target
         for threads in THREADS:
             with model.engine(threads) as engine:
@@ -223,7 +223,7 @@ def test_shapes_have_the_same_answers(
     library: Library, models: dict[str, Path], name: str, shape: tuple[int, ...]
 ) -> None:
     with smalti.load(models[name], threads=3) as python, library.open(models[name]) as model:
-        key = python.manifest.inputs[0].name
+        key = python.inputs[0].name
         with model.engine(3) as engine:
             want = outcome(lambda: list(python.output_shapes({key: shape}).values()))
             assert outcome(lambda: engine.output_shapes(shape)) == want
