@@ -121,7 +121,7 @@ static int is_named_before(const smalti_tensor_layout *layout, int32_t axis) {
   return 0;
 }
 
-/* The line that Python prints for it: "input ImageTensor:0 uint8 [1, H, W, 3], H from 1 to 513, W from 1 to 513". */
+/* As Python shows it: "input ImageTensor:0 uint8 [1, H, W, 3], H from 1 to 513, W from 1 to 513". */
 static void print_tensor(const char *what, const smalti_tensor_info *info, const smalti_tensor_layout *layout) {
   printf("%s %s %s [", what, info->name, smalti_dtype_name(info->dtype));
   for (int32_t axis = 0; axis < info->shape.rank; axis++) {
