@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -57,6 +57,7 @@ ParallelFor = ctypes.CFUNCTYPE(
     ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64),
     ctypes.c_void_p,
 )
+T = TypeVar("T", bound=ctypes.Structure)
 
 
 class Shape(ctypes.Structure):
@@ -70,6 +71,14 @@ class Info(ctypes.Structure):
         ("shape", Shape),
         ("minimum", ctypes.c_int64 * MAX_RANK),
         ("maximum", ctypes.c_int64 * MAX_RANK),
+    )
+
+
+class Layout(ctypes.Structure):
+    _fields_ = (
+        ("layout", ctypes.c_char_p),
+        ("symbol", ctypes.c_char_p * MAX_RANK),
+        ("multiple", ctypes.c_int64 * MAX_RANK),
     )
 
 
@@ -286,14 +295,18 @@ class Model:
 
     def infos(self, what: str) -> list[Info]:
         """Return the descriptions of all inputs or outputs."""
-        found = []
+        return self._each(what, f"smalti_model_{what}", Info)
+
+    def layouts(self, what: str) -> list[Layout]:
+        """Return the layouts of all inputs or outputs."""
+        return self._each(what, f"smalti_model_{what}_layout", Layout)
+
+    def _each(self, what: str, function: str, kind: type[T]) -> list[T]:
+        call, found = getattr(self.library.functions, function), []
         for index in range(self.number(f"{what}_count")):
-            info = Info()
-            call = getattr(self.library.functions, f"smalti_model_{what}")
-            self.library.check(
-                lambda e, i=index, o=info, f=call: f(self.handle, ctypes.c_size_t(i), ctypes.byref(o), e)
-            )
-            found.append(info)
+            one = kind()
+            self.library.check(lambda e, i=index, o=one: call(self.handle, ctypes.c_size_t(i), ctypes.byref(o), e))
+            found.append(one)
         return found
 
     def engine(self, threads: int = 0, **options: Any) -> Engine:

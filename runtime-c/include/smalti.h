@@ -97,6 +97,15 @@ typedef struct smalti_tensor_info {
   int64_t maximum[SMALTI_MAX_RANK];  /* largest; -1: no limit */
 } smalti_tensor_info;
 
+/* What the dimensions of a graph input or output mean.  Texts live as long as the model. */
+typedef struct smalti_tensor_layout {
+  const char *layout; /* "NHWC" for pictures, the last of 4 dimensions being 1 to 4 colours; "" if not known */
+  /* Name of an open size ("H"), which is the same number in all inputs and outputs of a run; "batch" where any batch
+   * size is taken, "?" where the model computes the size from others; NULL where it is fixed. */
+  const char *symbol[SMALTI_MAX_RANK];
+  int64_t multiple[SMALTI_MAX_RANK]; /* an open size must be a multiple of this; 1 elsewhere */
+} smalti_tensor_layout;
+
 /* A tensor in the caller's memory: contiguous, row-major, aligned to its element type. */
 typedef struct smalti_tensor {
   void *data; /* inputs are only read */
@@ -167,8 +176,12 @@ SMALTI_API smalti_status smalti_model_input(const smalti_model *model, size_t in
                                             smalti_error *error);
 SMALTI_API smalti_status smalti_model_output(const smalti_model *model, size_t index, smalti_tensor_info *info,
                                              smalti_error *error);
+SMALTI_API smalti_status smalti_model_input_layout(const smalti_model *model, size_t index,
+                                                   smalti_tensor_layout *layout, smalti_error *error);
+SMALTI_API smalti_status smalti_model_output_layout(const smalti_model *model, size_t index,
+                                                    smalti_tensor_layout *layout, smalti_error *error);
 
-/* Class names; 0 and NULL if the file has none. */
+/* Class names, UTF-8; 0 and NULL if the file has none. */
 SMALTI_API size_t smalti_model_label_count(const smalti_model *model);
 SMALTI_API const char *smalti_model_label(const smalti_model *model, size_t index);
 

@@ -180,6 +180,9 @@ struct TensorInfo {
   smalti_dtype dtype;
   Shape shape; /* -1 where the size is open */
   Shape minimum, maximum;
+  std::string layout;              /* "NHWC" for pictures, empty if not known */
+  std::vector<std::string> symbol; /* names of open sizes, empty where the size is fixed */
+  Shape multiple;                  /* what an open size must be a multiple of */
 };
 
 /* What a file holds.  May be used from any number of threads at once. */
@@ -216,8 +219,12 @@ class Model {
   std::string target() const { return smalti_model_target(raw()); }
   std::string precision() const { return smalti_model_precision(raw()); }
   bool shape_mutable() const { return smalti_model_shape_mutable(raw()) != 0; }
-  std::vector<TensorInfo> inputs() const { return describe(smalti_model_input_count(raw()), smalti_model_input); }
-  std::vector<TensorInfo> outputs() const { return describe(smalti_model_output_count(raw()), smalti_model_output); }
+  std::vector<TensorInfo> inputs() const {
+    return describe(smalti_model_input_count(raw()), smalti_model_input, smalti_model_input_layout);
+  }
+  std::vector<TensorInfo> outputs() const {
+    return describe(smalti_model_output_count(raw()), smalti_model_output, smalti_model_output_layout);
+  }
   std::vector<std::string> labels() const {
     std::vector<std::string> all;
     for (std::size_t i = 0; i < smalti_model_label_count(raw()); i++) all.emplace_back(smalti_model_label(raw(), i));
@@ -243,16 +250,20 @@ class Model {
     if (status.ok()) raw_.reset(opened);
     return status;
   }
-  template <class Describe>
-  std::vector<TensorInfo> describe(std::size_t count, Describe one) const {
+  template <class Describe, class Layout>
+  std::vector<TensorInfo> describe(std::size_t count, Describe one, Layout lay_out) const {
     std::vector<TensorInfo> all;
     for (std::size_t i = 0; i < count; i++) {
       smalti_tensor_info info;
+      smalti_tensor_layout layout;
       if (one(raw(), i, &info, nullptr) != SMALTI_OK) continue; /* every index below the count is there */
-      TensorInfo made{info.name, info.dtype, Shape(info.shape), {}, {}};
+      if (lay_out(raw(), i, &layout, nullptr) != SMALTI_OK) continue;
+      TensorInfo made{info.name, info.dtype, Shape(info.shape), {}, {}, layout.layout, {}, {}};
       for (std::size_t axis = 0; axis < made.shape.rank(); axis++) {
         made.minimum.push_back(info.minimum[axis]);
         made.maximum.push_back(info.maximum[axis]);
+        made.symbol.emplace_back(layout.symbol[axis] != nullptr ? layout.symbol[axis] : "");
+        made.multiple.push_back(layout.multiple[axis]);
       }
       all.push_back(std::move(made));
     }

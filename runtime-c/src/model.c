@@ -320,17 +320,6 @@ const char *smalti_model_manifest(const smalti_model *model, size_t *bytes) {
   return model->text;
 }
 
-/* Value of a size that does not depend on symbols, -1 where it does (or cannot be computed). */
-static int64_t fixed_size(const smi_manifest *m, size_t index, int depth) {
-  const smi_dim *dim = &m->dims[index];
-  if (dim->op == SMI_CONST) return dim->a;
-  if (dim->op == SMI_SYMBOL || depth == 0) return -1;
-  int64_t values[2] = {fixed_size(m, (size_t)dim->a, depth - 1), fixed_size(m, (size_t)dim->b, depth - 1)};
-  smi_dim both = {dim->op, 0, 1};
-  int64_t value;
-  return values[0] >= 0 && values[1] >= 0 && smi_dim_value(&both, values, NULL, &value) ? value : -1;
-}
-
 /* Whether inputs may have any number of images in their leading dimension. */
 static bool is_any_batch(const smi_manifest *m) {
   bool all = m->batch_size != 1;
@@ -339,21 +328,21 @@ static bool is_any_batch(const smi_manifest *m) {
   return all;
 }
 
-static smalti_status describe(const smalti_model *model, const smi_tensor *tensors, size_t count, size_t index,
-                              smalti_tensor_info *info, smalti_error *error) {
-  if (index >= count || info == NULL) return smi_fail(error, SMALTI_USAGE, "there is no tensor %zu", index);
+static const smi_dim *dim_of(const smi_manifest *m, const smi_tensor *tensor, size_t axis) {
+  return &m->dims[tensor->shape.at[axis]];
+}
+
+static void describe(const smalti_model *model, const smi_tensor *tensor, smalti_tensor_info *info) {
   const smi_manifest *m = &model->manifest;
-  const smi_tensor *tensor = &tensors[index];
   memset(info, 0, sizeof(*info));
   info->name = tensor->name.text;
   info->dtype = tensor->dtype;
   info->shape.rank = (int32_t)tensor->shape.count;
   for (size_t axis = 0; axis < tensor->shape.count; axis++) {
-    const smi_dim *dim = &m->dims[tensor->shape.at[axis]];
-    int64_t size = fixed_size(m, (size_t)tensor->shape.at[axis], 16);
-    info->shape.dims[axis] = size;
-    info->minimum[axis] = size >= 0 ? size : 1;
-    info->maximum[axis] = size;
+    const smi_dim *dim = dim_of(m, tensor, axis);
+    bool fixed = dim->op == SMI_CONST;
+    info->shape.dims[axis] = info->maximum[axis] = fixed ? dim->a : -1;
+    info->minimum[axis] = fixed ? dim->a : 1;
     if (dim->op == SMI_SYMBOL) {
       info->minimum[axis] = m->symbols[dim->a].minimum;
       info->maximum[axis] = m->symbols[dim->a].maximum;
@@ -363,17 +352,63 @@ static smalti_status describe(const smalti_model *model, const smi_tensor *tenso
     info->shape.dims[0] = info->maximum[0] = m->batch_size;
     info->minimum[0] = m->batch_size > 0 ? m->batch_size : 1;
   }
+}
+
+static bool is_colours(const smi_dim *dim) { return dim->op == SMI_CONST && dim->a >= 1 && dim->a <= 4; }
+
+static void lay_out(const smalti_model *model, const smi_tensor *tensor, smalti_tensor_layout *layout) {
+  const smi_manifest *m = &model->manifest;
+  memset(layout, 0, sizeof(*layout));
+  bool picture = tensor->shape.count == 4 && is_colours(dim_of(m, tensor, 3)) && !is_colours(dim_of(m, tensor, 1));
+  layout->layout = picture ? "NHWC" : "";
+  for (size_t axis = 0; axis < tensor->shape.count; axis++) {
+    const smi_dim *dim = dim_of(m, tensor, axis);
+    layout->multiple[axis] = dim->op == SMI_SYMBOL ? m->symbols[dim->a].multiple : 1;
+    if (dim->op != SMI_CONST) layout->symbol[axis] = dim->op == SMI_SYMBOL ? m->symbols[dim->a].name.text : "?";
+  }
+  if (m->batch_size < 0 && is_any_batch(m)) layout->symbol[0] = "batch";
+}
+
+/* The input or output that is to be written about at `out`. */
+static smalti_status find_tensor(const smalti_model *model, bool output, size_t index, const void *out,
+                                 const smi_tensor **tensor, smalti_error *error) {
+  if (model == NULL) return smi_fail(error, SMALTI_USAGE, "model must not be NULL");
+  const smi_manifest *m = &model->manifest;
+  if (out == NULL || index >= (output ? m->output_count : m->input_count)) {
+    return smi_fail(error, SMALTI_USAGE, "there is no tensor %zu", index);
+  }
+  *tensor = output ? &m->outputs[index] : &m->inputs[index];
   return SMALTI_OK;
 }
 
 smalti_status smalti_model_input(const smalti_model *model, size_t index, smalti_tensor_info *info,
                                  smalti_error *error) {
-  if (model == NULL) return smi_fail(error, SMALTI_USAGE, "model must not be NULL");
-  return describe(model, model->manifest.inputs, model->manifest.input_count, index, info, error);
+  const smi_tensor *tensor = NULL;
+  smalti_status status = find_tensor(model, false, index, info, &tensor, error);
+  if (status == SMALTI_OK) describe(model, tensor, info);
+  return status;
 }
 
 smalti_status smalti_model_output(const smalti_model *model, size_t index, smalti_tensor_info *info,
                                   smalti_error *error) {
-  if (model == NULL) return smi_fail(error, SMALTI_USAGE, "model must not be NULL");
-  return describe(model, model->manifest.outputs, model->manifest.output_count, index, info, error);
+  const smi_tensor *tensor = NULL;
+  smalti_status status = find_tensor(model, true, index, info, &tensor, error);
+  if (status == SMALTI_OK) describe(model, tensor, info);
+  return status;
+}
+
+smalti_status smalti_model_input_layout(const smalti_model *model, size_t index, smalti_tensor_layout *layout,
+                                        smalti_error *error) {
+  const smi_tensor *tensor = NULL;
+  smalti_status status = find_tensor(model, false, index, layout, &tensor, error);
+  if (status == SMALTI_OK) lay_out(model, tensor, layout);
+  return status;
+}
+
+smalti_status smalti_model_output_layout(const smalti_model *model, size_t index, smalti_tensor_layout *layout,
+                                         smalti_error *error) {
+  const smi_tensor *tensor = NULL;
+  smalti_status status = find_tensor(model, true, index, layout, &tensor, error);
+  if (status == SMALTI_OK) lay_out(model, tensor, layout);
+  return status;
 }

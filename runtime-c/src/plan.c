@@ -50,22 +50,39 @@ static const char *op_name(smi_op op) {
   return names[op];
 }
 
+static const smi_dim *dim_of(const smi_manifest *m, const smi_tensor *tensor, size_t axis) {
+  return &m->dims[tensor->shape.at[axis]];
+}
+
+/* The limits of the symbol of an axis, unless an axis before it has the same. */
+static void add_limits(smi_text *text, const smi_manifest *m, const smi_tensor *tensor, size_t axis) {
+  const smi_dim *dim = dim_of(m, tensor, axis);
+  for (size_t before = 0; before < axis; before++) {
+    const smi_dim *other = dim_of(m, tensor, before);
+    if (other->op == SMI_SYMBOL && other->a == dim->a) return;
+  }
+  const smi_symbol *symbol = &m->symbols[dim->a];
+  const char *from = symbol->maximum < 0 ? "at least" : "from";
+  smi_add(text, ", %s %s %lld", symbol->name.text, from, (long long)symbol->minimum);
+  if (symbol->maximum >= 0) smi_add(text, " to %lld", (long long)symbol->maximum);
+  if (symbol->multiple > 1) smi_add(text, " in multiples of %lld", (long long)symbol->multiple);
+}
+
 void smi_add_expected_shape(smi_text *text, const smi_manifest *m, const smi_tensor *tensor) {
   smi_add(text, "[");
   for (size_t axis = 0; axis < tensor->shape.count; axis++) {
-    const smi_dim *dim = &m->dims[tensor->shape.at[axis]];
+    const smi_dim *dim = dim_of(m, tensor, axis);
     if (axis > 0) smi_add(text, ", ");
     if (dim->op == SMI_CONST) {
       smi_add(text, "%lld", (long long)dim->a);
-    } else if (dim->op == SMI_SYMBOL) {
-      const smi_symbol *symbol = &m->symbols[dim->a];
-      smi_add(text, "%s", symbol->name.text);
-      if (symbol->maximum >= 0) smi_add(text, "<=%lld", (long long)symbol->maximum);
     } else {
-      smi_add(text, "?");
+      smi_add(text, "%s", dim->op == SMI_SYMBOL ? m->symbols[dim->a].name.text : "?");
     }
   }
   smi_add(text, "]");
+  for (size_t axis = 0; axis < tensor->shape.count; axis++) {
+    if (dim_of(m, tensor, axis)->op == SMI_SYMBOL) add_limits(text, m, tensor, axis);
+  }
 }
 
 static smalti_status refuse(smalti_error *error, const smi_text *text) {

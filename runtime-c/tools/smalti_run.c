@@ -115,23 +115,38 @@ static int parse(int argc, char **argv, arguments *a) {
   return a->model == NULL ? wrong("which model?", "") : DONE;
 }
 
-static void print_tensor(const char *what, const smalti_tensor_info *info) {
+static int is_named_before(const smalti_tensor_layout *layout, int32_t axis) {
+  for (int32_t before = 0; before < axis; before++) {
+    if (layout->symbol[before] != NULL && strcmp(layout->symbol[before], layout->symbol[axis]) == 0) return 1;
+  }
+  return 0;
+}
+
+/* As Python shows it: "input ImageTensor:0 uint8 [1, H, W, 3], H from 1 to 513, W from 1 to 513". */
+static void print_tensor(const char *what, const smalti_tensor_info *info, const smalti_tensor_layout *layout) {
   printf("%s %s %s [", what, info->name, smalti_dtype_name(info->dtype));
   for (int32_t axis = 0; axis < info->shape.rank; axis++) {
     if (axis > 0) printf(", ");
-    if (info->shape.dims[axis] >= 0) {
-      printf("%lld", (long long)info->shape.dims[axis]);
-    } else if (info->maximum[axis] >= 0) {
-      printf("%lld..%lld", (long long)info->minimum[axis], (long long)info->maximum[axis]);
+    if (layout->symbol[axis] != NULL) {
+      printf("%s", layout->symbol[axis]);
     } else {
-      printf("%lld..", (long long)info->minimum[axis]);
+      printf("%lld", (long long)info->shape.dims[axis]);
     }
   }
-  printf("]\n");
+  printf("]");
+  for (int32_t axis = 0; axis < info->shape.rank; axis++) {
+    const char *symbol = layout->symbol[axis];
+    if (symbol == NULL || strcmp(symbol, "?") == 0 || is_named_before(layout, axis)) continue;
+    printf(", %s %s %lld", symbol, info->maximum[axis] < 0 ? "at least" : "from", (long long)info->minimum[axis]);
+    if (info->maximum[axis] >= 0) printf(" to %lld", (long long)info->maximum[axis]);
+    if (layout->multiple[axis] > 1) printf(" in multiples of %lld", (long long)layout->multiple[axis]);
+  }
+  printf("\n");
 }
 
 static int print_info(const smalti_model *model) {
   smalti_tensor_info info;
+  smalti_tensor_layout layout;
   smalti_error error;
   char reason[256], features[512];
   printf("model %s\nprecision %s\ntarget %s\n", smalti_model_name(model), smalti_model_precision(model),
@@ -144,11 +159,13 @@ static int print_info(const smalti_model *model) {
          smalti_model_label_count(model));
   for (size_t i = 0; i < smalti_model_input_count(model); i++) {
     if (smalti_model_input(model, i, &info, &error) != SMALTI_OK) return complain(&error);
-    print_tensor("input", &info);
+    if (smalti_model_input_layout(model, i, &layout, &error) != SMALTI_OK) return complain(&error);
+    print_tensor("input", &info, &layout);
   }
   for (size_t i = 0; i < smalti_model_output_count(model); i++) {
     if (smalti_model_output(model, i, &info, &error) != SMALTI_OK) return complain(&error);
-    print_tensor("output", &info);
+    if (smalti_model_output_layout(model, i, &layout, &error) != SMALTI_OK) return complain(&error);
+    print_tensor("output", &info, &layout);
   }
   smalti_usable_cpus(reason, sizeof(reason));
   smalti_cpu_features(features, sizeof(features));

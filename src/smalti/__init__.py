@@ -26,6 +26,7 @@ from smalti.errors import (
 )
 from smalti.runtime.engine import Engine, load
 from smalti.runtime.profile import Profile, StepProfile
+from smalti.runtime.signature import TensorSpec
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,7 @@ __all__ = [
     "SmaltiError",
     "StepProfile",
     "TargetError",
+    "TensorSpec",
     "UnsupportedGraphError",
     "UsageError",
     "__version__",

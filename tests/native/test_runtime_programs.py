@@ -12,14 +12,18 @@ import random
 import re
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from artifact_kit import plain_parts
+import smalti
+from artifact_kit import Parts, label_manifest, plain_parts
 from model_kit import reverse_parts
 from native_kit import BASE, ROOT, RUNTIME, SOURCES, Builder, builder, compiler, tool
+from smalti.artifact.manifest import Symbol
+from smalti.runtime.signature import Size
 from smalti.target.host import arch, usable_cpus
 from smalti.target.target import Target
 
@@ -27,6 +31,23 @@ STRICT = ("-Wall", "-Wextra", "-Werror", "-Wpedantic", "-Wconversion", "-Wshadow
 CHECKED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
 TESTS = RUNTIME / "tests"
 LARGEST = 100_000
+_SAYS = r"""
+#include <iostream>
+#include <smalti.hpp>
+
+int main(int argc, char **argv) {
+  if (argc != 2) return 2;
+  const smalti::Model model(argv[1]);
+  for (const smalti::TensorInfo &info : model.inputs()) {
+    std::cout << info.name << ' ' << smalti_dtype_name(info.dtype) << ' ' << info.layout << '\n';
+    for (std::size_t i = 0; i < info.shape.rank(); i++)
+      std::cout << '\'' << info.symbol[i] << "' " << info.minimum[i] << ' ' << info.maximum[i] << ' '
+                << info.multiple[i] << '\n';
+  }
+  for (const smalti::TensorInfo &info : model.outputs()) std::cout << '\'' << info.layout << "'\n";
+  for (const std::string &label : model.labels()) std::cout << label << '\n';
+}
+"""
 BLOCK = re.compile(r"^```(c|cpp)$\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -103,6 +124,29 @@ def test_control_groups_are_read_as_python_reads_them(build: Builder, tmp_path: 
         functions.smi_usable_cpus.restype = ctypes.c_int64
         assert functions.smi_usable_cpus(str(root).encode(), reason, ctypes.c_size_t(256)) == want.count
         assert reason.value.decode() == want.reason
+
+
+@pytest.mark.parametrize("batch", [1, None])
+def test_programs_say_what_python_says(build: Builder, tmp_path: Path, batch: int | None) -> None:
+    wide = (Symbol("H", 8, None, 8), Symbol("W", 1, 600))
+    manifest = replace(label_manifest(batch), symbols=wide, labels=("grün", "blau"))
+    path = Parts(manifest, b"", plain_parts().code).write(tmp_path / "m.smalti")
+    with smalti.load(path, threads=1) as engine:
+        lines = [f"input {spec}" for spec in engine.inputs] + [f"output {spec}" for spec in engine.outputs]
+        assert "H at least 8 in multiples of 8, W from 1 to 600" in lines[0]
+        said = succeed([build.command(), path, "--info"]).splitlines()
+        assert [line for line in said if line.startswith(("input ", "output "))] == lines
+        (picture,), labels = engine.inputs, engine.labels
+    source, program = tmp_path / "says.cpp", tmp_path / "says"
+    source.write_text(_SAYS)
+    library = build.library()
+    flags = [*STRICT, "-I", RUNTIME / "include", f"-Wl,-rpath,{library.parent}"]
+    succeed([compiler("c++"), "-std=c++17", *flags, source, library, "-pthread", "-o", program])
+    said = succeed([program, path]).splitlines()
+    assert said[0] == f"{picture.name} {picture.element} {picture.layout}"
+    sizes = [(str(s), s.low, s.high or -1, s.multiple) if isinstance(s, Size) else ("", s, s, 1) for s in picture.shape]
+    assert said[1:5] == [f"'{name}' {low} {high} {multiple}" for name, low, high, multiple in sizes]
+    assert said[5:] == ["''", *(labels or ())]  # the layout of a label map, then the classes
 
 
 def test_little_address_space_is_an_error(build: Builder, model: Path, tmp_path: Path) -> None:

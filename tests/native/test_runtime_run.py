@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 import smalti
 from artifact_kit import Parts, label_manifest, plain_parts, reverse_manifest
 from model_kit import label_parts, reverse_parts
-from native_kit import Info, Library, builder, load
+from native_kit import DTYPES, Info, Layout, Library, Model, builder, load
 from small_segmenter import LABELS, SIDE, network
 from smalti.artifact.manifest import ArenaBuffer, DimInstr, DimOp, Manifest, Step, Symbol, TensorSpec
 from smalti.artifact.writer import write_programs
@@ -26,6 +27,7 @@ from smalti.demo.generator import demo_image
 from smalti.errors import SmaltiError, UsageError
 from smalti.numerics import DType
 from smalti.quant.modes import QuantMode, QuantOptions
+from smalti.runtime.signature import Size
 from smalti.target.host import resolve_targets
 
 THREADS = (1, 2, 3, 8)
@@ -77,7 +79,7 @@ def inputs_of(name: str) -> list[Array]:
 @pytest.mark.parametrize("name", ["demo", "int8", "fat", "pairs", "labels", "reverse"])
 def test_bits_are_those_of_python(library: Library, models: dict[str, Path], name: str) -> None:
     with smalti.load(models[name], threads=2) as python, library.open(models[name]) as model:
-        key, result = python.manifest.inputs[0].name, python.manifest.outputs[0].name
+        key, result = python.inputs[0].name, python.outputs[0].name
         assert model.text("target") == python.target
         for threads in THREADS:
             with model.engine(threads) as engine:
@@ -145,6 +147,50 @@ def sizes(info: Info) -> list[tuple[int, int, int]]:
     return [(info.shape.dims[i], info.minimum[i], info.maximum[i]) for i in range(info.shape.rank)]
 
 
+def as_spec(info: Info, layout: Layout) -> smalti.TensorSpec:
+    """What C says of a tensor, as the value that Python has for it."""
+    dtype = DType(DTYPES[info.dtype])
+    shape: list[int | Size] = []
+    for axis, (size, low, high) in enumerate(sizes(info)):
+        symbol = layout.symbol[axis]
+        if symbol is None:
+            assert low == high == size and layout.multiple[axis] == 1
+            shape.append(size)
+        else:
+            assert size == -1
+            shape.append(Size(symbol.decode(), low, None if high == -1 else high, layout.multiple[axis]))
+    return smalti.TensorSpec(info.name.decode(), dtype.numpy, dtype.value, layout.layout.decode(), tuple(shape))
+
+
+def assert_same_signature(python: smalti.Engine, model: Model) -> None:
+    for what, want in (("input", python.inputs), ("output", python.outputs)):
+        got = [as_spec(*pair) for pair in zip(model.infos(what), model.layouts(what), strict=True)]
+        assert got == list(want), what
+
+
+@pytest.mark.parametrize("name", ["demo", "int8", "fat", "pairs", "labels", "reverse"])
+def test_inputs_and_outputs_are_those_of_python(library: Library, models: dict[str, Path], name: str) -> None:
+    with smalti.load(models[name], threads=1) as python, library.open(models[name]) as model:
+        assert_same_signature(python, model)
+        assert model.text("precision") == python.precision
+        labels = [model.text("label", i) for i in range(model.number("label_count"))]
+        assert labels == list(python.labels or ())
+
+
+def test_what_is_not_there_has_no_layout(library: Library, models: dict[str, Path]) -> None:
+    with library.open(models["labels"]) as model:
+        for what in ("input", "output"):
+            call, layout = getattr(library.functions, f"smalti_model_{what}_layout"), ctypes.byref(Layout())
+            for handle, index, out, words in (
+                (model.handle, 1, layout, "there is no tensor 1"),
+                (model.handle, 0, None, "there is no tensor 0"),
+                (None, 0, layout, "model must not be NULL"),
+            ):
+                arguments = (handle, ctypes.c_size_t(index), out)
+                with pytest.raises(UsageError, match=words):
+                    library.check(lambda e, c=call, a=arguments: c(*a, e))
+
+
 def outcome(call: Callable[[], Any]) -> Any:
     """What a call returns, or the class and the words of its error."""
     try:
@@ -177,7 +223,7 @@ def test_shapes_have_the_same_answers(
     library: Library, models: dict[str, Path], name: str, shape: tuple[int, ...]
 ) -> None:
     with smalti.load(models[name], threads=3) as python, library.open(models[name]) as model:
-        key = python.manifest.inputs[0].name
+        key = python.inputs[0].name
         with model.engine(3) as engine:
             want = outcome(lambda: list(python.output_shapes({key: shape}).values()))
             assert outcome(lambda: engine.output_shapes(shape)) == want
@@ -228,6 +274,7 @@ def test_random_plans_are_those_of_python(library: Library, tmp_path: Path) -> N
         Parts(manifest, b"", plain_parts().code).write(path)
         threads = rng.choice((1, 2, 7))
         with smalti.load(path, threads=threads) as python, library.open(path) as model, model.engine(threads) as engine:
+            assert_same_signature(python, model)
             for _ in range(3):
                 shape = [rng.choice((1, 1, 3)), *(rng.choice((2, 6, 10, 64, 65, 300)) for _ in range(2))]
                 shape = [*shape, rng.choice((1, shape[1], 7))][: len(manifest.inputs[0].shape)]

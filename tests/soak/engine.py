@@ -435,7 +435,7 @@ pathlib.Path("/proc/self/clear_refs").write_text("5")
 before = status("VmRSS")
 engine = smalti.load(sys.argv[2], threads=2)
 labels = engine(image)
-(tensor,) = engine.manifest.inputs
+(tensor,) = engine.inputs
 workspace = engine.workspace_bytes({tensor.name: (1, side, side, 3)})
 print(json.dumps({"growth": status("VmHWM") - before, "stated": workspace + labels.nbytes}))
 """

@@ -177,7 +177,7 @@ def _load_all(path: Path, parts: Parts, batch: list[bytes]) -> str:
                 accepted += 1
                 for n in (1, 1000):
                     try:
-                        engine.workspace_bytes({t.name: (1, n) for t in engine.manifest.inputs})
+                        engine.workspace_bytes({t.name: (1, n) for t in engine.inputs})
                     except InputError:
                         continue
         except SmaltiError:

@@ -101,7 +101,7 @@ def test_constants_shrink(built: Built, mode: QuantMode) -> None:
 @pytest.mark.parametrize("mode", QuantMode, ids=lambda mode: mode.alias)
 def test_the_file_says_its_precision(built: Built, mode: QuantMode) -> None:
     with smalti.load(built.paths[mode]) as engine:
-        assert engine.manifest.precision == mode.value
+        assert engine.precision == mode.value
         said = engine.manifest.quantisation
     seen = inspect(built.paths[mode])
     assert seen.to_json()["precision"] == mode.value

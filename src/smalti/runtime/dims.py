@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from smalti.artifact.manifest import DimInstr, DimOp, Manifest, Symbol, TensorSpec
 from smalti.errors import InputError
+from smalti.runtime.signature import shape_text, sizes_of
 
 _LIMIT = 2**63
 
@@ -56,8 +57,8 @@ def bind_symbols(manifest: Manifest, shapes: Mapping[str, Shape]) -> list[int]:
 
 
 def describe_shape(manifest: Manifest, tensor: TensorSpec) -> str:
-    """Return a tensor's shape as text for a message, e.g. ``[1, H<=513, W<=513, 3]``."""
-    return "[" + ", ".join(_describe_dim(manifest, index) for index in tensor.shape) + "]"
+    """Return a tensor's shape for one image as text, e.g. ``[1, H, W, 3], H from 1 to 513, W from 1 to 513``."""
+    return shape_text(sizes_of(manifest, tensor))
 
 
 def _apply(instr: DimInstr, values: Sequence[int], symbols: Sequence[int]) -> int | None:
@@ -89,16 +90,6 @@ def _check_limits(symbol: Symbol, size: int, name: str, axis: int) -> None:
         raise InputError(f"{where} must be at most {symbol.maximum}, got {size}: {_SCALE}")
     if size % symbol.multiple:
         raise InputError(f"{where} must be a multiple of {symbol.multiple}, got {size}")
-
-
-def _describe_dim(manifest: Manifest, index: int) -> str:
-    instr = manifest.dims[index]
-    if instr.op is DimOp.CONST:
-        return str(instr.a)
-    if instr.op is DimOp.SYMBOL:
-        symbol = manifest.symbols[instr.a]
-        return symbol.name if symbol.maximum is None else f"{symbol.name}<={symbol.maximum}"
-    return "?"
 
 
 def _brief(shape: Shape) -> str:

@@ -23,6 +23,7 @@ from smalti.runtime.memory import map_anonymous, map_code, map_file, protect_rea
 from smalti.runtime.plan import ShapePlanner
 from smalti.runtime.profile import Profile, make_profile
 from smalti.runtime.request import Request, as_array, bind_arrays, bind_shapes
+from smalti.runtime.signature import TensorSpec, tensor_specs
 from smalti.target.host import UsableCpus, usable_cpus
 
 Array = NDArray[Any]
@@ -82,6 +83,8 @@ class Engine:
         self._digest = digest
         self._recipe = recipe
         self._manifest = recipe.manifest
+        self._inputs = tensor_specs(self._manifest, self._manifest.inputs)
+        self._outputs = tensor_specs(self._manifest, self._manifest.outputs)
         self._threads = threads
         self._threads_reason = reason
         self._limit = limit
@@ -100,6 +103,26 @@ class Engine:
     def digest(self) -> str:
         """A digest that tells model files apart, in hexadecimal (not the ``sha256`` of :func:`load`)."""
         return self._digest
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What :meth:`run` takes: names, dtypes, layouts, sizes and their limits."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What :meth:`run` gives."""
+        return self._outputs
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The names of the classes, by label (None: the file has none)."""
+        return self._manifest.labels
+
+    @property
+    def precision(self) -> str:
+        """The name of the precision mode that the model was built in: ``force_float32``, ``qint8_mixed_float16``."""
+        return self._manifest.precision
 
     @property
     def manifest(self) -> Manifest:

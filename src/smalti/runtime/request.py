@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.artifact.manifest import DimInstr, DimOp, Manifest, TensorSpec
+from smalti.artifact.manifest import Manifest, TensorSpec
 from smalti.errors import InputError, ResourceError
 from smalti.runtime.dims import Shape, describe_shape
 from smalti.runtime.plan import ShapePlan
+from smalti.runtime.signature import element_text, is_batchable
 
 Array = NDArray[Any]
-_ONE = DimInstr(DimOp.CONST, 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +39,7 @@ class Request:
         if self.count == 1:
             return plan.output_shapes
         for tensor in self.manifest.outputs:
-            if not _is_batchable(self.manifest, tensor):
+            if not is_batchable(self.manifest, tensor):
                 raise InputError(
                     f"output {tensor.name!r} has no leading dimension 1, so this model takes one image at a time"
                 )
@@ -138,7 +138,7 @@ def _contiguous(tensor: TensorSpec, value: Any) -> Array:
     wanted = tensor.dtype.numpy
     array = as_array(value, tensor.name)
     if array.dtype != wanted:
-        raise InputError(f"input {tensor.name!r} needs {wanted} values, got {array.dtype}")
+        raise InputError(f"input {tensor.name!r} needs {element_text(tensor.dtype)} values, got {array.dtype}")
     if array.flags.c_contiguous and array.flags.aligned:
         return array
     try:
@@ -150,7 +150,7 @@ def _contiguous(tensor: TensorSpec, value: Any) -> Array:
 def _split(manifest: Manifest, shapes: Sequence[Shape], any_batch: bool) -> tuple[tuple[Shape, ...], int]:
     wanted = None if any_batch else manifest.batch_size
     for tensor, shape in zip(manifest.inputs, shapes, strict=True):
-        if wanted == 1 or len(shape) != len(tensor.shape) or not _is_batchable(manifest, tensor):
+        if wanted == 1 or len(shape) != len(tensor.shape) or not is_batchable(manifest, tensor):
             return tuple(shapes), 1
     counts = {shape[0] for shape in shapes}
     if len(counts) != 1:
@@ -165,7 +165,3 @@ def _split(manifest: Manifest, shapes: Sequence[Shape], any_batch: bool) -> tupl
             "got an empty batch"
         )
     return tuple((1, *shape[1:]) for shape in shapes), count
-
-
-def _is_batchable(manifest: Manifest, tensor: TensorSpec) -> bool:
-    return bool(tensor.shape) and manifest.dims[tensor.shape[0]] == _ONE
