@@ -26,6 +26,7 @@ LAYERS = (
     ("codegen",),
     ("compiler",),
     ("vision",),
+    ("annotations",),
     ("fetch", "demo"),
     ("apps",),
     ("cli",),
