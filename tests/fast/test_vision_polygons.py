@@ -72,7 +72,7 @@ def _first_pixels(labels: NDArray[np.integer]) -> list[tuple[int, int]]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.one_of(MAPS, MASKS, WIDE))
 def test_filled_they_are_the_map_again(labels: NDArray[np.int32]) -> None:
     _check_exact(labels)
@@ -80,16 +80,16 @@ def test_filled_they_are_the_map_again(labels: NDArray[np.int32]) -> None:
     assert order == sorted(order)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (2, 2), (120, 90)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (2, 2), (60, 45)])
 def test_sizes_and_noise(shape: tuple[int, int]) -> None:
     for levels in (1, 2, 5):
         _check_exact(np.random.default_rng(levels).integers(0, levels, shape))
 
 
 def test_order_of_a_map_that_opencv_works_on_in_bands() -> None:
-    labels = (np.random.default_rng(3).random((2500, 500)) < 0.004).astype(np.uint8)
+    labels = (np.random.default_rng(3).random((2500, 500)) < 0.001).astype(np.uint8)
     order = _first_pixels(labels)
-    assert len(order) > 4000 and order == sorted(order)
+    assert len(order) > 1000 and order == sorted(order)
 
 
 def test_a_pixel_is_a_square() -> None:
@@ -158,7 +158,7 @@ def test_a_circle_gets_few_points() -> None:
     assert {tuple(p) for p in simple.outer} <= {tuple(p) for p in exact.outer}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.one_of(MAPS, MASKS), st.sampled_from([0.3, 0.8, 1.5, 4.0]))
 def test_simplified_they_are_polygons_still(labels: NDArray[np.int32], tolerance: float) -> None:
     exact, simple = find_polygons(labels), find_polygons(labels, tolerance=tolerance)
@@ -197,7 +197,7 @@ def test_a_long_ring_that_touches_is_seen() -> None:
     assert not are_apart([ring])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.one_of(MAPS, MASKS))
 def test_pieces_without_holes_are_the_same_pixels(labels: NDArray[np.int32]) -> None:
     pieces = tuple(piece for polygon in find_polygons(labels) for piece in without_holes(polygon))
@@ -208,10 +208,10 @@ def test_pieces_without_holes_are_the_same_pixels(labels: NDArray[np.int32]) -> 
 
 
 def test_many_holes_are_cut() -> None:
-    labels = np.ones((101, 101), dtype=np.uint8)
+    labels = np.ones((41, 41), dtype=np.uint8)
     labels[1::2, 1::2] = 0
     (polygon,) = find_polygons(labels, leave_out=(0,))
-    assert len(polygon.holes) == 2500
+    assert len(polygon.holes) == 400
     pieces = without_holes(polygon)
     assert sum(piece.area for piece in pieces) == polygon.area == labels.sum()
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from smalti.errors import UsageError
 from smalti.jobs.outputs import write_file
+from smalti.vision.classes import class_name
 from smalti.vision.images import encode_mask, encode_picture
 from smalti.vision.outline import class_borders
-from smalti.vision.overlay import add_legend, blend, class_name
+from smalti.vision.overlay import add_legend, blend
 from smalti.vision.palette import colourise
 from smalti.vision.polygons import Polygon, find_polygons
 from smalti.vision.voc import printable

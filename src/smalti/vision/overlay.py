@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import InputError
-from smalti.vision.palette import VOID_LABEL, voc_palette
+from smalti.vision.classes import class_name
+from smalti.vision.palette import voc_palette
 
 _ROW = 18
 _PAD = 5
@@ -52,7 +53,7 @@ def add_legend(
     table = voc_palette() if palette is None else palette
     counts = np.bincount(labels.ravel(), minlength=1)
     present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
-    texts = [f"{class_name(i, names)} {100 * counts[i] / labels.size:.1f}%" for i in present]
+    texts = [f"{_drawable(class_name(i, names))} {100 * counts[i] / labels.size:.1f}%" for i in present]
     widths = [_ROW + 2 * _PAD + cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)[0][0] for text in texts]
     places, rows = _flow(widths, picture.shape[1])
     strip = np.full((rows * _ROW + 2 * _PAD, picture.shape[1], 3), 32, dtype=np.uint8)
@@ -65,11 +66,8 @@ def add_legend(
     return np.concatenate([picture, strip], axis=0)
 
 
-def class_name(label: int, names: Sequence[str]) -> str:
-    """Return the name of a class: its own, else "void" for 255 and "class 3" for 3."""
-    if 0 <= label < len(names):
-        return names[label].encode("utf-8", "replace").decode()  # OpenCV crashes on what no UTF-8 can say.
-    return "void" if label == VOID_LABEL else f"class {label}"
+def _drawable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()  # OpenCV crashes on what no UTF-8 can say.
 
 
 def _flow(widths: list[int], width: int) -> tuple[list[tuple[int, int]], int]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.vision.polygons import Polygon, find_polygons
+from smalti.vision.rings import crossings
 
 
 def polygon_mask(polygon: Polygon) -> tuple[NDArray[np.bool_], tuple[int, int]]:
@@ -19,7 +20,7 @@ def polygon_mask(polygon: Polygon) -> tuple[NDArray[np.bool_], tuple[int, int]]:
     x0, y0, x1, y1 = polygon.bounds
     left, top = math.floor(x0), math.floor(y0)
     height, width = math.ceil(y1) - top, math.ceil(x1) - left
-    flat = np.concatenate([_crossings(ring - (left, top), width) for ring in (polygon.outer, *polygon.holes)])
+    flat = np.concatenate([_toggles(ring - (left, top), width) for ring in (polygon.outer, *polygon.holes)])
     places, times = np.unique(flat, return_counts=True)
     mask = np.zeros((height, width + 1), dtype=np.bool_)
     mask.reshape(-1)[places[times % 2 == 1]] = True
@@ -45,16 +46,10 @@ def without_holes(polygon: Polygon) -> tuple[Polygon, ...]:
     return tuple(whole)
 
 
-def _crossings(ring: NDArray[np.float64], width: int) -> NDArray[np.int64]:
+def _toggles(ring: NDArray[np.float64], width: int) -> NDArray[np.int64]:
     """Return where rows of pixel centres cross a ring: the flat index of the next pixel, in rows of ``width`` + 1."""
-    start, end = ring, np.roll(ring, -1, axis=0)
-    low = np.ceil(np.minimum(start[:, 1], end[:, 1]) - 0.5).astype(np.int64)
-    high = np.ceil(np.maximum(start[:, 1], end[:, 1]) - 0.5).astype(np.int64)
-    counts = high - low
-    edge = np.repeat(np.arange(len(ring)), counts)
-    row = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + low[edge]
-    (x, y), (dx, dy) = start[edge].T, (end - start)[edge].T
-    column = np.ceil(x + (row + 0.5 - y) * dx / dy - 0.5).astype(np.int64)
+    row, x, _ = crossings(ring)
+    column = np.ceil(x - 0.5).astype(np.int64)
     places: NDArray[np.int64] = row * (width + 1) + np.clip(column, 0, width)
     return places
 

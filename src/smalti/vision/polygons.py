@@ -22,12 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import InputError
+from smalti.vision.label_counts import band_rows, count_labels
 from smalti.vision.rings import are_apart, corners, ring_area
 
 MAX_PIXELS: Final = 2**28
 MAX_SIDE: Final = 2**23
-_PIXELS_AT_ONCE: Final = 2**20
-_COUNTED_LABELS: Final = 2**16
 _NO_PARENT: Final = -1
 
 
@@ -75,21 +74,22 @@ def find_polygons(
         if label in leave_out:
             continue
         for rings in _regions(labels[top:bottom] == label, top, min_area):
-            polygon = Polygon(label, rings[0], rings[1:])
-            found.append(simplify_polygon(polygon, tolerance) if tolerance else polygon)
+            found.append(simplify_polygon(Polygon(label, rings[0], rings[1:]), tolerance))
     return tuple(found)
 
 
 def simplify_polygon(polygon: Polygon, tolerance: float) -> Polygon:
-    """Return the polygon with fewer points: none of those left out is further than ``tolerance`` pixels off the rest.
+    """Return a polygon of :func:`find_polygons` with fewer points: those left out are within ``tolerance`` pixels.
 
     The points that stay are unmoved (Douglas and Peucker). Each polygon is simplified on its own, so that neighbours
     may overlap or leave a gap of that size. Where a ring would lose its area, or rings would touch or cross, the
-    polygon is returned as it was.
+    polygon is returned as it was; so it is for a tolerance of 0.
 
     Raises InputError when ``tolerance`` is negative or not finite.
     """
     _check_number("tolerance", tolerance)
+    if not tolerance:
+        return polygon
     rings = [_simplify(ring, tolerance) for ring in (polygon.outer, *polygon.holes)]
     if any(len(ring) < 3 for ring in rings):
         return polygon
@@ -120,22 +120,12 @@ def _present(labels: NDArray[np.integer]) -> list[tuple[int, int, int]]:
     """Return (label, first row, row behind the last) of every label, by label; the rows in steps of a band."""
     rows: dict[int, tuple[int, int]] = {}
     height, width = labels.shape
-    if not labels.size:
-        return []
-    step = max(1, _PIXELS_AT_ONCE // width)
+    step = band_rows(width)
     for top in range(0, height, step):
         bottom = min(top + step, height)
-        for label in _values(labels[top:bottom]):
+        for label in count_labels(labels[top:bottom]):
             rows[label] = (rows.get(label, (top, bottom))[0], bottom)
     return [(label, *rows[label]) for label in sorted(rows)]
-
-
-def _values(band: NDArray[np.integer]) -> list[int]:
-    low, high = int(band.min()), int(band.max())
-    if high - low >= _COUNTED_LABELS or high >= 2**63:
-        return [int(value) for value in np.unique(band)]
-    counts = np.bincount((band.astype(np.int64) - low).ravel())
-    return [int(value) + low for value in np.flatnonzero(counts)]
 
 
 def _regions(mask: NDArray[np.bool_], top: int, min_area: float) -> Iterator[tuple[NDArray[np.float64], ...]]:

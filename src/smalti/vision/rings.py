@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,30 +29,34 @@ def corners(ring: NDArray[np.int32]) -> NDArray[np.int32]:
     return turning
 
 
+def crossings(ring: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return where the middle lines of rows of pixels cross a ring: row, x, and -1 where the edge goes down, else 1."""
+    start, end = ring, np.roll(ring, -1, axis=0)
+    low = np.ceil(np.minimum(start[:, 1], end[:, 1]) - 0.5).astype(np.int64)
+    high = np.ceil(np.maximum(start[:, 1], end[:, 1]) - 0.5).astype(np.int64)
+    counts = high - low
+    edge = np.repeat(np.arange(len(ring)), counts)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + low[edge]
+    (x, y), (dx, dy) = start[edge].T, (end - start)[edge].T
+    return row, x + (row + 0.5 - y) * dx / dy, np.where(dy > 0, -1, 1)
+
+
 def are_apart(rings: Sequence[NDArray[np.float64]]) -> bool:
-    """Whether no ring touches itself or another, and all but the first lie in the first and not in each other."""
+    """Whether no ring touches itself or another, and all but the first lie in the first and not in each other.
+
+    The first ring has a positive area, the others have a negative one; coordinates are whole numbers.
+    """
     starts = np.concatenate(rings)
     ends = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
-    after = np.concatenate([np.roll(np.arange(len(r)), -1) + at for r, at in zip(rings, _firsts(rings), strict=True)])
+    firsts = [0, *itertools.accumulate(len(ring) for ring in rings)][:-1]
+    after = np.concatenate([np.roll(np.arange(len(r)), -1) + at for r, at in zip(rings, firsts, strict=True)])
     if _touch(starts, ends, after):
         return False
-    outer, holes = rings[0], rings[1:]
-    if not all(_inside(hole[0], outer) for hole in holes):
-        return False
-    boxes = [(hole.min(axis=0), hole.max(axis=0)) for hole in holes]
-    for (one, (low, high)), (other, (least, most)) in itertools.permutations(zip(holes, boxes, strict=True), 2):
-        if (least < low).all() and (high < most).all() and _inside(one[0], other):
-            return False
-    return True
-
-
-def _firsts(rings: Sequence[NDArray[np.float64]]) -> list[int]:
-    return [0, *itertools.accumulate(len(ring) for ring in rings)][:-1]
-
-
-def _inside(point: NDArray[np.float64], ring: NDArray[np.float64]) -> bool:
-    where = cv2.pointPolygonTest(ring.astype(np.float32)[:, None], (float(point[0]), float(point[1])), False)
-    return bool(where > 0)
+    # Along a row one is by turns outside and inside once, never inside twice: a whole ring crosses at least one row.
+    parts = [crossings(ring) for ring in rings]
+    row, x, turn = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    inside = np.cumsum(turn[np.lexsort((x, row))])
+    return bool(((inside == 0) | (inside == 1)).all())
 
 
 def _touch(starts: Numbers, ends: Numbers, after: NDArray[np.int64]) -> bool:
