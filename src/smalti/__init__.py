@@ -1,9 +1,13 @@
 """Smalti: a compiler and engine for TensorFlow segmentation networks on ordinary CPUs.
 
-``smalti.load(path)`` returns an :class:`Engine` that labels images; it needs numpy only.
+``smalti.Segmenter(path)`` labels pictures: files, bytes, arrays. ``smalti.load(path)`` returns the :class:`Engine`
+below it, which takes arrays and needs numpy only.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from smalti.errors import (
     ArchiveError,
@@ -28,7 +32,14 @@ from smalti.runtime.engine import Engine, load
 from smalti.runtime.profile import Profile, StepProfile
 from smalti.runtime.signature import TensorSpec
 
+if TYPE_CHECKING:
+    from smalti.segmenter.label_map import LabelMap
+    from smalti.segmenter.segmenter import Segmenter
+
 __version__ = "0.1.0"
+
+# Imported when first asked for: they decode pictures, which an engine alone does not need.
+_LATER: Final = {"LabelMap": "smalti.segmenter.label_map", "Segmenter": "smalti.segmenter.segmenter"}
 
 __all__ = [
     "ArchiveError",
@@ -40,12 +51,14 @@ __all__ = [
     "GraphError",
     "ImageError",
     "InputError",
+    "LabelMap",
     "ModelFileError",
     "ModelVersionError",
     "NotAModelError",
     "OutputError",
     "Profile",
     "ResourceError",
+    "Segmenter",
     "SmaltiError",
     "StepProfile",
     "TargetError",
@@ -55,3 +68,14 @@ __all__ = [
     "__version__",
     "load",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

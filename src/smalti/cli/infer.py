@@ -12,10 +12,23 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from smalti.cli.exit_codes import ExitCode
+from smalti.cli.labelling import (
+    ExportOption,
+    LabelsOption,
+    MinAreaOption,
+    OutputOption,
+    OverlapOption,
+    TileOption,
+    ToleranceOption,
+    export_bar,
+    parse_kinds,
+    parse_tile,
+)
 from smalti.cli.stopping import stop_between_pictures
 from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, note, print_json, say
 from smalti.jobs.stream import MAX_AT_ONCE, OnError
 from smalti.jobs.table import Table, failures_table, stages_table
+from smalti.labelling.exports import ExportOptions
 from smalti.labelling.guard import check_report
 from smalti.labelling.infer import InferOptions, InferResult, JobOptions, JobState, OutputSize, infer
 from smalti.labelling.job import Watch
@@ -23,6 +36,7 @@ from smalti.labelling.summary import infer_summary
 from smalti.runtime.engine import load
 from smalti.vision.images import DEFAULT_MAX_PIXELS
 from smalti.vision.preprocess import Resize
+from smalti.vision.voc import read_labels
 
 HELP = help_text(
     "Label every picture of a folder with an offline model.",
@@ -36,6 +50,8 @@ HELP = help_text(
         "smalti infer --model m.smalti --image-dir photos --output-dir labels",
         "smalti infer --model m.smalti --image-dir VOC2012 --file-list val.txt --output-dir labels --overlay",
         "smalti infer --model m.smalti --image-dir photos --save-img false --json",
+        "smalti infer --model m.smalti --image-dir aerial --output-dir labels --tile 513 --overlap 64",
+        "smalti infer --model m.smalti --image-dir photos --output-dir labels --export coco,csv --min-area 50",
         "smalti infer --model m.smalti --image-dir photos --output-dir labels --retry-failed --report failed.json",
     ),
 )
@@ -93,6 +109,13 @@ def infer_command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try pictures again that an earlier run of this job has skipped.")
     ] = False,
+    labels: LabelsOption = None,
+    output: OutputOption = None,
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
+    export: ExportOption = None,
+    min_area: MinAreaOption = 0.0,
+    tolerance: ToleranceOption = 0.0,
     report: Annotated[
         Path | None,
         typer.Option("--report", help="Also write the report here: .json, or .csv with a line for every picture."),
@@ -104,8 +127,21 @@ def infer_command(
 ) -> None:
     if report is not None:
         check_report(report, (model,))
-    options = InferOptions(resize, input_size, output_size, bool(save_img), overlay, on_error, max_pixels)
-    with load(model, threads, sha256, concurrency=MAX_AT_ONCE) as engine, job_bar() as watch:
+    options = InferOptions(
+        resize,
+        input_size,
+        output_size,
+        bool(save_img),
+        overlay,
+        on_error,
+        max_pixels,
+        parse_tile(tile),
+        overlap,
+        None if labels is None else read_labels(labels),
+        output,
+        ExportOptions(parse_kinds(export), min_area, tolerance),
+    )
+    with load(model, threads, sha256, concurrency=MAX_AT_ONCE) as engine, job_bar() as watch, export_bar() as exporting:
         note(f"target: {engine.target}; threads: {engine.threads_reason}")
         with stop_between_pictures() as stop:
             result = infer(
@@ -115,11 +151,12 @@ def infer_command(
                 file_list=file_list,
                 image_num=image_num,
                 options=options,
-                job=JobOptions(engine.digest, engine.target, restart, retry_failed, report, watch, stop),
+                job=JobOptions(engine.digest, engine.target, restart, retry_failed, report, watch, stop, exporting),
             )
     show_infer(result, as_json)
     if not result.finished:
-        note(f"smalti: stopped with {result.left} pictures left; {_how_to_go_on(result)}")
+        left = f"with {result.left} pictures left" if result.left else "before all annotations were written"
+        note(f"smalti: stopped {left}; {_how_to_go_on(result)}")
         raise typer.Exit(ExitCode.INTERRUPTED)
     if result.failures:
         raise typer.Exit(ExitCode.DONE_WITH_ERRORS)
@@ -161,6 +198,10 @@ def show_infer(result: InferResult, as_json: bool) -> None:
     if result.failures:
         draw(_failures(result))
     say(_summary(result) if result.resumed or result.left else infer_summary(result))
+    for path in result.exported.paths:
+        say(f"annotations: {path}")
+    if result.exported.kept:
+        say(f"{result.exported.kept} labelme files were corrected since and are kept; --restart writes them anew")
     if result.reports and result.failures:
         say(f"report: {', '.join(str(path) for path in result.reports)}")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from smalti.errors import UsageError
 from smalti.jobs.places import check_places
-from smalti.labelling.job import OVERLAY_FOLDER, REPORT_FILES, InferOptions, overlay_name
+from smalti.labelling.job import OVERLAY_FOLDER, REPORT_FILES, InferOptions, OutputSize, overlay_name
 from smalti.vision.names import OutputNames
 from smalti.vision.voc import Pictures, printable
 
@@ -18,6 +18,15 @@ def check_report(report: Path, inputs: Iterable[Path]) -> None:
     if report.suffix.lower() not in (".json", ".csv"):
         raise UsageError(f"a report is .json or .csv, not {printable(report.name)}")
     check_places({"--report": report}, inputs)
+
+
+def check_export(options: InferOptions) -> None:
+    """Raise UsageError when annotation files are asked for that could not be made of the label maps."""
+    kinds = options.export.kinds
+    if kinds and not options.save_img:
+        raise UsageError("annotations are made of the label maps: leave --save-img at true with --export")
+    if kinds and options.output_size is not OutputSize.ORIGINAL:
+        raise UsageError("annotations lie on the pictures: leave --output-size at original with --export")
 
 
 def refuse_folders_that_are_files(output_dir: Path, options: InferOptions) -> None:

@@ -26,7 +26,9 @@ from smalti.jobs.stream import (
     StageTimes,
     source_signature,
 )
+from smalti.labelling.exports import Exported, Exporter, ExportProgress
 from smalti.labelling.guard import (
+    check_export,
     check_report,
     refuse_folders_that_are_files,
     refuse_own_pictures,
@@ -65,6 +67,7 @@ class JobOptions:
         report: also write the report here, as JSON or CSV by its suffix.
         watch: is told how far the job is, in the caller's thread.
         stop: is asked after each picture whether to stop there.
+        exporting: is told of every label map that annotation files are made of: the kind, how many, of how many.
     """
 
     model: str
@@ -74,6 +77,7 @@ class JobOptions:
     report: Path | None = None
     watch: Watch | None = None
     stop: Callable[[], bool] | None = None
+    exporting: ExportProgress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class InferResult:
     ``resumed`` of the ``images`` were labelled by an earlier run of the same job. ``failures`` are the first 10,000 of
     ``failed``. ``finished`` is False when the run was stopped before the end, with ``left`` pictures to do. ``seconds``
     is the wall time of this run; decoding and saving run beside inference, so the stages add up to more: ``at_once``
-    pictures shared the threads. ``reports`` are the files that list every picture.
+    pictures shared the threads. ``reports`` are the files that list every picture, ``exported`` the annotations.
     """
 
     images: int
@@ -98,10 +102,11 @@ class InferResult:
     left: int = 0
     reports: tuple[Path, ...] = ()
     at_once: int = 1
+    exported: Exported = Exported()
 
     @property
     def finished(self) -> bool:
-        return self.left == 0
+        return self.left == 0 and not self.exported.stopped
 
     @property
     def images_per_second(self) -> float:
@@ -124,6 +129,8 @@ class InferResult:
             "preprocess": self.preprocess.to_json(),
             "output_dir": None if self.output_dir is None else str(self.output_dir),
             "report": [str(path) for path in self.reports],
+            "annotations": [str(path) for path in self.exported.paths],
+            "annotations_kept": self.exported.kept,
         }
 
 
@@ -145,6 +152,10 @@ def infer(
     A file is written whole or not at all, and one job at a time writes to a folder. A picture that cannot be decoded is
     listed in the result, or raised with ``OnError.STOP``.
 
+    ``options.export`` makes annotation files of the label maps when all pictures are done: ``annotations/coco.json``,
+    ``annotations/shares.csv``, ``labelme/NAME.json``, ``geojson/NAME.geojson``. A labelme file in which a person has
+    changed shapes is kept, unless the job is restarted.
+
     With ``job`` the output folder also gets a journal of the finished pictures and, at the end, a report; called again
     with the same arguments it goes on where an earlier call ended, however that ended. Without, everything is done
     anew, and a journal that is there is removed, since it would no longer be true.
@@ -156,6 +167,7 @@ def infer(
     how = options or InferOptions()
     check_max_pixels(how.max_pixels)
     segmenter = how.segmenter(engine)
+    check_export(how)
     if job is not None and job.report is not None:
         check_report(job.report, () if file_list is None else (file_list,))
     pictures = find_pictures(image_dir, file_list, image_num)
@@ -214,7 +226,9 @@ class _Run:
             )
             watch, stop = (None, None) if self._job is None else (self._job.watch, self._job.stop)
             work.run(self._progress, watch, stop)
-        reports = self._write_reports(folder, names) if self._ledger.left == 0 else ()
+        ended = self._ledger.left == 0
+        exported = self._export(folder, names) if ended and folder is not None and names is not None else Exported()
+        reports = self._write_reports(folder, names) if ended else ()
         return InferResult(
             self._ledger.done,
             tuple(islice(self._ledger.failures(self._pictures.names), FAILURES_SHOWN)),
@@ -228,7 +242,22 @@ class _Run:
             self._ledger.left,
             reports,
             work.at_once,
+            exported,
         )
+
+    def _export(self, folder: OutputFolder, names: OutputNames) -> Exported:
+        job = self._job
+        exporter = Exporter(
+            folder,
+            self._pictures,
+            names,
+            self._ledger,
+            self._segmenter.names,
+            overwrite=job is not None and job.restart,
+            progress=None if job is None else job.exporting,
+            stop=None if job is None else job.stop,
+        )
+        return exporter.write(self._options.export)
 
     def _open_journal(self, folder: Path, names: OutputNames, job: JobOptions) -> Journal:
         replay = _Replay(self._pictures, names, folder, self._options, self._ledger, job.retry_failed)

@@ -24,6 +24,7 @@ from smalti.jobs.stream import (
     picture_pool,
     source_signature,
 )
+from smalti.labelling.exports import ExportOptions
 from smalti.labelling.journal import Journal, Record
 from smalti.labelling.ledger import Ledger
 from smalti.labelling.save import Saver
@@ -52,7 +53,8 @@ class OutputSize(str, Enum):
 class InferOptions:
     """How to run: see ``smalti infer --help``. ``resize`` and ``input_size`` None = what the model's manifest says.
 
-    ``tile``, ``overlap``, ``labels`` and ``output`` are those of :class:`smalti.segmenter.segmenter.Segmenter`.
+    ``tile``, ``overlap``, ``labels`` and ``output`` are those of :class:`smalti.segmenter.segmenter.Segmenter`;
+    ``export`` are the annotation files to make of the label maps.
     """
 
     resize: Resize | None = None
@@ -66,6 +68,7 @@ class InferOptions:
     overlap: int | None = None
     labels: tuple[str, ...] | None = None
     output: str | None = None
+    export: ExportOptions = ExportOptions()
 
     def segmenter(self, engine: Engine) -> Segmenter:
         """Return what labels pictures so. Raises UsageError where an option does not fit the model."""
