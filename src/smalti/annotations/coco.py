@@ -22,7 +22,7 @@ from smalti.vision.polygon_masks import polygon_mask
 from smalti.vision.polygons import Polygon, find_polygons
 from smalti.vision.rle import compress_counts, encode_rle
 
-_KEPT_IN_MEMORY: Final = 2**20
+_KEPT_IN_MEMORY: Final = 2**16
 _COPIED_AT_ONCE: Final = 2**16
 
 
