@@ -87,7 +87,7 @@ def simplify_polygon(polygon: Polygon, tolerance: float) -> Polygon:
 
     Raises InputError when ``tolerance`` is negative or not finite.
     """
-    _check_number("tolerance", tolerance)
+    check_pixels("tolerance", tolerance)
     if not tolerance:
         return polygon
     rings = [_simplify(ring, tolerance) for ring in (polygon.outer, *polygon.holes)]
@@ -104,11 +104,12 @@ def _check(labels: NDArray[np.integer], min_area: float, tolerance: float) -> No
             f"a label map {list(labels.shape)} is too large for polygons: at most {MAX_PIXELS} pixels and {MAX_SIDE} "
             "on a side; cut it into tiles"
         )
-    _check_number("min_area", min_area)
-    _check_number("tolerance", tolerance)
+    check_pixels("min_area", min_area)
+    check_pixels("tolerance", tolerance)
 
 
-def _check_number(name: str, value: float) -> None:
+def check_pixels(name: str, value: float) -> None:
+    """Raise InputError when an area or a distance is negative or not finite."""
     if not (math.isfinite(value) and value >= 0):
         raise InputError(f"{name} must be a number of pixels of at least 0, not {value}")
 

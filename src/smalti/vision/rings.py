@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[Any]
 _PAIRS_AT_ONCE: Final = 2**20
+_STRIP: Final = 16
 
 
 def ring_area(ring: Numbers) -> float:
@@ -56,11 +57,18 @@ def are_apart(rings: Sequence[NDArray[np.float64]]) -> bool:
 
 def _touch(starts: Numbers, ends: Numbers) -> bool:
     """Whether two edges have a point in common that is not an end of both."""
-    order = np.argsort(np.minimum(starts[:, 0], ends[:, 0]), kind="stable")
-    starts, ends = starts[order], ends[order]
     low, high = np.minimum(starts, ends), np.maximum(starts, ends)
+    # Edges are looked at in strips of rows, laid side by side: those far above each other are never a pair.
+    strip = (low[:, 1] // _STRIP).astype(np.int64)
+    strips = (high[:, 1] // _STRIP).astype(np.int64) - strip + 1
+    edge = np.repeat(np.arange(len(starts)), strips)
+    strip = np.arange(len(edge)) - np.repeat(np.cumsum(strips) - strips - strip, strips)
+    aside = strip * (high[:, 0].max() - low[:, 0].min() + 1)
+    order = np.argsort(low[edge, 0] + aside, kind="stable")
+    edge, aside = edge[order], aside[order]
+    starts, ends, low, high = starts[edge], ends[edge], low[edge], high[edge]
     # Only an edge that begins before another one ends, from left to right, can meet it.
-    behind = np.searchsorted(low[:, 0], high[:, 0], side="right")
+    behind = np.searchsorted(low[:, 0] + aside, high[:, 0] + aside, side="right")
     counts = behind - np.arange(len(order)) - 1
     total = np.cumsum(counts)
     first = 0
@@ -71,6 +79,7 @@ def _touch(starts: Numbers, ends: Numbers) -> bool:
         other = np.arange(len(one)) - np.repeat(total[first:last] - counts[first:last] - done, counts[first:last])
         other += one + 1
         near = (low[one, 1] <= high[other, 1]) & (low[other, 1] <= high[one, 1])
+        near &= edge[one] != edge[other]
         one, other = one[near], other[near]
         if _meet(starts[one], ends[one], starts[other], ends[other]):
             return True
