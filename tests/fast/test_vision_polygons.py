@@ -158,6 +158,13 @@ def test_a_circle_gets_few_points() -> None:
     assert {tuple(p) for p in simple.outer} <= {tuple(p) for p in exact.outer}
 
 
+def test_a_small_hole_stays_while_the_outline_is_simplified() -> None:
+    labels = cv2.circle(np.zeros((200, 200), np.uint8), (100, 100), 80, 1, -1)
+    labels[100, 100] = 0
+    (simple,) = find_polygons(labels, leave_out=(0,), tolerance=1.5)
+    assert len(simple.outer) < 40 and [ring_area(hole) for hole in simple.holes] == [-1.0]
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.one_of(MAPS, MASKS), st.sampled_from([0.3, 0.8, 1.5, 4.0]))
 def test_simplified_they_are_polygons_still(labels: NDArray[np.int32], tolerance: float) -> None:
@@ -177,7 +184,10 @@ def test_simplified_they_are_polygons_still(labels: NDArray[np.int32], tolerance
         ([[(0, 0), (4, 0), (2, 0), (2, 4)]], False),
         ([[(0, 0), (4, 0), (4, 4), (2, 0), (0, 4)]], False),
         ([[(0, 0), (8, 0), (8, 8), (0, 8)], [(2, 2), (2, 4), (4, 4)]], True),
-        ([[(0, 0), (8, 0), (8, 8), (0, 8)], [(0, 0), (2, 4), (4, 4)]], False),
+        ([[(0, 0), (8, 0), (8, 8), (0, 8)], [(0, 0), (2, 4), (4, 4)]], True),
+        ([[(0, 0), (8, 0), (8, 8), (0, 8)], [(0, 0), (0, 4), (4, 4)]], False),
+        ([[(0, 0), (8, 0), (8, 8), (0, 8)], [(8, 8), (9, 12), (12, 12)]], False),
+        ([[(0, 0), (8, 0), (8, 8), (0, 8)], [(4, 0), (2, 4), (6, 4)]], False),
         ([[(0, 0), (8, 0), (8, 8), (0, 8)], [(6, 2), (6, 4), (9, 4)]], False),
         ([[(0, 0), (8, 0), (8, 8), (0, 8)], [(12, 2), (12, 4), (14, 4)]], False),
         ([[(0, 0), (9, 0), (9, 9), (0, 9)], [(1, 1), (1, 8), (8, 8), (8, 1)], [(3, 3), (3, 4), (4, 4)]], False),

@@ -19,10 +19,10 @@ from smalti.annotations.picture import BACKGROUND, Annotated, as_text, plain_poi
 from smalti.errors import OutputError
 from smalti.vision.label_counts import count_labels
 from smalti.vision.polygon_masks import polygon_mask
-from smalti.vision.polygons import Polygon, find_polygons
+from smalti.vision.polygons import Polygon, check_pixels, find_polygons
 from smalti.vision.rle import compress_counts, encode_rle
 
-_KEPT_IN_MEMORY: Final = 2**20
+_KEPT_IN_MEMORY: Final = 2**16
 _COPIED_AT_ONCE: Final = 2**16
 
 
@@ -56,6 +56,8 @@ def coco_pieces(
         InputError: ``min_area``, ``tolerance`` or a label map cannot be used.
         OutputError: the temporary file cannot be written.
     """
+    check_pixels("min_area", min_area)
+    check_pixels("tolerance", tolerance)
     seen: set[int] = set()
     number = 0
     yield '{"info": {"description": "made by Smalti"},\n"licenses": [],\n"annotations": ['

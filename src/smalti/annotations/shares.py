@@ -41,5 +41,6 @@ def _cell(name: str) -> str:
 
 def _row(cells: Sequence[str | int]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue()
+    # The module quotes a carriage return in a cell only where lines end with one.
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return line.getvalue().removesuffix("\r\n") + "\n"

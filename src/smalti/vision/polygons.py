@@ -82,19 +82,16 @@ def simplify_polygon(polygon: Polygon, tolerance: float) -> Polygon:
     """Return a polygon of :func:`find_polygons` with fewer points: those left out are within ``tolerance`` pixels.
 
     The points that stay are unmoved (Douglas and Peucker). Each polygon is simplified on its own, so that neighbours
-    may overlap or leave a gap of that size. Where a ring would lose its area, or rings would touch or cross, the
-    polygon is returned as it was; so it is for a tolerance of 0.
+    may overlap or leave a gap of that size. A ring that would lose its area stays as it was. Where rings would cross,
+    or touch other than at corners, the polygon is returned as it was; so it is for a tolerance of 0.
 
     Raises InputError when ``tolerance`` is negative or not finite.
     """
-    _check_number("tolerance", tolerance)
+    check_pixels("tolerance", tolerance)
     if not tolerance:
         return polygon
     rings = [_simplify(ring, tolerance) for ring in (polygon.outer, *polygon.holes)]
-    if any(len(ring) < 3 for ring in rings):
-        return polygon
-    areas = [ring_area(ring) for ring in rings]
-    if areas[0] <= 0 or any(area >= 0 for area in areas[1:]) or not are_apart(rings):
+    if not are_apart(rings):
         return polygon
     return Polygon(polygon.label, _frozen(rings[0]), tuple(_frozen(ring) for ring in rings[1:]))
 
@@ -107,11 +104,12 @@ def _check(labels: NDArray[np.integer], min_area: float, tolerance: float) -> No
             f"a label map {list(labels.shape)} is too large for polygons: at most {MAX_PIXELS} pixels and {MAX_SIDE} "
             "on a side; cut it into tiles"
         )
-    _check_number("min_area", min_area)
-    _check_number("tolerance", tolerance)
+    check_pixels("min_area", min_area)
+    check_pixels("tolerance", tolerance)
 
 
-def _check_number(name: str, value: float) -> None:
+def check_pixels(name: str, value: float) -> None:
+    """Raise InputError when an area or a distance is negative or not finite."""
     if not (math.isfinite(value) and value >= 0):
         raise InputError(f"{name} must be a number of pixels of at least 0, not {value}")
 
@@ -170,8 +168,9 @@ def _edges(contour: NDArray[Any]) -> NDArray[np.int32]:
 
 
 def _simplify(ring: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
-    points = cv2.approxPolyDP(ring.astype(np.float32)[:, None], tolerance, True)
-    return points[:, 0].astype(np.float64)
+    points = cv2.approxPolyDP(ring.astype(np.float32)[:, None], tolerance, True)[:, 0].astype(np.float64)
+    keeps_its_area = len(points) >= 3 and ring_area(points) * ring_area(ring) > 0
+    return points if keeps_its_area else ring
 
 
 def _frozen(ring: NDArray[np.integer] | NDArray[np.float64]) -> NDArray[np.float64]:

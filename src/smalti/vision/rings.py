@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[Any]
 _PAIRS_AT_ONCE: Final = 2**20
+_STRIP: Final = 16
 
 
 def ring_area(ring: Numbers) -> float:
@@ -18,15 +18,23 @@ def ring_area(ring: Numbers) -> float:
     # Sums of int64 are exact; those of float64 are below 2**53, which is more than any picture has.
     points = ring.astype(np.int64) if np.issubdtype(ring.dtype, np.integer) else ring - ring[0]
     x, y = points[:, 0], points[:, 1]
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+    closing = x[-1] * y[0] - y[-1] * x[0]
+    return float(np.dot(x[:-1], y[1:]) - np.dot(y[:-1], x[1:]) + closing) / 2
 
 
 def corners(ring: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return a ring of upright edges without points that stand twice in a row or lie on a straight line."""
-    ring = ring[(ring != np.roll(ring, 1, axis=0)).any(axis=1)]
-    is_upright = ring[:, 0] == np.roll(ring[:, 0], 1)
-    turning: NDArray[np.int32] = ring[is_upright != np.roll(is_upright, -1)]
+    before = _before(ring)
+    ring = ring[(ring[:, 0] != before[:, 0]) | (ring[:, 1] != before[:, 1])]
+    x = ring[:, 0]
+    is_upright = x == _before(x)
+    turning: NDArray[np.int32] = ring[is_upright != np.concatenate((is_upright[1:], is_upright[:1]))]
     return turning
+
+
+def _before(values: Numbers) -> Numbers:
+    """Return for each place what stands before it in a ring. np.roll does it too, in many times the time."""
+    return np.concatenate((values[-1:], values[:-1]))
 
 
 def crossings(ring: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
@@ -42,15 +50,11 @@ def crossings(ring: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.
 
 
 def are_apart(rings: Sequence[NDArray[np.float64]]) -> bool:
-    """Whether no ring touches itself or another, and all but the first lie in the first and not in each other.
+    """Whether rings meet only where two corners are in one place, and all others lie in the first, none in another.
 
     The first ring has a positive area, the others have a negative one; coordinates are whole numbers.
     """
-    starts = np.concatenate(rings)
-    ends = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
-    firsts = [0, *itertools.accumulate(len(ring) for ring in rings)][:-1]
-    after = np.concatenate([np.roll(np.arange(len(r)), -1) + at for r, at in zip(rings, firsts, strict=True)])
-    if _touch(starts, ends, after):
+    if _touch(np.concatenate(rings), np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])):
         return False
     # Along a row one is by turns outside and inside once, never inside twice: a whole ring crosses at least one row.
     parts = [crossings(ring) for ring in rings]
@@ -59,13 +63,20 @@ def are_apart(rings: Sequence[NDArray[np.float64]]) -> bool:
     return bool(((inside == 0) | (inside == 1)).all())
 
 
-def _touch(starts: Numbers, ends: Numbers, after: NDArray[np.int64]) -> bool:
-    """Whether two edges have a point in common that they need not have; ``after`` is the edge that follows each."""
-    order = np.argsort(np.minimum(starts[:, 0], ends[:, 0]), kind="stable")
-    low = np.minimum(starts, ends)[order]
-    high = np.maximum(starts, ends)[order]
+def _touch(starts: Numbers, ends: Numbers) -> bool:
+    """Whether two edges have a point in common that is not an end of both."""
+    low, high = np.minimum(starts, ends), np.maximum(starts, ends)
+    # Edges are looked at in strips of rows, laid side by side: those far above each other are never a pair.
+    strip = (low[:, 1] // _STRIP).astype(np.int64)
+    strips = (high[:, 1] // _STRIP).astype(np.int64) - strip + 1
+    edge = np.repeat(np.arange(len(starts)), strips)
+    strip = np.arange(len(edge)) - np.repeat(np.cumsum(strips) - strips - strip, strips)
+    aside = strip * (high[:, 0].max() - low[:, 0].min() + 1)
+    order = np.argsort(low[edge, 0] + aside, kind="stable")
+    edge, aside = edge[order], aside[order]
+    starts, ends, low, high = starts[edge], ends[edge], low[edge], high[edge]
     # Only an edge that begins before another one ends, from left to right, can meet it.
-    behind = np.searchsorted(low[:, 0], high[:, 0], side="right")
+    behind = np.searchsorted(low[:, 0] + aside, high[:, 0] + aside, side="right")
     counts = behind - np.arange(len(order)) - 1
     total = np.cumsum(counts)
     first = 0
@@ -76,22 +87,33 @@ def _touch(starts: Numbers, ends: Numbers, after: NDArray[np.int64]) -> bool:
         other = np.arange(len(one)) - np.repeat(total[first:last] - counts[first:last] - done, counts[first:last])
         other += one + 1
         near = (low[one, 1] <= high[other, 1]) & (low[other, 1] <= high[one, 1])
-        if _meet(starts, ends, after, order[one[near]], order[other[near]]):
+        near &= edge[one] != edge[other]
+        one, other = one[near], other[near]
+        if _meet(starts[one], ends[one], starts[other], ends[other]):
             return True
         first = last
     return False
 
 
-def _meet(starts: Numbers, ends: Numbers, after: Numbers, one: Numbers, other: Numbers) -> bool:
-    a, b, c, d = starts[one], ends[one], starts[other], ends[other]
-    sides = _side(a, b, c), _side(a, b, d), _side(c, d, a), _side(c, d, b)
-    crossing = (sides[0] * sides[1] <= 0) & (sides[2] * sides[3] <= 0)
-    follows = (after[one] == other) | (after[other] == one)
-    # Edges in a row share a point. They share more where one goes back over the other.
-    back = (sides[0] == 0) & (sides[1] == 0) & (((b - a) * (d - c)).sum(axis=1) < 0)
-    return bool((crossing & (~follows | back)).any())
+def _meet(a: Numbers, b: Numbers, c: Numbers, d: Numbers) -> bool:
+    """Whether an edge from a to b and that from c to d, whose boxes meet, share more than an end of both."""
+    sides = _cross(b - a, c - a), _cross(b - a, d - a), _cross(d - c, a - c), _cross(d - c, b - c)
+    meeting = (np.sign(sides[0]) * np.sign(sides[1]) <= 0) & (np.sign(sides[2]) * np.sign(sides[3]) <= 0)
+    at_a = _same(a, c) | _same(a, d)
+    at_b = _same(b, c) | _same(b, d)
+    at_c = _same(c, a) | _same(c, b)
+    # From a common end both may lead along one line, then the shorter lies on the longer.
+    away = np.where(at_a[:, None], b - a, a - b)
+    also = np.where(at_c[:, None], d - c, c - d)
+    along = (_cross(away, also) == 0) & ((away * also).sum(axis=1) > 0)
+    return bool((meeting & (~(at_a | at_b) | along)).any())
 
 
-def _side(a: Numbers, b: Numbers, point: Numbers) -> Numbers:
-    across: Numbers = (b[:, 0] - a[:, 0]) * (point[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (point[:, 0] - a[:, 0])
-    return np.sign(across)
+def _cross(u: Numbers, v: Numbers) -> Numbers:
+    across: Numbers = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
+    return across
+
+
+def _same(one: Numbers, other: Numbers) -> Numbers:
+    equal: Numbers = (one == other).all(axis=1)
+    return equal
