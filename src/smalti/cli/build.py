@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from smalti.building.build import GRAPH_FILE, BuildProgress, build, build_passes, build_table
+from smalti.building.build import BuildProgress, build, build_passes, build_table
 from smalti.cli.bounded import Bound, EvalListOption, GtDirOption, MaxDropOption
 from smalti.cli.calibration import (
     ActivationOption,
@@ -43,6 +43,7 @@ from smalti.cli.ui import JsonOption, Toggle, draw, help_text, note, print_json,
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
 from smalti.frontend.budget import GraphLimits
+from smalti.frontend.recognise import GRAPH_FILE
 from smalti.jobs.places import check_places
 from smalti.target.host import resolve_targets
 from smalti.vision.voc import read_labels

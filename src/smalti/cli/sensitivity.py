@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from smalti.building.build import GRAPH_FILE
 from smalti.cli.build import (
     InputSizeOption,
     ShapeMutableOption,
@@ -33,6 +32,7 @@ from smalti.comparing.sensitivity import sensitivity, sensitivity_table
 from smalti.comparing.trials import PictureSet
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
+from smalti.frontend.recognise import GRAPH_FILE
 from smalti.jobs.outputs import write_text
 from smalti.jobs.places import check_places
 from smalti.quant.modes import QuantMode
