@@ -44,6 +44,19 @@ def test_the_other_branch_is_taken_when_the_flag_is_true() -> None:
         import_graph(switched_network(), ImportOptions(binds={"is_training": True}))
 
 
+def test_an_input_that_only_the_other_branch_reads_is_none() -> None:
+    made = GraphBuilder().placeholder("x", np.float32, [1, None, 2]).placeholder("train", np.bool_, [])
+    made.placeholder("rate", np.float32, []).node("Switch", "s", ["x", "train"], T=np.float32)
+    made.node("Mul", "dropped", ["s:1", "rate"], T=np.float32).node("Identity", "kept", ["s"], T=np.float32)
+    made.node("Merge", "m", ["kept", "dropped"], N=2, T=np.float32).node("Relu", "y", ["m"], T=np.float32)
+    imported = import_graph(made.bytes(), ImportOptions(binds={"train": False}))
+    assert [node.name for node in imported.graph.inputs] == ["x:0"]
+    assert [info.name for info in imported.report.inputs] == ["x:0"]
+    assert "not read, so no input: rate:0" in imported.report.notes
+    whole = import_graph(made.bytes(), ImportOptions(binds={"train": True}))
+    assert [node.name for node in whole.graph.inputs] == ["x:0", "rate:0"]
+
+
 @pytest.mark.parametrize("name", ["x", "x:0"])
 def test_an_input_of_unknown_rank_takes_the_given_shape(name: str) -> None:
     data = GraphBuilder().placeholder("x", np.float32, None).node("Relu", "y", ["x"], T=np.float32).bytes()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from smalti.compiling.options import CompileOptions
-from smalti.errors import UsageError
+from smalti.errors import DataError, GraphError, UsageError
 from smalti.frontend.given import Shape, plain_shapes, shape_text
 from smalti.frontend.tensorflow.importer import Imported, ImportOptions, import_graph
 from smalti.ir.dims import symbols_of
@@ -29,8 +30,12 @@ def import_shaped(data: bytes, options: CompileOptions) -> Imported:
         binds=options.binds,
         limits=options.limits,
     )
-    imported = import_graph(data, choice)
     shapes = plain_shapes(options.input_shapes)
+    try:
+        imported = import_graph(data, choice)
+    except GraphError:
+        _check_limits(data, choice, shapes)
+        raise
     fixed: dict[str, Shape] = {}
     for node in imported.graph.inputs:
         limit = size_limit(node)
@@ -44,6 +49,25 @@ def import_shaped(data: bytes, options: CompileOptions) -> Imported:
             size = options.input_size or limit or DEFAULT_INPUT_SIZE
             fixed[node.name] = tuple(s if isinstance(s, int) else size for s in node.type.shape)
     return import_graph(data, replace(choice, input_shapes={**shapes, **fixed})) if fixed else imported
+
+
+def _check_limits(data: bytes, choice: ImportOptions, shapes: Mapping[str, Shape]) -> None:
+    """Say so where a graph cannot be imported because a given size is over its own limit."""
+    if not shapes:
+        return
+    try:
+        inputs = import_graph(data, replace(choice, input_shapes={})).graph.inputs
+    except (DataError, UsageError):
+        return  # it cannot be imported without the shapes either: the first error stands
+    for node in inputs:
+        shape = shapes.get(node.name, ())
+        for given, size in zip(shape, node.type.shape, strict=False):
+            high = min((s.high for s in symbols_of(size) if s.high is not None), default=None)
+            if given is not None and high is not None and given > high:
+                raise UsageError(
+                    f"--input-shape {node.name}={shape_text(shape)}: {given} is over the limit of this graph, {high} "
+                    "(it pads images to that)"
+                )
 
 
 def _check_agreement(node: Node, shape: Shape, options: CompileOptions) -> None:

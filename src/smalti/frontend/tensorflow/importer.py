@@ -91,7 +91,8 @@ def import_graph(data: bytes, options: ImportOptions | None = None) -> Imported:
     limits: dict[str, int] = {}
     for _ in range(MAX_RESTARTS):
         try:
-            return _import_once(raw, replace(rule, limits=dict(limits)), outputs, binds, chosen.limits)
+            imported = _import_once(raw, replace(rule, limits=dict(limits)), outputs, binds, chosen.limits)
+            return _without_idle(imported) if chosen.inputs is None and binds else imported
         except NeedsLimit as signal:
             limits[signal.symbol.name] = min(signal.high, limits.get(signal.symbol.name, signal.high))
         except UnsupportedGraphError as error:
@@ -116,6 +117,25 @@ def _import_once(
     report = summarise(raw, graph, evaluation, rule.inputs, outputs)
     notes = tuple(f"{raw.name_of(edge)} is bound to {value_text(value)}" for edge, value in binds.items())
     return Imported(graph, replace(report, notes=(*report.notes, *notes)))
+
+
+def _without_idle(imported: Imported) -> Imported:
+    """Leave out inputs that only the branches need which bound values rule out, such as the rate of a dropout.
+
+    An input of open size stays: sizes that are computed may be its own.
+    """
+    graph = imported.graph
+    read = set(replace(graph, inputs=()).nodes())
+    idle = [n for n in graph.inputs if n not in read and all(isinstance(size, int) for size in n.type.shape)]
+    if not idle:
+        return imported
+    names = {node.name for node in idle}
+    report = replace(
+        imported.report,
+        inputs=tuple(info for info in imported.report.inputs if info.name not in names),
+        notes=(*imported.report.notes, f"not read, so no input: {', '.join(sorted(names))}"),
+    )
+    return Imported(replace(graph, inputs=tuple(n for n in graph.inputs if n not in idle)), report)
 
 
 def _check_named(
