@@ -12,11 +12,14 @@ CHANNELS = 3
 
 
 def switched_network(
-    layers: int = 2, shape: Sequence[int | None] | None = (1, None, None, 3), dtype: type = np.float32
+    layers: int = 2,
+    shape: Sequence[int | None] | None = (1, None, None, 3),
+    dtype: type = np.float32,
+    switches: bool = True,
 ) -> bytes:
     """Convolutions whose batch normalisation stands behind Switch and Merge on ``is_training``, then argmax.
 
-    The moving statistics of the other branch are such that the two branches give other results.
+    Without ``switches`` the branch for inference stands there alone, with the same weights.
     """
     random = np.random.default_rng(11)
     made = GraphBuilder().placeholder("x", dtype, shape).placeholder("is_training", np.bool_, [])
@@ -31,6 +34,11 @@ def switched_network(
         for name in ("scale", "offset", "mean", "variance"):
             made.const(f"{bn}/{name}", (1 + random.random(CHANNELS)).astype(np.float32))
         made.node("Conv2D", f"conv{index}", [before, f"w{index}"], strides=[1, 1, 1, 1], padding="SAME")
+        if not switches:
+            inference = [f"conv{index}", *(f"{bn}/{name}" for name in ("scale", "offset", "mean", "variance"))]
+            made.node("FusedBatchNorm", f"{bn}/merge", inference, is_training=False, epsilon=0.001, data_format="NHWC")
+            before = f"{bn}/merge"
+            continue
         made.node("Switch", f"{bn}/switch", [f"conv{index}", "is_training"], T=np.float32)
         common = [f"{bn}/scale", f"{bn}/offset"]
         made.node(

@@ -39,6 +39,17 @@ def test_a_bound_flag_decides_every_branch() -> None:
     assert not {"Switch", "Merge"} & {type(node.op).__name__ for node in imported.graph.nodes()}
 
 
+def test_what_is_left_computes_what_a_graph_for_inference_does() -> None:
+    picture = {"x:0": np.random.default_rng(4).standard_normal((1, 6, 7, 3)).astype(np.float32)}
+    found = []
+    for data, binds in ((switched_network(), {"is_training": False}), (switched_network(switches=False), {})):
+        options = ImportOptions(outputs=("bn1/merge", "labels"), binds=binds)
+        found.append(run(import_graph(data, options).graph, picture))
+    assert len(np.unique(found[0]["labels:0"])) > 1
+    for name in ("bn1/merge:0", "labels:0"):
+        np.testing.assert_array_equal(found[0][name], found[1][name])
+
+
 def test_the_other_branch_is_taken_when_the_flag_is_true() -> None:
     with pytest.raises(UnsupportedGraphError, match="is_training=true"):
         import_graph(switched_network(), ImportOptions(binds={"is_training": True}))
