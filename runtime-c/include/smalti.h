@@ -185,7 +185,8 @@ SMALTI_API smalti_status smalti_model_output_layout(const smalti_model *model, s
 SMALTI_API size_t smalti_model_label_count(const smalti_model *model);
 SMALTI_API const char *smalti_model_label(const smalti_model *model, size_t index);
 
-/* How pictures are brought to the network: "none", "fit" or "stretch", and the size for it (0: none). */
+/* How pictures are brought to the network: "none", "fit" or "stretch", and the size for it.  0: none; with "stretch", to
+   the height and width of the input's own shape, which differ. */
 SMALTI_API const char *smalti_model_resize(const smalti_model *model);
 SMALTI_API int64_t smalti_model_input_size(const smalti_model *model);
 

@@ -55,12 +55,13 @@ class UnsupportedNode:
 class UnsupportedGraphError(GraphError):
     """Lists every unsupported node of a graph at once."""
 
-    def __init__(self, problems: tuple[UnsupportedNode, ...]) -> None:
+    def __init__(self, problems: tuple[UnsupportedNode, ...], advice: str | None = None) -> None:
         self.problems = problems
         width = max((len(p.op) for p in problems), default=2)
         total = sum(p.count for p in problems)
         rows = [f"  {p.op:<{width}}  x{p.count:<4} {p.first_node}: {p.reason}" for p in problems]
-        super().__init__("\n".join([f"{total} nodes of this graph are not supported:", *rows]))
+        after = [] if advice is None else [f"  {advice}"]
+        super().__init__("\n".join([f"{total} nodes of this graph are not supported:", *rows, *after]))
 
 
 class ImageError(DataError):

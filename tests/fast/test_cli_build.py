@@ -99,12 +99,33 @@ def test_options(built: list[tuple[Path, CompileOptions, Path | None]], capsys: 
         ["--tf-model", "g.pb", "--output-model-path", "m", "--batch-size", "0"],
         ["--tf-model", "g.pb", "--output-model-path", "m", "--batch-size", "9" * 20],
         ["--tf-model", "g.pb", "--output-model-path", "m", "--inputs", " , "],
+        ["--tf-model", "g.pb", "--output-model-path", "m", "--input-shape", "x=1x0x3"],
+        ["--tf-model", "g.pb", "--output-model-path", "m", "--input-shape", "1x2x3"],
+        ["--tf-model", "g.pb", "--output-model-path", "m", "--bind", "x=perhaps"],
+        ["--tf-model", "g.pb", "--output-model-path", "m", "--bind", "x=1", "--bind", "x:0=2"],
     ],
     ids=" ".join,
 )
 def test_wrong_options(arguments: list[str], built: list[tuple[Path, CompileOptions, Path | None]]) -> None:
     assert run(["build", *arguments]) == ExitCode.USAGE
     assert not built
+
+
+def test_shapes_and_values_by_name(built: list[tuple[Path, CompileOptions, Path | None]]) -> None:
+    given = [
+        "--input-shape",
+        "x=1x720x?x3",
+        "--input-shape",
+        "rate=",
+        "--bind",
+        "is_training=false",
+        "--bind",
+        "m:1=1,2",
+    ]
+    assert run(["build", "--model", "net.pb", "--output-model-path", "m", *given]) == ExitCode.OK
+    options = built[0][1]
+    assert options.input_shapes == {"x:0": (1, 720, None, 3), "rate:0": ()}
+    assert options.binds == {"is_training:0": False, "m:1": (1, 2)} and options.name == "net"
 
 
 def test_stopping_at_a_pass_writes_no_model(

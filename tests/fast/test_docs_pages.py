@@ -91,7 +91,8 @@ def test_options_that_pages_name_exist(name: str) -> None:
     page = cli_markdown()
     sections = {c: page.split(f"## smalti {c}\n")[1].split("\n## ")[0] for c in COMMANDS}
     for command, rest in re.findall(rf"\bsmalti ({'|'.join(COMMANDS)})(?![\w-])([^`\n#]*)", _text(name)):
-        known = set(re.findall(r"^\| `(--[a-z0-9-]+)`", sections[command], re.MULTILINE))
+        cells = re.findall(r"^\| (`--[^|]+`) \|", sections[command], re.MULTILINE)
+        known = {option for cell in cells for option in OPTION.findall(cell)}
         assert set(OPTION.findall(rest)) <= known, f"smalti {command} {rest}"
 
 

@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from shared_data import shared_dir
+from smalti.compiler import CompileOptions
+from smalti.compiling.sizes import import_shaped
 from smalti.errors import GraphError, UsageError
 from smalti.frontend.tensorflow.importer import Imported, ImportOptions, import_graph
 from smalti.ir import ops
 from smalti.ir.dims import evaluate
 from smalti.ir.graph import Level
 from smalti.ir.verify import verify
+from smalti.target.host import resolve_targets
 
 CROP_MODELS = (
     "deeplabv3_mnv2_pascal_train_aug_2018_01_29",
@@ -163,6 +166,13 @@ def test_wrong_options(options: ImportOptions, match: str) -> None:
 def test_image_larger_than_the_crop_is_refused() -> None:
     with pytest.raises(GraphError, match="SpaceToBatchND"):
         import_graph(crop_model(CROP_MODELS[0]), ImportOptions(input_shapes={"ImageTensor": (1, 600, 513, 3)}))
+
+
+@pytest.mark.parametrize("shape", [(1, 600, 513, 3), (1, None, 600, 3)])
+def test_a_given_shape_over_the_crop_is_refused_with_the_limit(shape: tuple[int | None, ...]) -> None:
+    options = CompileOptions(resolve_targets("generic"), input_shapes={"ImageTensor": shape})
+    with pytest.raises(UsageError, match="--input-shape ImageTensor:0=.*: 600 is over the limit of this graph, 513"):
+        import_shaped(crop_model(CROP_MODELS[0]), options)
 
 
 def test_report_text_and_json() -> None:

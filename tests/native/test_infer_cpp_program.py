@@ -20,8 +20,9 @@ from deeplab_kit import train_names, voc_bytes
 from infer_cpp_kit import build, once, run, shared_folder, smalti_command
 from smalti.building.build import build as build_model
 from smalti.compiler import CompileOptions
-from smalti.demo.dataset import GRAPH_PATH, write_voc_layout
+from smalti.demo.dataset import GRAPH_PATH, graph_bytes, write_voc_layout
 from smalti.demo.generator import demo_image
+from smalti.frontend.tensorflow.importer import import_graph
 from smalti.labelling.infer import InferResult, infer
 from smalti.runtime.engine import load
 from smalti.scoring.evaluate import evaluate_folder
@@ -145,6 +146,18 @@ def test_a_program_of_the_file_is_chosen(program: Program, photos: Path, tmp_pat
     assert (done.code, done.json["target"], done.json["targets"][-1]) == (3, oldest, oldest)
     in_python(program, photos, want, target=oldest)
     assert_same_masks(got, want, 5)
+
+
+def test_sides_that_differ_are_met_exactly(program: Program, photos: Path, tmp_path: Path) -> None:
+    shapes = {import_graph(graph_bytes()).graph.inputs[0].name: (1, 97, 161, 3)}
+    options = CompileOptions(resolve_targets("native"), input_shapes=shapes)
+    wide = Program(program.path, build_model(GRAPH_PATH, tmp_path / "wide.smalti", options).path)
+    got, want = tmp_path / "got", tmp_path / "want"
+    done = wide("--image_dir", photos, "--output_dir", got, "--json")
+    assert done.code == 3, done.err
+    result = in_python(wide, photos, want)
+    assert_same_masks(got, want, 5)
+    assert done.json["preprocess"] == result.to_json()["preprocess"] == {"resize": "stretch", "input_size": [97, 161]}
 
 
 def test_tables_for_people(program: Program, photos: Path, tmp_path: Path) -> None:

@@ -60,8 +60,13 @@ std::string threads_text(const Network& network) {
 bool saves(const Options& options) { return options.save_img || options.overlay; }
 
 std::string json_preprocess(const Preprocess& how) {
+  const std::string size =
+      how.fit == Fit::none ? "null"
+      : how.exact.height > 0
+          ? "[" + std::to_string(how.exact.height) + ", " + std::to_string(how.exact.width) + "]"
+          : std::to_string(how.input_size);
   return std::string("{\"resize\": \"") + fit_name(how.fit) +
-         "\", \"input_size\": " + (how.fit == Fit::none ? "null" : std::to_string(how.input_size)) + "}";
+         "\", \"input_size\": " + size + "}";
 }
 
 std::string json_stages(const Result& result) {

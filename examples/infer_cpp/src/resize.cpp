@@ -158,7 +158,7 @@ const char* fit_name(Fit fit) { return fit == Fit::none ? "none" : fit == Fit::f
 Size target_size(int height, int width, const Preprocess& preprocess) {
   const auto size = static_cast<int>(preprocess.input_size);
   if (preprocess.fit == Fit::none) return {height, width};
-  if (preprocess.fit == Fit::stretch) return {size, size};
+  if (preprocess.fit == Fit::stretch) return preprocess.exact.height > 0 ? preprocess.exact : Size{size, size};
   const double ratio = static_cast<double>(size) / std::max(height, width);
   return {std::max(1, static_cast<int>(std::nearbyint(ratio * height))),
           std::max(1, static_cast<int>(std::nearbyint(ratio * width)))};

@@ -10,20 +10,22 @@ namespace app {
 
 enum class Fit { none, fit, stretch };
 
-struct Preprocess {
-  Fit fit = Fit::none;
-  std::int64_t input_size = 0;
-};
-
 struct Size {
   int height = 0;
   int width = 0;
 };
 
+// `exact` is for networks of one height and width that differ; without, `stretch` gives the square of `input_size`.
+struct Preprocess {
+  Fit fit = Fit::none;
+  std::int64_t input_size = 0;
+  Size exact = {};
+};
+
 const char* fit_name(Fit fit);
 
 // The size at which a network sees a picture.  `fit` scales the longer side to the input size and rounds both sides to
-// the nearest pixel, halves to even, at least 1; `stretch` gives the square; `none` keeps the size.
+// the nearest pixel, halves to even, at least 1; `stretch` gives the exact size or the square; `none` keeps the size.
 Size target_size(int height, int width, const Preprocess& preprocess);
 
 // Scale a picture as OpenCV's cv::resize does with INTER_AREA, which is what the reference protocol uses.

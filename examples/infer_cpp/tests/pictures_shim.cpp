@@ -74,7 +74,7 @@ int shim_resize_labels(const std::int32_t* values, int rows, int columns, int ne
 
 int shim_target_size(int rows, int columns, int fit, std::int64_t input_size) {
   return guarded([&] {
-    const app::Size size = app::target_size(rows, columns, {static_cast<app::Fit>(fit), input_size});
+    const app::Size size = app::target_size(rows, columns, {static_cast<app::Fit>(fit), input_size, {}});
     height = size.height;
     width = size.width;
   });

@@ -14,6 +14,7 @@ from smalti.compiler import CompiledModel, CompileOptions, compile_graph
 from smalti.compiling.sizes import import_shaped
 from smalti.errors import GraphError, UsageError
 from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
+from smalti.frontend.recognise import graph_in_folder, recognise_file
 from smalti.frontend.report import ImportReport, LeftOut
 from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
@@ -25,7 +26,6 @@ from smalti.quant.record import CalibrationRecord
 from smalti.target.target import Target
 
 BuildProgress = Callable[[str], None]
-GRAPH_FILE = "frozen_inference_graph.pb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +165,16 @@ def read_graph(path: Path, limits: GraphLimits = DEFAULT_LIMITS) -> bytes:
     """Read GraphDef bytes of at most ``limits.max_bytes``.
 
     Raises:
-        UsageError: there is no such file.
-        GraphError: it is too large.
+        UsageError: there is no such file, or a folder holds no graph.
+        GraphError: it is something else (the text says what, and what to do), or too large.
     """
     if path.is_dir():
-        inside = path / GRAPH_FILE
-        if not inside.is_file():
-            raise UsageError(f"{path} is a folder without {GRAPH_FILE}: give the .pb file")
-        path = inside
+        path = graph_in_folder(path)
     if not path.is_file():
-        raise UsageError(f"there is no graph {path}: give a frozen GraphDef (.pb) to --tf-model")
+        raise UsageError(f"there is no graph {path}: give a frozen GraphDef (.pb)")
+    known = recognise_file(path)
+    if known is not None and known.advice:
+        raise GraphError(f"{path} is {known.advice}")
     size = path.stat().st_size
     if size > limits.max_bytes:
         raise GraphError(f"{path} has {size} bytes; the limit for a graph is {limits.max_bytes} (--max-graph-bytes)")

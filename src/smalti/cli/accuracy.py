@@ -14,6 +14,8 @@ from smalti.cli.build import TargetOption, build_status
 from smalti.cli.calibration import DEFAULTS, ActivationOption, CalibAlgoOption, CalibNumOption, GranularityOption
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import FileListOption, ImageNumOption
+from smalti.cli.inputs import BindOption, InputShapeOption, parse_binds
+from smalti.cli.inputs import parse_shapes as parse_input_shapes
 from smalti.cli.run import displays, parse_shapes
 from smalti.cli.sensitivity import CalibDirOption, CalibListOption
 from smalti.cli.stopping import stop_at_once
@@ -56,6 +58,8 @@ def accuracy_command(
     model: Annotated[str, typer.Option("--model", help="Name of a known model, or a frozen GraphDef (.pb).")] = DEMO,
     modes: Annotated[str, typer.Option("--modes", help="Precision modes with commas, or all.")] = DEFAULT_MODES,
     shape_mutable: Annotated[str, typer.Option("--shape-mutable", help="true, false, or both with a comma.")] = "true",
+    input_shape: InputShapeOption = None,
+    bind: BindOption = None,
     image_dir: Annotated[
         Path | None,
         typer.Option(
@@ -114,6 +118,8 @@ def accuracy_command(
         model=model,
         modes=QuantMode.parse_list(modes),
         shape_modes=parse_shapes(shape_mutable),
+        input_shapes=parse_input_shapes(input_shape),
+        binds=parse_binds(bind),
         quant=QuantOptions(
             calib_algo=calib_algo or DEFAULTS.calib_algo,
             weight_granularity=weight_granularity or DEFAULTS.weight_granularity,

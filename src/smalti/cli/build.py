@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from smalti.building.build import GRAPH_FILE, BuildProgress, build, build_passes, build_table
+from smalti.building.build import BuildProgress, build, build_passes, build_table
 from smalti.cli.bounded import Bound, EvalListOption, GtDirOption, MaxDropOption
 from smalti.cli.calibration import (
     ActivationOption,
@@ -30,6 +30,7 @@ from smalti.cli.calibration import (
 from smalti.cli.calibration import (
     QuantModeOption as QuantModeOption,
 )
+from smalti.cli.inputs import BindOption, InputShapeOption, ModelOption, parse_binds, parse_names, parse_shapes
 from smalti.cli.limits import (
     MAX_CONSTANT_BYTES,
     MAX_GRAPH_BYTES,
@@ -42,6 +43,7 @@ from smalti.cli.ui import JsonOption, Toggle, draw, help_text, note, print_json,
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
 from smalti.frontend.budget import GraphLimits
+from smalti.frontend.recognise import GRAPH_FILE
 from smalti.jobs.places import check_places
 from smalti.target.host import resolve_targets
 from smalti.vision.voc import read_labels
@@ -51,6 +53,9 @@ HELP = help_text(
     "The file holds packed constants and machine code for --target. With --shape-mutable true (the default) one file "
     "takes every image size up to the graph's own limit, at the speed of a fixed one. If the graph has operations that "
     "Smalti does not know, one error lists them all.",
+    "--input-shape gives an input its shape, where the graph leaves it open; sizes that are numbers are fixed, and "
+    "pictures are then scaled to exactly that height and width. --bind makes a tensor a constant, such as the "
+    "is_training of a graph that was frozen with its training branches.",
     "--target takes several names with commas: the file then holds a program for each, shares constants between them, "
     "and whoever loads it gets the best that the CPU can run. Code for another kind of CPU than this one can be built "
     "here too; it is not run.",
@@ -61,6 +66,7 @@ HELP = help_text(
         "smalti build --tf-model frozen_inference_graph.pb --output-model-path m.smalti",
         "smalti build --tf-model g.pb --output-model-path m.smalti --shape-mutable false --input-size 513",
         "smalti build --tf-model g.pb --output-model-path logits.smalti --outputs logits/semantic/BiasAdd:0",
+        "smalti build --model g.pb --output-model-path m.smalti --input-shape x=1x720x1280x3 --bind is_training=false",
         "smalti build --tf-model g.pb --output-model-path m.smalti --labels classes.txt",
         "smalti build --tf-model g.pb --output-model-path m.smalti --target x86-64-v4+vnni,x86-64-v3,x86-64-v2,aarch64",
         "smalti build --tf-model g.pb --output-model-path m.smalti --dump-dir dump",
@@ -97,7 +103,7 @@ InputSizeOption = Annotated[
 
 
 def build_command(
-    tf_model: Annotated[Path, typer.Option("--tf-model", help="Frozen GraphDef (.pb).", show_default=False)],
+    tf_model: ModelOption,
     output_model_path: Annotated[
         Path | None, typer.Option("--output-model-path", help="Offline model file to write.", show_default=False)
     ] = None,
@@ -114,6 +120,8 @@ def build_command(
     outputs: Annotated[
         str | None, typer.Option("--outputs", help="Cut here: tensor names, with commas.", show_default=False)
     ] = None,
+    input_shape: InputShapeOption = None,
+    bind: BindOption = None,
     target: TargetsOption = "native",
     name: Annotated[
         str | None, typer.Option("--name", help="Name in reports; default: the folder's or file's.")
@@ -162,8 +170,10 @@ def build_command(
         shape_mutable=bool(shape_mutable),
         input_size=input_size,
         batch_size=batch_size,
-        inputs=_names(inputs),
-        outputs=_names(outputs),
+        inputs=parse_names(inputs, "--inputs"),
+        outputs=parse_names(outputs, "--outputs"),
+        input_shapes=parse_shapes(input_shape),
+        binds=parse_binds(bind),
         name=name or model_name(tf_model),
         labels=None if labels is None else read_labels(labels),
         limits=GraphLimits(max_graph_bytes, max_graph_nodes, max_constant_bytes),
@@ -196,12 +206,3 @@ def build_status() -> Iterator[BuildProgress]:
         return
     with console.status("") as status:
         yield lambda what: status.update(escape(what))
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not names:
-        raise UsageError("--inputs and --outputs take tensor names such as ImageTensor:0, with commas between them")
-    return names

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from smalti.building.build import GRAPH_FILE
 from smalti.cli.build import build_status
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import FileListOption, InputSizeOption, ResizeOption
@@ -15,6 +14,7 @@ from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, note, prin
 from smalti.comparing.compare import DEFAULT_IMAGES, DEFAULT_THRESHOLD, NUMPY, CompareOptions, compare
 from smalti.comparing.result import WORST, CompareResult
 from smalti.comparing.tables import flips_table, layer_table
+from smalti.frontend.recognise import GRAPH_FILE
 from smalti.jobs.outputs import write_text
 from smalti.jobs.places import check_places
 from smalti.vision.palette import VOC_LABELS

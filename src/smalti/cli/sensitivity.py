@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from smalti.building.build import GRAPH_FILE
 from smalti.cli.build import (
     InputSizeOption,
     ShapeMutableOption,
@@ -27,11 +26,13 @@ from smalti.cli.calibration import (
     read_ranges,
 )
 from smalti.cli.infer import FileListOption
+from smalti.cli.inputs import BindOption, InputShapeOption, ModelOption, parse_binds, parse_shapes
 from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, print_json, progress_bar
 from smalti.comparing.sensitivity import sensitivity, sensitivity_table
 from smalti.comparing.trials import PictureSet
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
+from smalti.frontend.recognise import GRAPH_FILE
 from smalti.jobs.outputs import write_text
 from smalti.jobs.places import check_places
 from smalti.quant.modes import QuantMode
@@ -74,7 +75,7 @@ HELP = help_text(
 
 
 def sensitivity_command(
-    tf_model: Annotated[Path, typer.Option("--tf-model", help="Frozen GraphDef (.pb).", show_default=False)],
+    tf_model: ModelOption,
     image_dir: Annotated[
         Path, typer.Option("--image-dir", help="Folder of pictures, or a VOC root.", show_default=False)
     ],
@@ -96,6 +97,8 @@ def sensitivity_command(
     ranges: RangesOption = None,
     shape_mutable: ShapeMutableOption = Toggle.TRUE,
     input_size: InputSizeOption = None,
+    input_shape: InputShapeOption = None,
+    bind: BindOption = None,
     labels: Annotated[
         Path | None, typer.Option("--labels", help="Text file of class names, one a line; default: VOC's 21.")
     ] = None,
@@ -123,6 +126,8 @@ def sensitivity_command(
         quant=arguments.quant_options(read),
         shape_mutable=bool(shape_mutable),
         input_size=input_size,
+        input_shapes=parse_shapes(input_shape),
+        binds=parse_binds(bind),
         name=model_name(tf_model),
         labels=None if labels is None else read_labels(labels),
     )

@@ -243,7 +243,7 @@ def _reference(
     if options.reference == NUMPY:
         return NumpySource(canonical, names)
     if options.reference == TENSORFLOW:
-        return TensorFlowSource(data, canonical, names)
+        return TensorFlowSource(data, canonical, names, compiled.binds)
     if options.reference == FLOAT32:
         plain = Lowered(canonical, canonical, {}, lowered.about)
         return EngineSource(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -94,9 +94,9 @@ class NumpySource:
 
 
 class TensorFlowSource:
-    """The original GraphDef in TensorFlow, its tensors fetched by name."""
+    """The original GraphDef in TensorFlow, its tensors fetched by name; ``binds`` are fed with every picture."""
 
-    def __init__(self, data: bytes, graph: Graph, names: Sequence[str]) -> None:
+    def __init__(self, data: bytes, graph: Graph, names: Sequence[str], binds: Mapping[str, Any]) -> None:
         if importlib.util.find_spec("tensorflow") is None:
             raise UsageError("--reference tensorflow needs TensorFlow: pip install tensorflow-cpu, or take numpy")
         tf = importlib.import_module("tensorflow")
@@ -110,6 +110,7 @@ class TensorFlowSource:
         self._session = tf.compat.v1.Session(graph=made)
         known = {tensor.name for operation in made.get_operations() for tensor in operation.outputs}
         self._names = tuple(name for name in names if name in known)
+        self._fed = {name: _as_fed(made.get_tensor_by_name(name), value) for name, value in binds.items()}
 
     @property
     def description(self) -> str:
@@ -117,7 +118,7 @@ class TensorFlowSource:
 
     def __call__(self, image: NDArray[np.uint8]) -> Sample:
         wanted = [*self._outputs, *self._names]
-        found = self._session.run(wanted, {self._input: image[np.newaxis]})
+        found = self._session.run(wanted, {**self._fed, self._input: image[np.newaxis]})
         values = dict(zip(wanted, found, strict=True))
         return Sample(
             {name: np.asarray(values[name]) for name in self._outputs},
@@ -131,6 +132,11 @@ class TensorFlowSource:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session.close()
+
+
+def _as_fed(tensor: Any, value: Any) -> Array:
+    array = np.array(value, tensor.dtype.as_numpy_dtype)
+    return array.reshape(tensor.shape.as_list()) if tensor.shape.is_fully_defined() else array
 
 
 def _only_input(graph: Graph) -> str:

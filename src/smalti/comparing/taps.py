@@ -227,10 +227,12 @@ def options_of(
             targets=(Target.parse(manifest.target),),
             quant=quant,
             shape_mutable=manifest.shape_mutable,
-            input_size=None if size is None else int(size),
+            input_size=None if size is None or isinstance(size, list) else int(size),
             batch_size=manifest.batch_size,
             inputs=tuple(t.name for t in manifest.inputs),
             outputs=tuple(t.name for t in manifest.outputs),
+            input_shapes=manifest.graph.get("input_shapes", {}),
+            binds=manifest.graph.get("binds", {}),
             labels=manifest.labels,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

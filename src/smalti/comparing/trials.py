@@ -210,7 +210,7 @@ class Trials:
         """Return a digest of everything that a score depends on but the kept layers."""
         record = b"" if self._record is None else self._record.to_json()
         quant = {key: getattr(value, "value", value) for key, value in asdict(self.options.quant).items()}
-        said = {
+        said: dict[str, Any] = {
             "version": __version__,
             "graph": hashlib.sha256(self._graph).hexdigest(),
             "record": hashlib.sha256(record).hexdigest(),
@@ -220,6 +220,8 @@ class Trials:
             "pictures": [entry.name for entry in self._entries],
             "folders": [str(self.data.image_dir.resolve()), self.data.gt_dir and str(self.data.gt_dir.resolve())],
         }
+        if self.options.input_shapes or self.options.binds:
+            said["given"] = [self.options.input_shapes, self.options.binds]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def _save(self) -> None:

@@ -10,22 +10,28 @@ import numpy as np
 
 from smalti import __version__
 from smalti.compiling.options import CompileOptions
-from smalti.compiling.sizes import size_limit
+from smalti.compiling.sizes import IMAGE_RANK, image_sides, size_limit
+from smalti.frontend.given import plain_shapes, plain_values
 from smalti.frontend.report import ImportReport
-from smalti.ir.graph import Graph
+from smalti.ir.graph import Graph, Node
 from smalti.llvm.backend import llvm_version
 from smalti.quant.modes import QuantOptions
 from smalti.quant.record import CalibrationRecord
 from smalti.quant.scheme import Quantised
 
-IMAGE_RANK = 4
+COLOURS = 3
 
 
 def describe(data: bytes, graph: Graph, options: CompileOptions, report: ImportReport) -> dict[str, Any]:
     """Return the free-form part of a manifest: what the file says about its origin and its use."""
     images = [n for n in graph.inputs if n.type.rank == IMAGE_RANK]
-    if not images:
-        preprocess: dict[str, Any] = {"input_size": None, "resize": "none"}
+    shape_mutable = options.shape_mutable
+    if options.input_shapes:
+        shape_mutable = shape_mutable and bool(graph.symbols())
+    if images and images[0].name in options.input_shapes:
+        preprocess = _for_shape(images[0], options)
+    elif not images:
+        preprocess = {"input_size": None, "resize": "none"}
     elif options.shape_mutable:
         size = options.input_size or size_limit(images[0])
         preprocess = {"input_size": size, "resize": "none" if size is None else "fit"}
@@ -34,13 +40,45 @@ def describe(data: bytes, graph: Graph, options: CompileOptions, report: ImportR
     return {
         "precision": options.quant_mode.value,
         "batch_size": options.batch_size,
-        "shape_mutable": options.shape_mutable,
+        "shape_mutable": shape_mutable,
         "labels": options.labels,
         "producer": {"smalti": __version__, "llvm": llvm_version()},
-        "graph": {"name": options.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
+        "graph": {
+            "name": options.name,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "bytes": len(data),
+            **_given(options),
+        },
         "preprocess": preprocess,
         "report": report.to_json(),
     }
+
+
+def _given(options: CompileOptions) -> dict[str, Any]:
+    """Return the shapes and values that were given for tensors, if any: the graph alone does not say them."""
+    said: dict[str, Any] = {}
+    if options.input_shapes:
+        said["input_shapes"] = {name: list(shape) for name, shape in plain_shapes(options.input_shapes).items()}
+    if options.binds:
+        said["binds"] = plain_values(options.binds)
+    return said
+
+
+def _for_shape(image: Node, options: CompileOptions) -> dict[str, Any]:
+    """Return how pictures meet an input whose shape was given.
+
+    Both sides fixed: ``stretch`` to them; none: as where no shape is given; one alone, or another layout than one
+    picture [1, H, W, 3]: no picture is brought to that by scaling alone.
+    """
+    sides = image_sides(image)
+    fixed = [side for side in sides if isinstance(side, int)]
+    if not fixed:
+        size = options.input_size or size_limit(image)
+        return {"input_size": size, "resize": "none" if size is None else "fit"}
+    if len(fixed) == 1 or image.type.shape[0] != 1 or image.type.shape[3] != COLOURS:
+        return {"input_size": None, "resize": "none"}
+    height, width = fixed
+    return {"input_size": height if height == width else [height, width], "resize": "stretch"}
 
 
 def describe_precision(options: QuantOptions, quantised: Quantised, record: CalibrationRecord | None) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from smalti.artifact.format import MAX_PROGRAMS
 from smalti.errors import UsageError
 from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
+from smalti.frontend.given import plain_shapes, plain_values
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.target.target import Target
 
@@ -24,6 +27,12 @@ class CompileOptions:
         batch_size: images in one call; ``None`` allows any number.
         inputs: TensorFlow tensor names that cut the graph at its beginning; ``None``: its own inputs.
         outputs: TensorFlow tensor names that cut the graph at its end; ``None``: its own outputs.
+        input_shapes: the shape of an input by tensor name, ``{"x:0": (1, 720, 1280, 3)}``: any rank, ``()`` for a
+            scalar; sizes from 1 to 2**31 - 1, or ``None`` where the graph's own size, which may be open, stays.
+        binds: a value by tensor name, ``{"is_training:0": False}``: the tensor becomes a constant of its own dtype. A
+            bool for a bool tensor, whole numbers in range for an integer one, finite numbers for a float one (rounded
+            to it); an array, or (nested) lists, of the tensor's shape, or a flat list that fills it in C order. At most
+            4096 elements. A tensor of unknown rank takes the shape of the value.
         name: name of the model in reports.
         labels: class names to store in the file.
         limits: how large the graph may be.
@@ -36,6 +45,8 @@ class CompileOptions:
     batch_size: int | None = None
     inputs: tuple[str, ...] | None = None
     outputs: tuple[str, ...] | None = None
+    input_shapes: Mapping[str, Iterable[int | None]] = field(default_factory=dict, hash=False)
+    binds: Mapping[str, Any] = field(default_factory=dict, hash=False)
     name: str = "model"
     labels: tuple[str, ...] | None = None
     limits: GraphLimits = DEFAULT_LIMITS
@@ -45,6 +56,9 @@ class CompileOptions:
             raise UsageError(f"a model file is for 1 to {MAX_PROGRAMS} targets, not {len(self.targets)}")
         if len(set(self.targets)) != len(self.targets):
             raise UsageError(f"a target is named twice: {', '.join(map(str, self.targets))}")
+        # Plain copies: what a caller does to its arrays and dictionaries later changes nothing here.
+        object.__setattr__(self, "input_shapes", plain_shapes(self.input_shapes))
+        object.__setattr__(self, "binds", plain_values(self.binds))
 
     @property
     def target(self) -> Target:

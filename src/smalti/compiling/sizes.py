@@ -1,38 +1,98 @@
-"""Import a graph for every image size, or for one."""
+"""Import a graph for every image size, or for the sizes that the options ask for."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from smalti.compiling.options import CompileOptions
-from smalti.errors import UsageError
+from smalti.errors import DataError, GraphError, UsageError
+from smalti.frontend.given import Shape, plain_shapes, shape_text
 from smalti.frontend.tensorflow.importer import Imported, ImportOptions, import_graph
 from smalti.ir.dims import symbols_of
 from smalti.ir.graph import Node
 
 DEFAULT_INPUT_SIZE = 513
+IMAGE_RANK = 4
 
 
 def import_shaped(data: bytes, options: CompileOptions) -> Imported:
-    """Import a graph for any image size, or for the one size that the options ask for.
+    """Import a graph for any image size, or for the sizes that the options ask for.
 
     Raises:
         GraphError: the graph is damaged or not supported.
-        UsageError: the size is over the graph's own limit.
+        UsageError: the size is over the graph's own limit, or options about sizes contradict each other.
     """
-    choice = ImportOptions(inputs=options.inputs, outputs=options.outputs, limits=options.limits)
-    imported = import_graph(data, choice)
+    choice = ImportOptions(
+        inputs=options.inputs,
+        outputs=options.outputs,
+        input_shapes=options.input_shapes,
+        binds=options.binds,
+        limits=options.limits,
+    )
+    shapes = plain_shapes(options.input_shapes)
+    try:
+        imported = import_graph(data, choice)
+    except GraphError:
+        _check_limits(data, choice, shapes)
+        raise
+    fixed: dict[str, Shape] = {}
     for node in imported.graph.inputs:
         limit = size_limit(node)
         if options.input_size is not None and limit is not None and options.input_size > limit:
             raise UsageError(
                 f"--input-size {options.input_size} is over the limit of this graph, {limit} (it pads images to that)"
             )
+        if node.name in shapes:
+            _check_agreement(node, shapes[node.name], options)
         if not options.shape_mutable and _has_open_size(node):
             size = options.input_size or limit or DEFAULT_INPUT_SIZE
-            shape = tuple(s if isinstance(s, int) else size for s in node.type.shape)
-            choice = replace(choice, input_shapes={**choice.input_shapes, node.name: shape})
-    return import_graph(data, choice) if choice.input_shapes else imported
+            fixed[node.name] = tuple(s if isinstance(s, int) else size for s in node.type.shape)
+    return import_graph(data, replace(choice, input_shapes={**shapes, **fixed})) if fixed else imported
+
+
+def _check_limits(data: bytes, choice: ImportOptions, shapes: Mapping[str, Shape]) -> None:
+    """Say so where a graph cannot be imported because a given size is over its own limit."""
+    if not shapes:
+        return
+    try:
+        inputs = import_graph(data, replace(choice, input_shapes={})).graph.inputs
+    except (DataError, UsageError):
+        return  # it cannot be imported without the shapes either: the first error stands
+    for node in inputs:
+        shape = shapes.get(node.name, ())
+        for given, size in zip(shape, node.type.shape, strict=False):
+            high = min((s.high for s in symbols_of(size) if s.high is not None), default=None)
+            if given is not None and high is not None and given > high:
+                raise UsageError(
+                    f"--input-shape {node.name}={shape_text(shape)}: {given} is over the limit of this graph, {high} "
+                    "(it pads images to that)"
+                )
+
+
+def _check_agreement(node: Node, shape: Shape, options: CompileOptions) -> None:
+    """Refuse a shape that says another thing than ``--shape-mutable false``, ``--input-size`` or ``--batch-size``."""
+    said = f"--input-shape {node.name}={shape_text(shape)}"
+    if not options.shape_mutable and _has_open_size(node):
+        raise UsageError(
+            f"{said} leaves sizes open, but --shape-mutable false fixes them: give numbers for them, or leave one of "
+            f"the two out"
+        )
+    if node.type.rank == IMAGE_RANK:
+        sides = [s for s in image_sides(node) if isinstance(s, int)]
+        if options.input_size is not None and any(side != options.input_size for side in sides):
+            raise UsageError(
+                f"{said} fixes the size of pictures, and --input-size {options.input_size} says another one: leave one "
+                f"of the two out"
+            )
+        batch = node.type.shape[0]
+        if options.batch_size is not None and batch not in (1, options.batch_size):
+            raise UsageError(f"{said} has {batch} images in one call, but --batch-size is {options.batch_size}")
+
+
+def image_sides(node: Node) -> tuple[object, object]:
+    """Return height and width of an input [N, H, W, C]: numbers, or sizes known only at run time."""
+    return node.type.shape[1], node.type.shape[2]
 
 
 def _has_open_size(node: Node) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from smalti.errors import GraphError, UnsupportedGraphError, UnsupportedNode, UsageError
 from smalti.frontend.context import NodeContext, UnknownInput, Unsupported
+from smalti.frontend.given import shape_text
 from smalti.frontend.symbolic import NotSymbolic
 from smalti.frontend.tensorflow.attrs import AttrReader, shorten
 from smalti.frontend.tensorflow.handlers import OPS
@@ -29,12 +30,16 @@ _MAX_TEXT = 600
 
 @dataclass(frozen=True, slots=True)
 class InputRule:
-    """Which tensors are inputs, with which shapes; ``limits`` are the largest sizes by symbol."""
+    """Which tensors are inputs, with which shapes; ``limits`` are the largest sizes by symbol.
+
+    ``frozen`` are constants that stand for tensors, whatever computes those.
+    """
 
     inputs: tuple[Edge, ...]
     overrides: Mapping[Edge, tuple[int | None, ...]]
     batch_size: int
     limits: Mapping[str, int]
+    frozen: Mapping[Edge, Value] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -80,6 +85,7 @@ class Evaluation:
             if type_ is not None:
                 sizes = tuple(s if isinstance(s, int) else -1 for s in type_.shape)
                 self._given[edge] = self._make_input(edge, type_.dtype, sizes)
+        self._given.update(self.rule.frozen)
         leaves = frozenset(self._given)
         roots = [e[0] for e in outputs if e not in leaves]
         order = topological_order(self.raw, roots, leaves, with_controls=False)
@@ -99,6 +105,10 @@ class Evaluation:
             if edge not in self._inputs or (edge in self._given and edge not in self._read):
                 raise UsageError(f"the outputs do not depend on the input {shorten(self.raw.name_of(edge))}")
         return found
+
+    def was_read(self, edge: Edge) -> bool:
+        """Return whether a given tensor is among what the outputs need."""
+        return edge in self._read
 
     def input_nodes(self) -> tuple[Node, ...]:
         """Return the inputs in the order asked for."""
@@ -145,10 +155,14 @@ class Evaluation:
         override = self.rule.overrides.get(edge)
         if override is not None:
             if shape is not None and not _fits(shape, override):
-                raise UsageError(f"the input {node.name}:0 has shape {list(shape)}; {list(override)} does not fit")
-            shape = tuple(-1 if s is None else s for s in override)
+                raise UsageError(
+                    f"--input-shape {node.name}:0={shape_text(override)} does not fit the graph, where it is "
+                    f"{shape_text(tuple(None if s == -1 else s for s in shape))}"
+                )
+            own = (-1,) * len(override) if shape is None else shape
+            shape = tuple(s if o is None else o for s, o in zip(own, override, strict=True))
         if shape is None:
-            raise Unsupported("an input of unknown rank; give its shape")
+            raise Unsupported("an input of unknown rank: give its shape with --input-shape")
         return self._make_input(edge, kind.dtype, shape)
 
     def note_assert(self, name: str, outcome: bool | None) -> None:

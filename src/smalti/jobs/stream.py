@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from smalti.errors import DataError, ImageError, InputError, ResourceError, UsageError
 from smalti.target.host import usable_cpus
 from smalti.vision.images import DEFAULT_MAX_PIXELS, read_image
-from smalti.vision.preprocess import Resize, resize_picture, target_size
+from smalti.vision.preprocess import InputSize, Resize, resize_picture, target_size
 from smalti.vision.voc import Entry, printable
 
 Progress = Callable[[int, int], None]
@@ -55,7 +55,8 @@ class Manifest(Protocol):
 
     @property
     def preprocess(self) -> Mapping[str, Any]:
-        """How pictures are brought to the network: ``input_size`` (pixels or None) and ``resize`` (a policy's name)."""
+        """How pictures are brought to the network: ``resize`` (a policy's name) and ``input_size``: pixels, [height,
+        width] or None."""
         ...
 
     @property
@@ -113,10 +114,17 @@ class Preprocess:
     """How pictures are brought to the network: the policy and the input size it needs."""
 
     resize: Resize
-    input_size: int | None
+    input_size: InputSize
+
+    @property
+    def size_text(self) -> str:
+        """The input size in words: ``513``, ``720x1280``, ``None``."""
+        size = self.input_size
+        return f"{size[0]}x{size[1]}" if isinstance(size, tuple) else str(size)
 
     def to_json(self) -> dict[str, Any]:
-        return {"resize": self.resize.value, "input_size": self.input_size}
+        size = list(self.input_size) if isinstance(self.input_size, tuple) else self.input_size
+        return {"resize": self.resize.value, "input_size": size}
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +219,8 @@ class _Prepared(Generic[Source]):
 def choose_preprocess(engine: Engine, resize: Resize | None = None, input_size: int | None = None) -> Preprocess:
     """Return how pictures meet this engine: what its manifest says, unless ``resize`` or ``input_size`` say otherwise.
 
-    Raises UsageError when the policy needs an input size and neither the manifest nor the caller gives one.
+    Raises UsageError when the policy needs an input size and neither the manifest nor the caller gives one, or the
+    model takes one height and width alone and pictures are to be fitted.
     """
     said = engine.manifest.preprocess
     size = said.get("input_size") if input_size is None else input_size
@@ -220,9 +229,13 @@ def choose_preprocess(engine: Engine, resize: Resize | None = None, input_size: 
         return Preprocess(policy, None)
     if size is None:
         raise UsageError(f"this model has no input size to {policy.value} pictures to: use --resize none")
-    if not 1 <= size <= MAX_INPUT_SIZE:
+    sides = (size,) if isinstance(size, int) else tuple(size)
+    if not all(1 <= side <= MAX_INPUT_SIZE for side in sides):
         raise UsageError(f"the input size must be 1 to {MAX_INPUT_SIZE}, not {size}")
-    return Preprocess(policy, int(size))
+    chosen: InputSize = int(size) if isinstance(size, int) else (int(sides[0]), int(sides[1]))
+    if isinstance(chosen, tuple):
+        target_size(1, 1, policy, chosen)  # raises where pictures are to be fitted
+    return Preprocess(policy, chosen)
 
 
 def share_threads(engine: Engine, preprocess: Preprocess, pictures: int) -> tuple[Label, int]:

@@ -93,7 +93,7 @@ class InferOptions:
         }
         return {
             "--resize": preprocess.resize.value,
-            "--input-size": str(preprocess.input_size),
+            "--input-size": preprocess.size_text,
             "--output-size": self.output_size.value,
             "--save-img": "true" if self.save_img else "false",
             "--overlay": "true" if self.overlay else "false",

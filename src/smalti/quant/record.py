@@ -66,7 +66,7 @@ class CalibrationRecord:
         tensors: the observations.
         options: precision mode and choices that the calibration was made for; ``None`` in a file written by hand.
         graph_name, graph_sha256: the graph; the digest is ``None`` in a file written by hand.
-        preprocess: how pictures were brought to the network: ``resize`` and ``input_size``.
+        preprocess: how pictures were brought to the network: ``resize``, and ``input_size``: a side or [height, width].
         images: the pictures, in order.
         warnings: what the check of the calibration set found, in words.
         producer: version that made the record.
@@ -299,8 +299,11 @@ def _choice(kind: type[T], value: Any, place: str) -> T:
 def _preprocess(value: Any) -> dict[str, Any]:
     fields = _object(value, "preprocess", ("resize", "input_size"))
     size, resize = fields.get("input_size"), fields.get("resize")
-    if size is not None and (type(size) is not int or not 0 < size <= LARGEST):
-        raise UsageError(f"calibration record: preprocess.input_size must be a size, not {_shown(size)}")
+    sides = size if isinstance(size, list) and len(size) == len(("height", "width")) else [size]
+    if size is not None and not all(type(side) is int and 0 < side <= LARGEST for side in sides):
+        raise UsageError(
+            f"calibration record: preprocess.input_size must be a size or [height, width], not {_shown(size)}"
+        )
     if resize is not None:
         _text(resize, "preprocess.resize")
     return fields

@@ -6,8 +6,8 @@ import hashlib
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,6 +61,7 @@ class AccuracyOptions:
         model: name of a known model, or a path of a frozen graph.
         modes: precision modes; force_float32 is measured in any case.
         shape_modes: ``True`` for any image size, ``False`` for one fixed square.
+        input_shapes, binds: shapes of inputs and values of tensors, as for a build.
         quant: how ranges and scales are chosen (its mode does not count).
         image_dir, gt_dir, file_list: pictures and masks; ``None``: the val set of a known model.
         image_num: only the first N pictures.
@@ -77,6 +78,8 @@ class AccuracyOptions:
     model: str
     modes: tuple[QuantMode, ...] = USUAL_MODES
     shape_modes: tuple[bool, ...] = (True,)
+    input_shapes: Mapping[str, Iterable[int | None]] = field(default_factory=dict)
+    binds: Mapping[str, Any] = field(default_factory=dict)
     quant: QuantOptions = QuantOptions()
     image_dir: Path | None = None
     gt_dir: Path | None = None
@@ -270,6 +273,8 @@ class _Job:
             shape_mutable=mutable,
             inputs=m.inputs,
             outputs=m.outputs,
+            input_shapes=self.options.input_shapes,
+            binds=self.options.binds,
             name=m.name,
             labels=m.labels,
         )
@@ -288,6 +293,8 @@ class _Job:
             "cpu": self.device,
             "float32": None if float32 is None else float32.key,
         }
+        if compiled.input_shapes or compiled.binds:
+            said["given"] = [compiled.input_shapes, compiled.binds]
         if compiled.quant_mode is not QuantMode.FORCE_FLOAT32:
             said["quant"] = repr(compiled.quant)
         if compiled.quant_mode.quantised is not None and self.material.calib_dir is not None:

@@ -19,19 +19,27 @@ class Resize(str, Enum):
     NONE = "none"
 
 
-def target_size(height: int, width: int, policy: Resize, input_size: int | None) -> tuple[int, int]:
+InputSize = int | tuple[int, int] | None
+"""The side that pictures are scaled to, or (height, width), in pixels."""
+
+
+def target_size(height: int, width: int, policy: Resize, input_size: InputSize) -> tuple[int, int]:
     """Return the (height, width) at which a network sees a picture.
 
     ``fit`` scales the longer side to ``input_size`` and rounds both sides to the nearest pixel, halves to even, at
-    least 1; ``stretch`` gives the square; ``none`` keeps the size. Raises UsageError when a size is needed and
-    ``input_size`` is None.
+    least 1; ``stretch`` gives the square, or exactly the (height, width) of ``input_size``; ``none`` keeps the size.
+    Raises UsageError when a size is needed and ``input_size`` is None, or ``fit`` gets a (height, width).
     """
     if policy is Resize.NONE:
         return height, width
     if input_size is None:
         raise UsageError(f"this model has no input size to {policy.value} pictures to: use --resize none")
     if policy is Resize.STRETCH:
-        return input_size, input_size
+        return input_size if isinstance(input_size, tuple) else (input_size, input_size)
+    if isinstance(input_size, tuple):
+        raise UsageError(
+            f"this model takes pictures of exactly {input_size[0]} x {input_size[1]} pixels: use --resize stretch"
+        )
     ratio = input_size / max(height, width)
     return max(1, round(ratio * height)), max(1, round(ratio * width))
 

@@ -15,8 +15,10 @@ from google.protobuf.message import DecodeError
 
 from smalti.errors import GraphError
 from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
+from smalti.frontend.recognise import recognise_bytes
 
 _NODE_TAG = 10
+_WANTED = "give a frozen GraphDef (.pb)"
 _WIRE_VARINT, _WIRE_BYTES = 0, 2
 _WIRE_SIZES = {1: 8, 3: 0, 4: 0, 5: 4}
 
@@ -120,6 +122,9 @@ def parse_graph_def(data: bytes, limits: GraphLimits = DEFAULT_LIMITS) -> Any:
     Raises:
         GraphError: the bytes are not a GraphDef, or a limit is exceeded.
     """
+    known = recognise_bytes(data)
+    if known is not None and known.advice:
+        raise GraphError(f"not a TensorFlow GraphDef, but {known.advice}")
     if len(data) > limits.max_bytes:
         raise GraphError(f"the graph has {len(data)} bytes; the limit is {limits.max_bytes} (--max-graph-bytes)")
     if has_more_nodes(data, limits.max_nodes):
@@ -128,9 +133,11 @@ def parse_graph_def(data: bytes, limits: GraphLimits = DEFAULT_LIMITS) -> Any:
     try:
         graph.ParseFromString(data)
     except (DecodeError, ValueError) as error:
-        raise GraphError("not a TensorFlow GraphDef: the bytes do not parse as protobuf") from error
+        raise GraphError(
+            "not a TensorFlow GraphDef: the bytes do not parse as protobuf; give a frozen GraphDef (.pb)"
+        ) from error
     if not graph.node:
-        raise GraphError("not a TensorFlow GraphDef: it holds no nodes (is this a SavedModel or a text file?)")
+        raise GraphError(f"not a TensorFlow GraphDef: it holds no nodes; {_WANTED}")
     if len(graph.node) > limits.max_nodes:
         raise GraphError(f"the graph has more nodes than the limit, {limits.max_nodes} (--max-graph-nodes)")
     return graph

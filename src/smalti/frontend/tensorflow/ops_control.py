@@ -47,7 +47,7 @@ def const(ctx: NodeContext) -> Handled:
 
 @tf_op("Identity", "StopGradient", "PreventGradient", "Snapshot", inputs=1, ignore=("message", "T"))
 @tf_op("CheckNumerics", inputs=1, ignore=("message", "T"), note="the check is dropped")
-@tf_op("PlaceholderWithDefault", inputs=1, ignore=("shape", "dtype"), note="always the default")
+@tf_op("PlaceholderWithDefault", inputs=1, ignore=("shape", "dtype"), note="the default, unless bound")
 def transparent(ctx: NodeContext) -> Handled:
     """The input itself."""
     return ctx.inputs[0]

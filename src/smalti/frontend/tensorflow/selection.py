@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from smalti.errors import GraphError, UnsupportedGraphError, UsageError
 from smalti.frontend.context import NeedsLimit
 from smalti.frontend.evaluate import Evaluation, InputRule
+from smalti.frontend.given import shape_text
 from smalti.frontend.tensorflow.attrs import AttrReader, shorten
 from smalti.frontend.tensorflow.rawgraph import Edge, RawGraph, RawNode, topological_order
 from smalti.frontend.tensorflow.tensors import TfType
@@ -14,23 +16,24 @@ from smalti.frontend.values import Value
 from smalti.ir.graph import TensorType
 from smalti.numerics import DType
 
-_NEVER_OUTPUTS = frozenset(("Const", "Placeholder", "NoOp", "Assert", "Switch", "Print", "RestoreV2", "SaveV2"))
+NEVER_OUTPUTS = frozenset(("Const", "Placeholder", "NoOp", "Assert", "Switch", "Print", "RestoreV2", "SaveV2"))
 _MANY_OUTPUTS = {"Split": "num_split", "SplitV": "num_split", "Unpack": "num"}
 # Operations whose result type is not their attribute T.
 _RESULT_TYPE = {
     "Cast": "DstT",
     "Dequantize": "dtype",
     "Placeholder": "dtype",
+    "PlaceholderWithDefault": "dtype",
     "Const": "dtype",
     "ArgMax": "output_type",
 }
-_PLACEHOLDERS = frozenset(("Placeholder",))
+PLACEHOLDERS = frozenset(("Placeholder",))
 MAX_OUTPUTS = 64
 MAX_RESTARTS = 16
 
 
-def default_outputs(raw: RawGraph) -> tuple[Edge, ...]:
-    """Return the tensors nobody reads; those that depend on a placeholder, if any does.
+def default_outputs(raw: RawGraph, bound: frozenset[Edge] = frozenset()) -> tuple[Edge, ...]:
+    """Return the tensors nobody reads; those that depend on a placeholder that is not ``bound``, if any does.
 
     Raises:
         GraphError: there are none (because of a cycle, which it names), or more than ``MAX_OUTPUTS``.
@@ -41,8 +44,8 @@ def default_outputs(raw: RawGraph) -> tuple[Edge, ...]:
             read[below] = 1
         for below in node.controls:
             read[below] = 1
-    candidates = [n for n in raw.nodes if not read[n.index] and n.op not in _NEVER_OUTPUTS]
-    fed = _fed_by_placeholders(raw)
+    candidates = [n for n in raw.nodes if not read[n.index] and n.op not in NEVER_OUTPUTS]
+    fed = _fed_by_placeholders(raw, bound)
     chosen = [n for n in candidates if fed[n.index]] or candidates
     if not chosen:
         topological_order(raw, range(len(raw.nodes)), frozenset(), with_controls=True)  # raises where there is a cycle
@@ -52,14 +55,15 @@ def default_outputs(raw: RawGraph) -> tuple[Edge, ...]:
     return tuple((n.index, i) for n in chosen for i in range(_output_count(n)))
 
 
-def _fed_by_placeholders(raw: RawGraph) -> bytearray:
+def _fed_by_placeholders(raw: RawGraph, bound: frozenset[Edge]) -> bytearray:
     """Return for each node whether a placeholder is among what it reads, directly or not."""
     users: list[list[int]] = [[] for _ in raw.nodes]
     for node in raw.nodes:
-        for below, _ in node.inputs:
-            users[below].append(node.index)
+        for edge in node.inputs:
+            if edge not in bound:
+                users[edge[0]].append(node.index)
     fed = bytearray(len(raw.nodes))
-    pending = [n.index for n in raw.nodes if n.op in _PLACEHOLDERS]
+    pending = [n.index for n in raw.nodes if n.op in PLACEHOLDERS and (n.index, 0) not in bound]
     for index in pending:
         fed[index] = 1
     while pending:
@@ -80,10 +84,11 @@ def _output_count(node: RawNode) -> int:
         return 1
 
 
-def default_inputs(raw: RawGraph, outputs: tuple[Edge, ...]) -> tuple[Edge, ...]:
-    """Return the placeholders that the outputs need, in file order."""
-    order = topological_order(raw, [e[0] for e in outputs], frozenset(), with_controls=False)
-    return tuple((i, 0) for i in sorted(order) if raw.nodes[i].op in _PLACEHOLDERS)
+def default_inputs(raw: RawGraph, outputs: tuple[Edge, ...], bound: frozenset[Edge] = frozenset()) -> tuple[Edge, ...]:
+    """Return the placeholders that the outputs need, in file order; not those before ``bound`` tensors alone."""
+    roots = [edge[0] for edge in outputs if edge not in bound]
+    order = topological_order(raw, roots, bound, with_controls=False)
+    return tuple((i, 0) for i in sorted(order) if raw.nodes[i].op in PLACEHOLDERS and (i, 0) not in bound)
 
 
 def cut_rules(raw: RawGraph, rule: InputRule, max_constant_bytes: int) -> Mapping[Edge, TensorType | None]:
@@ -98,7 +103,7 @@ def cut_rules(raw: RawGraph, rule: InputRule, max_constant_bytes: int) -> Mappin
     found: dict[Edge, TensorType | None] = {}
     for edge in rule.inputs:
         node = raw.nodes[edge[0]]
-        if node.op in _PLACEHOLDERS:
+        if node.op in PLACEHOLDERS:
             if edge[1] != 0:
                 raise UsageError(f"the placeholder {shorten(node.name)} has no output {edge[1]}")
             continue
@@ -109,27 +114,31 @@ def cut_rules(raw: RawGraph, rule: InputRule, max_constant_bytes: int) -> Mappin
 def _cut_type(raw: RawGraph, edge: Edge, rule: InputRule, max_constant_bytes: int) -> TensorType:
     override = rule.overrides.get(edge)
     try:
-        value = _evaluate_before(raw, edge, rule, max_constant_bytes)
+        value = evaluate_before(raw, edge, rule, max_constant_bytes)
     except UnsupportedGraphError as error:
         if override is None:
             raise UsageError(
-                f"what stands before {shorten(raw.name_of(edge))} cannot be imported; give the shape of that input"
+                f"what stands before {shorten(raw.name_of(edge))} cannot be imported; give the shape of that input, "
+                f"for instance --input-shape {raw.name_of(edge)}=1x65x65x256"
             ) from error
-        return TensorType(_declared_dtype(raw.nodes[edge[0]]), tuple(-1 if s is None else s for s in override))
+        return TensorType(declared_dtype(raw.nodes[edge[0]]), tuple(-1 if s is None else s for s in override))
     shape = value.type.shape
     if override is not None:
         if len(override) != len(shape):
-            raise UsageError(f"{raw.name_of(edge)} is {value.type}; the shape {list(override)} does not fit")
+            raise UsageError(
+                f"--input-shape {raw.name_of(edge)}={shape_text(override)} does not fit: the tensor is {value.type}"
+            )
         shape = tuple(s if o is None else o for s, o in zip(shape, override, strict=True))
     return TensorType(value.type.dtype, tuple(s if isinstance(s, int) else -1 for s in shape))
 
 
-def _evaluate_before(raw: RawGraph, edge: Edge, rule: InputRule, max_constant_bytes: int) -> Value:
+def evaluate_before(raw: RawGraph, edge: Edge, rule: InputRule, max_constant_bytes: int) -> Value:
     """Return the value of a cut tensor in the whole graph; its size symbols are not those of the cut graph."""
-    inputs = default_inputs(raw, (edge,))
+    frozen = {other: item for other, item in rule.frozen.items() if other != edge}
+    inputs = default_inputs(raw, (edge,), frozenset(frozen))
     limits: dict[str, int] = {}
     for _ in range(MAX_RESTARTS):
-        before = InputRule(inputs, rule.overrides, rule.batch_size, limits)
+        before = replace(rule, inputs=inputs, limits=limits, frozen=frozen)
         try:
             return Evaluation(raw, before, max_constant_bytes).run((edge,), {})[0]
         except NeedsLimit as signal:
@@ -137,10 +146,29 @@ def _evaluate_before(raw: RawGraph, edge: Edge, rule: InputRule, max_constant_by
     raise GraphError("the graph limits the image size in too many ways")
 
 
-def _declared_dtype(node: RawNode) -> DType:
+def declared_dtype(node: RawNode) -> DType:
+    """Return the element type of what a node computes, by its attributes.
+
+    Raises:
+        UsageError: the IR has no such type.
+    """
+    kind = result_kind(node) or TfType.FLOAT
+    if kind.dtype is None or kind.is_quantised:
+        raise UsageError(f"{shorten(node.name)}: an input of type {kind.label} is not supported")
+    return kind.dtype
+
+
+def result_kind(node: RawNode) -> TfType | None:
+    """Return TensorFlow's type of what a node computes, or ``None`` where no attribute says it."""
     reader = AttrReader(node.message.attr)
     key = _RESULT_TYPE.get(node.op, "T")
-    kind = reader.kind(key, TfType.FLOAT) if key in reader else TfType.FLOAT
-    if kind.dtype is None or kind.is_quantised:
-        raise UsageError(f"an input of type {kind.label} is not supported")
-    return kind.dtype
+    return reader.kind(key) if key in reader else None
+
+
+def stated_shape(node: RawNode) -> tuple[int, ...] | None:
+    """Return the shape that a placeholder states (-1: open), or ``None`` where it states no rank."""
+    try:
+        message = AttrReader(node.message.attr).shape("shape")
+    except GraphError:
+        return None
+    return None if message is None or message.unknown_rank else tuple(int(d.size) for d in message.dim)
