@@ -296,13 +296,13 @@ def test_the_profile_is_sorted_by_time_and_says_only_what_can_be_true() -> None:
     rows = [dict(zip(shown.columns, row, strict=True)) for row in shown.rows]
     assert rows[0]["name"] == "layer_1/with/a/long/name" and rows[0]["limit"] == "float32"
     assert rows[2]["GOP/s"] == rows[2]["% of limit"] == rows[2]["GB/s"] == "n/a"
-    narrow = layer_table(table, wide=False)
+    narrow = layer_table(table)
     assert narrow.columns == ("#", "name", "kernel", "precision", "ms", "%", "GOP/s", "% of limit")
     assert narrow.left == (1, 2, 3) and narrow.footer[1] == "sum"
     assert narrow.rows[0][:4] == ("2", "layer_1/with/a/long/name", "k", "f32 x f32")
     unknown = layers([0.5, 1e-5], None)
     assert unknown.untimed == 0 and unknown.limit_ms is None
-    assert unknown.to_json()["limit_gflops"] is None and layer_table(unknown, wide=False).rows[0][-1] == "n/a"
+    assert unknown.to_json()["limit_gflops"] is None and layer_table(unknown).rows[0][-1] == "n/a"
 
 
 def test_the_timeline_is_valid_trace_events(report: BenchReport) -> None:

@@ -171,7 +171,7 @@ def _failures(result: InferResult) -> Table:
     if hidden <= 0:
         return table
     more = result.failed - len(table.rows)
-    return Table(f"{result.failed} skipped", table.columns, table.rows, (f"and {more} more", ""), table.left)
+    return Table(f"{result.failed} skipped", table.columns, table.rows, (f"and {more} more", ""), table.left, table.fit)
 
 
 def _summary(result: InferResult) -> str:

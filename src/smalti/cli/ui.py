@@ -29,15 +29,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from smalti.cli.exit_codes import ExitCode
+from smalti.cli.fitting import NARROW_GAP, fit
 from smalti.errors import OutputError
 from smalti.fetch.progress import Progress as FetchCallback
 from smalti.fetch.progress import Stage
 from smalti.jobs.stream import Progress as ProgressCallback
 from smalti.jobs.table import Table
-
-LONGEST_WHOLE_NAME = 40
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 ThreadsOption = Annotated[
@@ -63,23 +63,33 @@ def help_text(*paragraphs: str, examples: Sequence[str] = ()) -> str:
 
 
 def draw(table: Table) -> None:
-    """Print a table to standard output."""
+    """Print a table to standard output, as wide as the terminal at most unless one word or number is wider."""
+    console = ResultConsole(highlight=False)
+    fitted = fit(table, console.width)
     drawn = RichTable(
-        title=escape(table.title),
-        title_justify="left",
         box=box.SIMPLE_HEAD,
         show_header=any(table.columns),
         show_footer=bool(table.footer),
+        pad_edge=False,
+        padding=(0, 1, 0, fitted.gap - NARROW_GAP),
     )
-    whole_names = max((len(row[0]) for row in table.rows), default=0) <= LONGEST_WHOLE_NAME
-    for index, column in enumerate(table.columns):
-        foot = escape(table.footer[index]) if table.footer else ""
-        justify: JustifyMethod = "left" if index in table.left else "right"
-        drawn.add_column(escape(column), foot, justify=justify, overflow="fold", no_wrap=whole_names and index == 0)
-    for row in table.rows:
-        drawn.add_row(*(escape(cell) for cell in row))
+    for column in fitted.columns:
+        justify: JustifyMethod = "left" if column.is_left else "right"
+        width = column.width
+        drawn.add_column(
+            Text(column.heading), Text(column.foot), justify=justify, no_wrap=True, min_width=width, max_width=width
+        )
+    for row in zip(*(column.cells for column in fitted.columns), strict=True):
+        drawn.add_row(*map(Text, row))
+    console.width = max(console.width, fitted.width)
     with printing():
-        ResultConsole(highlight=False).print(drawn)
+        for line in fitted.above:
+            console.print(Text(line, "table.title"), soft_wrap=True)
+        console.print(drawn)
+        for line in fitted.below:
+            console.print(Text(f" {line}" if len(line) < console.width else line), soft_wrap=True)
+        if fitted.below:
+            console.print()
 
 
 def say(text: str) -> None:
