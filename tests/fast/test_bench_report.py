@@ -126,7 +126,7 @@ def test_the_tables_come_in_the_order_of_the_sections(report: BenchReport) -> No
     unreadable = replace(report, utilisation=replace(report.utilisation, power_w=None, temperature_c=None))
     power = next(row for row in bench_tables(unreadable)[4].rows if row[0].startswith("power"))
     assert set(power[1:]) == {"n/a"}
-    assert last_line(report).startswith("PASSED")
+    assert last_line(report) == "PASSED: 20 requests without an error; there was nothing to compare with"
 
 
 def test_advice(report: BenchReport) -> None:
@@ -179,7 +179,16 @@ def test_a_comparison_of_saved_reports(report: BenchReport, tmp_path: Path) -> N
     assert not compare_reports(saved_of(with_times(report, 6 * noise)), base, 25).is_regression
     assert compare_reports(saved_of(with_times(report, 4 * noise)), base, 0).groups[0].verdict is Verdict.FASTER
     failed = replace(report, comparison=slower)
-    assert not failed.passed and last_line(failed).startswith("FAILED") and failed.to_json()["passed"] is False
+    assert (
+        not failed.passed
+        and last_line(failed).startswith("FAILED: slower than ")
+        and failed.to_json()["passed"] is False
+    )
+    assert "by more than 5 %: 1.200 x the time [" in last_line(failed)
+    passed = replace(report, comparison=same)
+    assert last_line(passed).startswith("PASSED: not slower than ") and "base.json by more than 5 %" in last_line(
+        passed
+    )
     other = compare_reports(saved_of(replace(with_times(report, 5 * noise), threads=7)), base, 5)
     assert other.notes == ("the number of threads differs: 7 now, 1 in the report",)
     with pytest.raises(UsageError, match="other input shapes"):
@@ -245,6 +254,9 @@ def test_exit_codes_of_comparisons(
         (["--concurrency", "99999"], ExitCode.USAGE),
         (["--max-regression", "-1"], ExitCode.USAGE),
         (["--duration", "nan"], ExitCode.USAGE),
+        (["--duration", "3 fortnights"], ExitCode.USAGE),
+        (["--warmup", "-1s"], ExitCode.USAGE),
+        (["--duration", "25h"], ExitCode.USAGE),
         (["--against", "none.smalti"], ExitCode.MODEL_FILE),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -294,15 +306,12 @@ def test_the_profile_is_sorted_by_time_and_says_only_what_can_be_true() -> None:
     assert table.untimed == 1 and hidden["gflops"] is None and hidden["percent_of_limit"] is None
     shown = layer_table(table)
     rows = [dict(zip(shown.columns, row, strict=True)) for row in shown.rows]
-    assert rows[0]["name"] == "layer_1/with/a/long/name" and rows[0]["limit"] == "float32"
+    assert rows[0]["name"] == "scope/layer_1/with/a/long/name" and rows[0]["limit"] == "float32"
     assert rows[2]["GOP/s"] == rows[2]["% of limit"] == rows[2]["GB/s"] == "n/a"
-    narrow = layer_table(table)
-    assert narrow.columns == ("#", "name", "kernel", "precision", "ms", "%", "GOP/s", "% of limit")
-    assert narrow.left == (1, 2, 3) and narrow.footer[1] == "sum"
-    assert narrow.rows[0][:4] == ("2", "layer_1/with/a/long/name", "k", "f32 x f32")
+    assert shown.footer[1] == "sum" and rows[0]["kernel"] == "k" and rows[0]["precision"] == "f32 x f32"
     unknown = layers([0.5, 1e-5], None)
     assert unknown.untimed == 0 and unknown.limit_ms is None
-    assert unknown.to_json()["limit_gflops"] is None and layer_table(unknown).rows[0][-1] == "n/a"
+    assert unknown.to_json()["limit_gflops"] is None and layer_table(unknown).rows[0][9] == "n/a"
 
 
 def test_the_timeline_is_valid_trace_events(report: BenchReport) -> None:

@@ -69,12 +69,13 @@ def fit(table: Table, width: int) -> Fitted:
         if _least(table, kept, gap, MIN_NAME, MIN_PROSE) <= room:
             break
     widths = _share_out(table, kept, room - gap * (len(kept) - 1))
-    gone = [_said(table, index) for index in every if index not in kept]
+    shown = {table.columns[index] for index in kept}
+    gone = [heading for heading in table.columns if heading not in shown]
     if gone:
         notes.append(f"not shown in {width} columns: {', '.join(gone)}; --json has all")
     above = tuple(wrap(table.title, width)) if table.title else ()
     columns = tuple(_column(table, index, widths[index]) for index in kept)
-    return Fitted(above, columns, gap, (*(line for text in notes for line in wrap(text, width)), *below))
+    return Fitted(above, columns, gap, (*(line for text in notes for line in wrap(text, max(1, width - EDGE))), *below))
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -276,12 +277,6 @@ def _column(table: Table, index: int, width: int) -> Column:
     heading = "\n".join(wrap(table.columns[index], width))
     lines = [line for text in (*cells, foot, heading) for line in text.split("\n")]
     return Column(heading, tuple(cells), foot, _widest(lines), index in table.left)
-
-
-def _said(table: Table, index: int) -> str:
-    """Return the name of a column, and the one before it where two have the same."""
-    heading = table.columns[index]
-    return heading if table.columns.count(heading) == 1 else f"{heading or 'last'} ({index + 1})"
 
 
 def _cells(table: Table, index: int) -> list[str]:

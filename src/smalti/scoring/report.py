@@ -31,7 +31,7 @@ def accuracy_rows_table(table: AccuracyTable, with_model: bool = True) -> Table:
         for row in table.rows
     )
     if with_model:
-        return Table(accuracy_title(table), COLUMNS, rows, left=(0, 1, 2), fit=Fit(names=(0,), leave=(7, 5)))
+        return Table(accuracy_title(table), COLUMNS, rows, left=(0, 1, 2), fit=Fit(names=(0,), leave=(7, 5, 0)))
     title = f"{table.model}: {accuracy_title(table)}"
     return Table(title, COLUMNS[1:], tuple(row[1:] for row in rows), left=(0, 1), fit=Fit(leave=(6, 4)))
 
