@@ -114,10 +114,10 @@ def shorten(names: Sequence[str], width: int) -> list[str]:
         if different > most:
             best, most = cut, different
     taken = Counter(best)
-    for place, (name, cut) in enumerate(zip(names, best, strict=True)):
-        neat = _at_joints(name, cut)
-        if neat != cut and not taken[neat]:
-            taken.subtract([cut])
+    for place, (name, short) in enumerate(zip(names, best, strict=True)):
+        neat = _at_joints(name, short)
+        if not taken[neat]:
+            taken.subtract([short])
             taken.update([neat])
             best[place] = neat
     return best

@@ -33,11 +33,13 @@ from rich.text import Text
 
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.fitting import NARROW_GAP, fit
+from smalti.cli.heartbeat import Count, Told, heartbeat
 from smalti.errors import OutputError
 from smalti.fetch.progress import Progress as FetchCallback
 from smalti.fetch.progress import Stage
 from smalti.jobs.stream import Progress as ProgressCallback
 from smalti.jobs.table import Table
+from smalti.vision.voc import printable
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 ThreadsOption = Annotated[
@@ -152,11 +154,18 @@ def printing() -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[ProgressCallback]:
-    """Give a function ``(done, total)`` that moves a bar on standard error; silent where that is no terminal."""
+def progress_bar(what: str, unit: str = "pictures", told: Told | None = None) -> Iterator[ProgressCallback]:
+    """Give a function ``(done, total)`` that moves a bar on standard error; where that is no terminal, lines tell.
+
+    ``told`` is what the same work says in words: the later of the two speaks.
+    """
     console = Console(stderr=True)
+    if not console.is_terminal:
+        with _counting(Count(what, unit), told) as progress:
+            yield progress
+        return
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
 
         def move(done: int, total: int) -> None:
@@ -166,11 +175,30 @@ def progress_bar(what: str) -> Iterator[ProgressCallback]:
 
 
 @contextmanager
+def _counting(count: Count, told: Told | None) -> Iterator[ProgressCallback]:
+    def move(done: int, total: int) -> None:
+        count.move(done, total)
+        if told is not None:
+            told.pause()
+
+    def line() -> str | None:
+        quiet = count.total is None or (told is not None and told.what is not None)
+        return None if quiet else count.line()
+
+    with heartbeat(line, note):
+        yield move
+
+
+@contextmanager
 def fetch_bar() -> Iterator[FetchCallback]:
-    """Give a function that moves one bar of bytes for each stage of a fetch; silent where there is no terminal."""
+    """Give a function that moves one bar of bytes for each stage of a fetch; where there is no terminal, lines tell."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        with _fetching() as progress:
+            yield progress
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=console, transient=True) as bars:
         tasks: dict[tuple[Stage, str], TaskID] = {}
 
         def move(stage: Stage, name: str, done: int, total: int | None) -> None:
@@ -179,4 +207,20 @@ def fetch_bar() -> Iterator[FetchCallback]:
                 tasks[key] = bars.add_task(escape(f"{stage.value} {name}"), total=total)
             bars.update(tasks[key], completed=done, total=total)
 
+        yield move
+
+
+@contextmanager
+def _fetching() -> Iterator[FetchCallback]:
+    counts: dict[tuple[Stage, str], Count] = {}
+    latest: list[Count] = []
+
+    def move(stage: Stage, name: str, done: int, total: int | None) -> None:
+        key = stage, name
+        if key not in counts:
+            counts[key] = Count(f"{stage.value} {printable(name)}", "MB", 1e6)
+        counts[key].move(done, total)
+        latest[:] = [counts[key]]
+
+    with heartbeat(lambda: latest[0].line() if latest else None, note):
         yield move
