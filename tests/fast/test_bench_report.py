@@ -331,6 +331,40 @@ def test_a_plot_is_valid_svg(tmp_path: Path) -> None:
     assert sum(text.startswith("p99 ") for text in texts) == 2
 
 
+def texts_of(root: ElementTree.Element) -> list[tuple[str, float, float, float, float]]:
+    """Return each text that stands upright, with its box: left, top, right, bottom; letters are taken as wide."""
+    found = []
+    for text in root.iter("{http://www.w3.org/2000/svg}text"):
+        size = float(text.get("font-size", "11"))
+        said, x, y = text.text or "", float(text.get("x", "nan")), float(text.get("y", "nan"))
+        width = 0.62 * size * len(said)
+        left = x - width * {"middle": 0.5, "end": 1.0}.get(text.get("text-anchor", ""), 0.0)
+        if text.get("transform") is None:
+            found.append((said, left, y - size, left + width, y + 0.3 * size))
+        else:
+            found.append((said, x - size, y - width / 2, x, y + width / 2))
+    return found
+
+
+@pytest.mark.parametrize("values", [[2.0], [1234.5] * 9, list(np.random.default_rng(3).gamma(2, 500, 12_345))])
+def test_nothing_in_a_plot_is_clipped_or_crossed(values: list[float], tmp_path: Path) -> None:
+    write_plot(tmp_path / "p.svg", {"a group of a long name " * 9: values, "b": values}, "a long title " * 20)
+    root = ElementTree.parse(tmp_path / "p.svg").getroot()
+    width, height = float(root.get("width", "0")), float(root.get("height", "0"))
+    boxes = texts_of(root)
+    for said, left, top, right, bottom in boxes:
+        assert 0 <= left and right <= width and 0 <= top and bottom <= height, said
+    for line in root.iter("{http://www.w3.org/2000/svg}line"):
+        x1, x2, y1, y2 = (float(line.get(name, "nan")) for name in ("x1", "x2", "y1", "y2"))
+        for said, left, top, right, bottom in boxes:
+            assert x2 < left or x1 > right or y2 < top or y1 > bottom, f"a line goes through {said!r}"
+    said = [box[0] for box in boxes]
+    tallest = np.histogram(np.minimum(values, np.percentile(values, 99.5)), bins=60)[0].max()
+    assert said.count("requests") == 4 and said.count("ms") == 4
+    assert len(values) > 9 or f"{tallest:,}" in said
+    assert "a long title " * 20 not in said and any("…" in text for text in said)
+
+
 def test_a_png_plot_needs_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plot.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install .*\.svg"):

@@ -159,8 +159,7 @@ def _write(report: BenchReport, save: Path | None, csv: Path | None, plot: Path 
     names = [group.name for group in report.groups]
     if plot is not None:
         latencies = {name: report.of(index, "total").tolist() for index, name in enumerate(names)}
-        write_plot(
-            plot, latencies, f"total latency of {printable(str(report.parameters['model']))}, threads: {report.threads}"
-        )
+        model = printable(Path(str(report.parameters["model"])).name)
+        write_plot(plot, latencies, f"total latency of {model}, threads: {report.threads}")
     if trace is not None:
         write_text(trace, chrome_trace(report.result, names, report.layers))
