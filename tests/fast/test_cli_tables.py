@@ -380,4 +380,4 @@ def test_the_summary_of_a_run_has_ten_lines_at_most(
             assert len(lines) == len(rows), lines
     said = dict(summary_rows(full_report(report)))
     assert {"model", "precision", "threads", "time", "rate", "limit", "steadiness", "other load"} <= said.keys()
-    assert "of this machine's limits" in said["limit"] and "--profile" in dict(summary_rows(report))["limit"]
+    assert "of the machine's limits" in said["limit"] and "--profile" in dict(summary_rows(report))["limit"]

@@ -58,13 +58,13 @@ def _limit(report: BenchReport) -> str:
     percent = table.whole_percent
     if percent is None:
         return "not known: the file does not say how much its steps compute"
-    return f"{percent:.0f} % of this machine's limits; {_binding(table)}"
+    return f"{percent:.0f} % of the machine's limits: {_binding(table)}"
 
 
 def _binding(table: LayerTable) -> str:
     ms = {bound: sum(layer.ms for layer in table.layers if layer.bound is bound) for bound in Bound}
     word = "arithmetic" if ms[Bound.COMPUTE] >= ms[Bound.MEMORY] else "memory"
-    return f"{word} bounds {100 * max(ms.values()) / table.total_ms:.0f} % of it"
+    return f"{word} for {100 * max(ms.values()) / table.total_ms:.0f} % of the time"
 
 
 def _steadiness(report: BenchReport, compute: Summary) -> str:

@@ -101,18 +101,18 @@ def wrap(text: str, width: int) -> list[str]:
 def shorten(names: Sequence[str], width: int) -> list[str]:
     """Return names of ``width`` characters at most: long ones lose a part, at one place in all of them.
 
-    The place is where most names still differ, and near the middle. No number is cut in two, and no word where a name
-    stays different from the others without its pieces.
+    The place is where most names still differ and keep their numbers, and near the middle. No number is cut in two, and
+    no word where a name stays different from the others without its pieces.
     """
     if all(cell_len(name) <= width for name in names):
         return list(names)
     best: list[str] = []
-    most = -1
+    most = -1, -1
     for head in sorted(range(width), key=lambda head: abs(2 * head - width)):
         cut = [_cut(name, head, width) for name in names]
-        different = len(set(cut))
-        if different > most:
-            best, most = cut, different
+        kept = len(set(cut)), sum(len(_NUMBER.findall(name)) for name in cut)
+        if kept > most:
+            best, most = cut, kept
     taken = Counter(best)
     for place, (name, short) in enumerate(zip(names, best, strict=True)):
         neat = _at_joints(name, short)
