@@ -18,7 +18,8 @@ HEAD = """# The command line
 Generated from the commands; a test compares this page with the code, and `scripts/docs` writes it again.
 
 Results go to standard output, as tables or with `--json` as one JSON object and nothing else; progress, notes and
-errors go to standard error.
+errors go to standard error. Where that is no terminal, long work says a line every ten seconds. Tables are as wide as
+the terminal; in a pipe as `COLUMNS` says, or 80 columns.
 """
 
 

@@ -126,7 +126,7 @@ def test_the_tables_come_in_the_order_of_the_sections(report: BenchReport) -> No
     unreadable = replace(report, utilisation=replace(report.utilisation, power_w=None, temperature_c=None))
     power = next(row for row in bench_tables(unreadable)[4].rows if row[0].startswith("power"))
     assert set(power[1:]) == {"n/a"}
-    assert last_line(report).startswith("PASSED")
+    assert last_line(report) == "PASSED: 20 requests without an error; there was nothing to compare with"
 
 
 def test_advice(report: BenchReport) -> None:
@@ -179,7 +179,16 @@ def test_a_comparison_of_saved_reports(report: BenchReport, tmp_path: Path) -> N
     assert not compare_reports(saved_of(with_times(report, 6 * noise)), base, 25).is_regression
     assert compare_reports(saved_of(with_times(report, 4 * noise)), base, 0).groups[0].verdict is Verdict.FASTER
     failed = replace(report, comparison=slower)
-    assert not failed.passed and last_line(failed).startswith("FAILED") and failed.to_json()["passed"] is False
+    assert (
+        not failed.passed
+        and last_line(failed).startswith("FAILED: slower than ")
+        and failed.to_json()["passed"] is False
+    )
+    assert "by more than 5 %: 1.200 x the time [" in last_line(failed)
+    passed = replace(report, comparison=same)
+    assert last_line(passed).startswith("PASSED: not slower than ") and "base.json by more than 5 %" in last_line(
+        passed
+    )
     other = compare_reports(saved_of(replace(with_times(report, 5 * noise), threads=7)), base, 5)
     assert other.notes == ("the number of threads differs: 7 now, 1 in the report",)
     with pytest.raises(UsageError, match="other input shapes"):
@@ -245,6 +254,9 @@ def test_exit_codes_of_comparisons(
         (["--concurrency", "99999"], ExitCode.USAGE),
         (["--max-regression", "-1"], ExitCode.USAGE),
         (["--duration", "nan"], ExitCode.USAGE),
+        (["--duration", "3 fortnights"], ExitCode.USAGE),
+        (["--warmup", "-1s"], ExitCode.USAGE),
+        (["--duration", "25h"], ExitCode.USAGE),
         (["--against", "none.smalti"], ExitCode.MODEL_FILE),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -294,15 +306,12 @@ def test_the_profile_is_sorted_by_time_and_says_only_what_can_be_true() -> None:
     assert table.untimed == 1 and hidden["gflops"] is None and hidden["percent_of_limit"] is None
     shown = layer_table(table)
     rows = [dict(zip(shown.columns, row, strict=True)) for row in shown.rows]
-    assert rows[0]["name"] == "layer_1/with/a/long/name" and rows[0]["limit"] == "float32"
+    assert rows[0]["name"] == "scope/layer_1/with/a/long/name" and rows[0]["limit"] == "float32"
     assert rows[2]["GOP/s"] == rows[2]["% of limit"] == rows[2]["GB/s"] == "n/a"
-    narrow = layer_table(table, wide=False)
-    assert narrow.columns == ("#", "name", "kernel", "precision", "ms", "%", "GOP/s", "% of limit")
-    assert narrow.left == (1, 2, 3) and narrow.footer[1] == "sum"
-    assert narrow.rows[0][:4] == ("2", "layer_1/with/a/long/name", "k", "f32 x f32")
+    assert shown.footer[1] == "sum" and rows[0]["kernel"] == "k" and rows[0]["precision"] == "f32 x f32"
     unknown = layers([0.5, 1e-5], None)
     assert unknown.untimed == 0 and unknown.limit_ms is None
-    assert unknown.to_json()["limit_gflops"] is None and layer_table(unknown, wide=False).rows[0][-1] == "n/a"
+    assert unknown.to_json()["limit_gflops"] is None and layer_table(unknown).rows[0][9] == "n/a"
 
 
 def test_the_timeline_is_valid_trace_events(report: BenchReport) -> None:
@@ -320,6 +329,40 @@ def test_a_plot_is_valid_svg(tmp_path: Path) -> None:
     texts = [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert "title & more" in texts and "a <b> & c: 300 requests" in texts
     assert sum(text.startswith("p99 ") for text in texts) == 2
+
+
+def texts_of(root: ElementTree.Element) -> list[tuple[str, float, float, float, float]]:
+    """Return each text that stands upright, with its box: left, top, right, bottom; letters are taken as wide."""
+    found = []
+    for text in root.iter("{http://www.w3.org/2000/svg}text"):
+        size = float(text.get("font-size", "11"))
+        said, x, y = text.text or "", float(text.get("x", "nan")), float(text.get("y", "nan"))
+        width = 0.62 * size * len(said)
+        left = x - width * {"middle": 0.5, "end": 1.0}.get(text.get("text-anchor", ""), 0.0)
+        if text.get("transform") is None:
+            found.append((said, left, y - size, left + width, y + 0.3 * size))
+        else:
+            found.append((said, x - size, y - width / 2, x, y + width / 2))
+    return found
+
+
+@pytest.mark.parametrize("values", [[2.0], [1234.5] * 9, list(np.random.default_rng(3).gamma(2, 500, 12_345))])
+def test_nothing_in_a_plot_is_clipped_or_crossed(values: list[float], tmp_path: Path) -> None:
+    write_plot(tmp_path / "p.svg", {"a group of a long name " * 9: values, "b": values}, "a long title " * 20)
+    root = ElementTree.parse(tmp_path / "p.svg").getroot()
+    width, height = float(root.get("width", "0")), float(root.get("height", "0"))
+    boxes = texts_of(root)
+    for said, left, top, right, bottom in boxes:
+        assert 0 <= left and right <= width and 0 <= top and bottom <= height, said
+    for line in root.iter("{http://www.w3.org/2000/svg}line"):
+        x1, x2, y1, y2 = (float(line.get(name, "nan")) for name in ("x1", "x2", "y1", "y2"))
+        for said, left, top, right, bottom in boxes:
+            assert x2 < left or x1 > right or y2 < top or y1 > bottom, f"a line goes through {said!r}"
+    said = [box[0] for box in boxes]
+    tallest = np.histogram(np.minimum(values, np.percentile(values, 99.5)), bins=60)[0].max()
+    assert said.count("requests") == 4 and said.count("ms") == 4
+    assert len(values) > 9 or f"{tallest:,}" in said
+    assert "a long title " * 20 not in said and any("…" in text for text in said)
 
 
 def test_a_png_plot_needs_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from smalti.errors import DataError, InputError, UsageError
 from smalti.vision.metrics import ConfusionMatrix
@@ -114,6 +115,37 @@ def test_legend_adds_a_strip(size: tuple[int, int]) -> None:
     np.testing.assert_array_equal(got[: size[0]], picture)
     if size[1] >= 60:
         assert (got[size[0] :].reshape(-1, 3) == voc_palette()[3]).all(axis=1).any()
+
+
+def legend_of(height: int, width: int) -> NDArray[np.uint8]:
+    """Return the strip below a picture of four usual classes."""
+    labels = np.zeros((height, width), dtype=np.uint8)
+    labels[: height // 2, : width // 4], labels[: height // 2, -width // 4 :] = 15, 255
+    labels[-height // 4 :] = 2
+    return add_legend(np.zeros((height, width, 3), dtype=np.uint8), labels, VOC_LABELS)[height:]
+
+
+def letters_height(strip: NDArray[np.uint8]) -> int:
+    """Return the rows of the first line of a legend that have the white of its letters."""
+    bright = (strip.min(axis=2) > 180).any(axis=1)
+    first = int(np.argmax(bright))
+    return int(np.argmin(bright[first:])) if not bright[first:].all() else strip.shape[0] - first
+
+
+@pytest.mark.parametrize(("height", "width"), [(375, 500), (750, 1000), (3000, 4000), (4000, 3000), (6000, 8000)])
+def test_a_legend_looks_the_same_on_pictures_of_any_size(height: int, width: int) -> None:
+    strip = legend_of(height, width)
+    side = (height * width) ** 0.5
+    assert 0.018 <= letters_height(strip) / side <= 0.04
+    assert 0.05 <= strip.shape[0] / height <= 0.2
+
+
+def test_a_legend_of_a_small_picture_can_be_read() -> None:
+    strip = legend_of(200, 300)
+    assert strip.shape[0] == 2 * 18 + 10 and letters_height(strip) >= 8
+    # A tall and narrow picture: no entry may be wider than it.
+    tall = legend_of(9000, 300)
+    assert not (tall[:, -2:].min(axis=2) > 180).any() and letters_height(tall) >= 8
 
 
 def test_a_legend_takes_a_class_name_of_undecodable_bytes() -> None:

@@ -15,7 +15,7 @@ import jobs_kit as kit
 from smalti.cli.exit_codes import ExitCode
 
 NO_ROOM = "cannot write the result to standard output: No space left on device"
-BRIEFLY = "--iterations 2 --duration 1 --warmup 0 --cold-starts 0".split()
+BRIEFLY = "--iterations 2 --duration 1ms --warmup 0 --cold-starts 0".split()
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 
 

@@ -80,7 +80,12 @@ def test_tables_in_a_narrow_terminal(
     monkeypatch.setenv("COLUMNS", "80")
     arguments = ["bench", "--model", str(model), *QUICK, "--threads", "1", "--cold-starts", "0", "--profile", "--e2e"]
     assert run([*arguments, "--input-dims", "1x60x80x3"]) == ExitCode.OK
+    brief = capsys.readouterr().out
+    assert brief.split()[:2] == ["model", model.name] and "Profile of" in brief and "End to end" in brief
+    assert not any(title in brief for title in ("Parameter Information", "Device Information", "Load\n"))
+    assert run([*arguments, "--input-dims", "1x60x80x3", "--details"]) == ExitCode.OK
     out = capsys.readouterr().out
+    assert out.split()[:2] == ["model", model.name]
     places = [out.index(title) for title in ("Parameter Information", "Load", "Device Information", "Profile of")]
     assert places == sorted(places)
     assert out.splitlines()[-1].startswith("PASSED: ")

@@ -17,7 +17,7 @@ from smalti.fetch.progress import Progress as FetchProgress
 from smalti.fetch.progress import silent
 from smalti.fetch.registry import DEMO, DatasetEntry, find_dataset, find_model
 from smalti.jobs.stream import MAX_AT_ONCE
-from smalti.jobs.table import Table
+from smalti.jobs.table import Fit, Table
 from smalti.labelling.infer import InferOptions, InferResult, infer
 from smalti.numerics import DType
 from smalti.quant.modes import QuantMode, QuantOptions
@@ -231,7 +231,7 @@ def run_table(result: RunResult) -> Table:
     columns = ("quant_mode", "mutable", "mIoU", "drop", "ms", "images/s", "MB", "build s")
     threads = f"{result.threads} thread{'s' if result.threads != 1 else ''}"
     images = result.rows[0].infer.images
-    return Table(f"{result.model}, {images} images, {threads}", columns, rows, left=(0,))
+    return Table(f"{result.model}, {images} images, {threads}", columns, rows, left=(0,), fit=Fit(leave=(7, 5, 6)))
 
 
 def _drop(row: RunRow, rows: tuple[RunRow, ...]) -> str:

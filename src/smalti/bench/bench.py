@@ -165,7 +165,7 @@ def _check(options: BenchOptions) -> None:
         raise UsageError(f"at least 1 iteration and 1 to {MAX_THREADS} requests at a time are needed")
     limit = 24 * 3600e3
     if not (0 <= options.duration_ms <= limit and 0 <= options.warmup_ms <= limit):
-        raise UsageError("--duration and --warmup are milliseconds from 0 to one day")
+        raise UsageError("--duration and --warmup are from 0 to one day")
     if not 0 <= options.max_regression <= 1000:
         raise UsageError("--max-regression is a percentage from 0 to 1000")
     if not 0 <= options.cold_starts <= 100:

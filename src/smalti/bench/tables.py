@@ -10,10 +10,9 @@ from smalti.bench.layers import Bound, Layer, LayerTable, by_time
 from smalti.bench.peak import Arithmetic
 from smalti.bench.report import PARTS, BenchReport
 from smalti.bench.stats import Summary
-from smalti.jobs.table import Table
+from smalti.jobs.table import Fit, Table
 
 NOT_AVAILABLE = "n/a"
-_NAME_WIDTH = 26
 _STATISTICS = ("min", "max", "mean", "median")
 _PERCENTILES = ("p90", "p95", "p99")
 _PART_NAMES = {
@@ -24,8 +23,13 @@ _PART_NAMES = {
 }
 
 
-def bench_tables(report: BenchReport, *, wide: bool = True) -> list[Table]:
-    """Return every section of the report; without ``wide`` the profile has fewer columns."""
+def bench_tables(report: BenchReport) -> list[Table]:
+    """Return every section of the report."""
+    return [*detail_tables(report), *asked_tables(report)]
+
+
+def detail_tables(report: BenchReport) -> list[Table]:
+    """Return the sections that every run has, behind its summary."""
     tables = [
         _parameters(report),
         _times(report),
@@ -43,8 +47,14 @@ def bench_tables(report: BenchReport, *, wide: bool = True) -> list[Table]:
     if report.cold is not None:
         tables.append(_cold(report))
     tables.append(_traces(report))
+    return tables
+
+
+def asked_tables(report: BenchReport) -> list[Table]:
+    """Return the sections that options asked for: profile, end to end, comparison."""
+    tables = []
     for layers in report.layers:
-        tables += profile_tables(layers, wide=wide)
+        tables += profile_tables(layers)
     if report.end_to_end is not None:
         tables.append(_end_to_end(report.end_to_end))
     if report.comparison is not None:
@@ -53,23 +63,20 @@ def bench_tables(report: BenchReport, *, wide: bool = True) -> list[Table]:
 
 
 def last_line(report: BenchReport) -> str:
-    """Return the result in one line."""
-    word = "PASSED" if report.passed else "FAILED"
-    latency = report.latency(None)
-    text = (
-        f"{word}: {report.parameters['model']}: {report.images_per_second:.2f} images/s, compute median "
-        f"{latency['compute'].median:.3f} ms, p99 {latency['compute'].p99:.3f} ms, {_threads(report.threads)}"
-    )
-    worst = None if report.comparison is None else max(report.comparison.groups, key=lambda group: group.ratio.value)
-    if worst is None:
-        return text
+    """Return what passed or failed in one line: the comparison, and without one that every request was answered."""
+    found = report.comparison
+    if found is None:
+        return f"PASSED: {report.iterations:,} requests without an error; there was nothing to compare with"
+    worst = max(found.groups, key=lambda group: group.ratio.value)
+    bound = f"by more than {found.max_regression:g} %"
+    word = "PASSED: not slower" if report.passed else "FAILED: slower"
     low, high = worst.ratio.low, worst.ratio.high
-    return f"{text}; {worst.verdict.value}: {worst.ratio.value:.3f} x the time [{low:.3f}, {high:.3f}]"
+    return f"{word} than {found.other} {bound}: {worst.ratio.value:.3f} x the time [{low:.3f}, {high:.3f}]"
 
 
 def _parameters(report: BenchReport) -> Table:
     rows = tuple((name, "-" if value is None else str(value)) for name, value in report.parameters.items())
-    return Table("Parameter Information", ("parameter", "value"), rows, left=(0, 1))
+    return Table("Parameter Information", ("parameter", "value"), rows, left=(0, 1), fit=Fit(prose=(1,)))
 
 
 def _times(report: BenchReport) -> Table:
@@ -84,7 +91,7 @@ def _times(report: BenchReport) -> Table:
         ("code", _size(times.code_bytes), "shared by all requests"),
         ("largest workspace", _size(times.workspace_bytes), "of each request in flight"),
     )
-    return Table("Load", ("what", "value", ""), rows, left=(0, 2))
+    return Table("Load", ("what", "value", ""), rows, left=(0, 2), fit=Fit(prose=(2,)))
 
 
 def _device(report: BenchReport) -> Table:
@@ -104,7 +111,7 @@ def _device(report: BenchReport) -> Table:
         ("memory", _size(device.memory_bytes)),
         ("system", f"{device.system}, Python {device.python}"),
     )
-    return Table("Device Information", ("what", "value"), rows, left=(0, 1))
+    return Table("Device Information", ("what", "value"), rows, left=(0, 1), fit=Fit(prose=(1,)))
 
 
 def _features(report: BenchReport) -> str:
@@ -131,7 +138,7 @@ def _model(report: BenchReport) -> Table:
     size = "any image size" if manifest.symbols else "one fixed size"
     title = f"Model Information: {manifest.precision}, {manifest.target}, {size}, batch {batch}"
     columns = ("tensor", "name", "dtype", "layout", "dims", "measured", "bytes")
-    return Table(title, columns, rows, left=(0, 1, 2, 3, 4, 5))
+    return Table(title, columns, rows, left=(0, 1, 2, 3, 4, 5), fit=Fit(names=(1,), leave=(3, 6, 4)))
 
 
 def _utilisation(report: BenchReport) -> Table:
@@ -148,7 +155,7 @@ def _utilisation(report: BenchReport) -> Table:
     for name, value in (("other processes, %", seen.others_percent), ("hypervisor (steal), %", seen.steal_percent)):
         rows.append((name, "", "", NOT_AVAILABLE if value is None else f"{value:.1f}", ""))
     title = f"Utilisation Summary: {seen.samples} samples, one each 100 ms"
-    return Table(title, ("what", *_STATISTICS), tuple(rows))
+    return Table(title, ("what", *_STATISTICS), tuple(rows), fit=Fit(prose=(0,)))
 
 
 def _performance(report: BenchReport) -> Table:
@@ -158,14 +165,14 @@ def _performance(report: BenchReport) -> Table:
         ("compute time", f"{report.compute_seconds:.3f} s", "summed over all requests"),
         ("throughput", f"{report.requests_per_second:.2f} qps", f"{report.images_per_second:.2f} images/s"),
     )
-    return Table("Performance Summary", ("what", "value", ""), rows, left=(0, 2))
+    return Table("Performance Summary", ("what", "value", ""), rows, left=(0, 2), fit=Fit(prose=(2,)))
 
 
 def _latency(title: str, latency: dict[str, Summary]) -> Table:
     columns = (*_STATISTICS, *_PERCENTILES)
     digits = _digits(latency["total"])
     rows = tuple((_PART_NAMES[part], *_numbers(latency.get(part), columns, digits)) for part in PARTS)
-    return Table(title, ("part", *columns), rows)
+    return Table(title, ("part", *columns), rows, fit=Fit(leave=(5, 6, 3, 1)))
 
 
 def _cold(report: BenchReport) -> Table:
@@ -182,7 +189,8 @@ def _cold(report: BenchReport) -> Table:
             ("process start to first result", cold.total_ms),
         )
     )
-    return Table(f"cold start, {cold.total_ms.count} fresh processes, ms", ("part", *_STATISTICS), rows)
+    title = f"cold start, {cold.total_ms.count} fresh processes, ms"
+    return Table(title, ("part", *_STATISTICS), rows, fit=Fit(prose=(0,)))
 
 
 def _traces(report: BenchReport) -> Table:
@@ -191,31 +199,32 @@ def _traces(report: BenchReport) -> Table:
         for index, (count, averages) in enumerate(report.traces())
     )
     title = f"Trace averages of {report.trace_runs} runs, ms"
-    return Table(title, ("trace", "runs", *(_PART_NAMES[part] for part in PARTS)), rows)
+    return Table(title, ("trace", "runs", *(_PART_NAMES[part] for part in PARTS)), rows, fit=Fit(leave=(2, 4)))
 
 
-def profile_tables(table: LayerTable, *, wide: bool = True) -> list[Table]:
+def profile_tables(table: LayerTable) -> list[Table]:
     """Return the steps of one profiled group, the limits they are compared with, and what follows in words."""
-    words = Table(f"In words: {table.group}", ("",), tuple((sentence,) for sentence in table.words))
-    return [layer_table(table, wide=wide), limits_table(table), *([words] if table.words else [])]
+    sentences = tuple((sentence,) for sentence in table.words)
+    words = Table(f"In words: {table.group}", ("",), sentences, fit=Fit(prose=(0,)))
+    return [layer_table(table), limits_table(table), *([words] if table.words else [])]
 
 
-def layer_table(table: LayerTable, *, wide: bool = True) -> Table:
-    """Return the steps of one profiled group, the longest first; without ``wide`` in fewer columns."""
+def layer_table(table: LayerTable) -> Table:
+    """Return the steps of one profiled group, the longest first."""
     rows = tuple(_layer_row(table, layer) for layer in by_time(table.layers))
     whole = 2 * table.macs / table.total_ms / 1e6 if table.macs and table.total_ms > 0 else None
     moved = sum(layer.bytes for layer in table.layers)
     share = _optional(table.whole_percent, 0)
     footer = ("", "sum", "", "", "", f"{table.total_ms:.4f}", "100.0", _optional(whole, 1), "", share)
     how = f"median of {table.runs} runs, {_threads(table.threads)}"
-    whole_table = Table(
+    return Table(
         f"Profile of {table.group}: {table.mode}, {how}",
         ("#", "name", "kernel", "precision", "shape", "ms", "%", "GOP/s", "limit", "% of limit", "MB", "GB/s"),
         rows,
         (*footer, f"{moved / 1e6:.2f}", ""),
         left=(1, 2, 3, 4, 8),
+        fit=Fit(names=(1,), leave=(11, 10, 4, 8, 3, 7, 0, 9, 2)),
     )
-    return whole_table if wide else _without(whole_table, ("shape", "limit", "MB", "GB/s"))
 
 
 def limits_table(table: LayerTable) -> Table:
@@ -229,7 +238,8 @@ def limits_table(table: LayerTable) -> Table:
         rate = f"{min(rates):.1f} to {max(rates):.1f} GB/s"
         rows.append(("memory", "copy of as many bytes", rate, *_bounded(table, Bound.MEMORY)))
     title = f"Limits of this machine, {_threads(table.threads)}"
-    return Table(title, ("limit", "measured with", "rate", "steps", "ms", "ms at limit"), tuple(rows), left=(0, 1))
+    columns = ("limit", "measured with", "rate", "steps", "ms", "ms at limit")
+    return Table(title, columns, tuple(rows), left=(0, 1), fit=Fit(leave=(1, 3)))
 
 
 def _bounded(table: LayerTable, bound: Bound, kind: Arithmetic | None = None) -> tuple[str, str, str]:
@@ -241,22 +251,11 @@ def _bounded(table: LayerTable, bound: Bound, kind: Arithmetic | None = None) ->
     return str(len(layers)), f"{sum(layer.ms for layer in layers):.2f}", f"{at_limit:.2f}"
 
 
-def _without(table: Table, names: Sequence[str]) -> Table:
-    """Return the table without some columns."""
-    kept = [index for index, column in enumerate(table.columns) if column not in names]
-
-    def pick(cells: Sequence[str]) -> tuple[str, ...]:
-        return tuple(cells[index] for index in kept)
-
-    left = tuple(place for place, index in enumerate(kept) if index in table.left)
-    return Table(table.title, pick(table.columns), tuple(map(pick, table.rows)), pick(table.footer), left)
-
-
 def _layer_row(table: LayerTable, layer: Layer) -> tuple[str, ...]:
     timed = table.is_timed(layer)
     return (
         str(layer.number),
-        _short(layer.name),
+        layer.name.removesuffix(":0"),
         layer.kernel,
         layer.precision.short,
         "x".join(map(str, layer.shape)),
@@ -277,14 +276,6 @@ def _limit_name(layer: Layer) -> str:
     return arithmetic.value if layer.bound is Bound.COMPUTE and arithmetic is not None else layer.bound.value
 
 
-def _short(name: str) -> str:
-    """Return the telling part of a long name: without the scope that all layers share, cut at its end."""
-    plain = name.removesuffix(":0")
-    if len(plain) > _NAME_WIDTH and plain.count("/") >= 2:
-        plain = plain.partition("/")[2]
-    return plain if len(plain) <= _NAME_WIDTH else plain[: _NAME_WIDTH - 1] + "…"
-
-
 def _threads(count: int) -> str:
     return f"{count} thread" if count == 1 else f"{count} threads"
 
@@ -302,7 +293,7 @@ def _end_to_end(found: EndToEnd) -> Table:
         f"End to end, {found.images} {kind}: {found.images_per_second:.1f} images/s one part after another, "
         f"{found.pipelined:.1f} as smalti infer works, ms"
     )
-    return Table(title, ("part", *columns, "% of time"), rows, footer)
+    return Table(title, ("part", *columns, "% of time"), rows, footer, fit=Fit(leave=(1, 2, 3)))
 
 
 def comparison_table(found: Comparison) -> Table:
@@ -322,7 +313,7 @@ def comparison_table(found: Comparison) -> Table:
     how = "in turns with" if found.interleaved else "against the report"
     title = f"Comparison {how} {found.other}: compute time, at most {found.max_regression:g} % slower allowed"
     columns = ("group", "this ms", "other ms", "requests", "ratio", "95 % interval", "verdict")
-    return Table(title, columns, rows, left=(0, 6))
+    return Table(title, columns, rows, left=(0, 6), fit=Fit(names=(0,), prose=(6,), leave=(3, 2, 1)))
 
 
 def _numbers(summary: Summary | None, names: Sequence[str], digits: int) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from smalti.frontend.report import ImportReport, LeftOut
 from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
 from smalti.jobs.outputs import write_file
-from smalti.jobs.table import Table
+from smalti.jobs.table import Fit, Table
 from smalti.passes.dump import DumpDir
 from smalti.passes.pipeline import PIPELINE, Instrument, PassReport, run_pipeline
 from smalti.quant.record import CalibrationRecord
@@ -205,7 +205,7 @@ def build_table(result: BuildResult) -> Table:
         ("file", f"{result.path}, {result.file_bytes / 1e6:.2f} MB, built in {result.seconds:.1f} s"),
         ("SHA-256", result.sha256),
     ]
-    return Table("offline model", ("", ""), tuple(rows), left=(0, 1))
+    return Table("offline model", ("", ""), tuple(rows), left=(0, 1), fit=Fit(prose=(1,)))
 
 
 class _Watcher:

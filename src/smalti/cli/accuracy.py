@@ -163,7 +163,7 @@ def accuracy_command(
 
 
 def _bar() -> AbstractContextManager[Progress]:
-    return progress_bar("images")
+    return progress_bar("measure")
 
 
 def _report(table: AccuracyTable, options: AccuracyOptions, worst: int, compared: BaselineResult | None) -> str:

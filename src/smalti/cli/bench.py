@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
-from rich import box
-from rich.markup import escape
-from rich.table import Table as RichTable
 
 from smalti.bench.bench import BenchOptions, bench
 from smalti.bench.plot import write_plot
 from smalti.bench.report import BenchReport, layers_csv
-from smalti.bench.tables import bench_tables, last_line
+from smalti.bench.summary import summary_rows
+from smalti.bench.tables import asked_tables, detail_tables, last_line
 from smalti.bench.trace import chrome_trace
+from smalti.cli.durations import parse_duration
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import FileListOption, ModelOption
-from smalti.cli.ui import JsonOption, ResultConsole, ThreadsOption, help_text, note, print_json, printing, say
+from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, note, print_json, say
 from smalti.jobs.outputs import write_text
 from smalti.jobs.places import check_places
-from smalti.jobs.table import Table
+from smalti.jobs.table import Fit, Table
 from smalti.vision.voc import printable
-
-WIDE: Final = 140
-FILE_WIDTH: Final = 160
 
 HELP = help_text(
     "Measure an offline model: latency, throughput, start, memory, and where the time goes.",
-    "The run ends when it has made --iterations requests and has lasted --duration milliseconds. Inputs are generated "
-    "and textured, eight in turns, or the pictures of --image-dir. What the system does not tell is shown as n/a.",
+    "The run ends when it has made --iterations requests and has lasted --duration. Inputs are generated and "
+    "textured, eight in turns, or the pictures of --image-dir. A summary tells what was measured; --details adds the "
+    "tables behind it. What the system does not tell is shown as n/a. Times are 4s, 500ms or 2m; a bare number is "
+    "seconds.",
     f"With --compare or --against the exit code is {int(ExitCode.REGRESSION)} when this model is slower than the other "
     "by more than --max-regression percent and the 95 % interval of the ratio of medians lies wholly above that.",
     examples=(
@@ -53,8 +51,10 @@ def bench_command(
         int, typer.Option("--concurrency", min=1, help="Requests in flight, which share constants and code.")
     ] = 1,
     iterations: Annotated[int, typer.Option("--iterations", min=1, help="At least so many requests.")] = 100,
-    duration: Annotated[float, typer.Option("--duration", min=0, help="At least so many milliseconds.")] = 3000,
-    warmup: Annotated[float, typer.Option("--warmup", min=0, help="Milliseconds of unmeasured requests before.")] = 200,
+    duration: Annotated[
+        str, typer.Option("--duration", help="At least so long: 4s, 500ms, 2m; seconds if bare.")
+    ] = "3s",
+    warmup: Annotated[str, typer.Option("--warmup", help="Unmeasured requests before, for so long.")] = "200ms",
     input_dims: Annotated[
         list[str] | None,
         typer.Option("--input-dims", help="Input shapes, such as 1x513x513x3; several with commas or repeated."),
@@ -98,8 +98,14 @@ def bench_command(
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Timeline as JSON for chrome://tracing or ui.perfetto.dev.")
     ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Also print every table of the run: load, device, memory, latencies.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
+    duration_ms, warmup_ms = (
+        1e3 * parse_duration(text, option) for text, option in ((duration, "--duration"), (warmup, "--warmup"))
+    )
     read = (model, against, run_config, file_list)
     layers = None if csv is None or not profile else csv.with_suffix(".layers.csv")
     check_places({"--save": save, "--csv": csv, "--csv for steps": layers, "--plot": plot, "--trace": trace}, read)
@@ -111,8 +117,8 @@ def bench_command(
             threads=threads,
             concurrency=concurrency,
             iterations=iterations,
-            duration_ms=duration,
-            warmup_ms=warmup,
+            duration_ms=duration_ms,
+            warmup_ms=warmup_ms,
             input_dims=tuple(input_dims or ()),
             run_config=run_config,
             image_dir=image_dir,
@@ -132,34 +138,15 @@ def bench_command(
     if as_json:
         print_json(report.to_json())
     else:
-        console = ResultConsole(highlight=False)
-        if not console.is_terminal:
-            console.width = max(console.width, FILE_WIDTH)
-        for table in bench_tables(report, wide=console.width >= WIDE):
-            _draw(console, table)
+        draw(Table("", ("", ""), summary_rows(report), left=(0, 1), fit=Fit(prose=(1,))))
+        for table in [*(detail_tables(report) if details else []), *asked_tables(report)]:
+            draw(table)
     for sentence in report.advice():
         note(f"note: {sentence}")
     if not as_json:
         say(last_line(report))
     if not report.passed:
         raise typer.Exit(ExitCode.REGRESSION)
-
-
-def _draw(console: ResultConsole, table: Table) -> None:
-    """Print a table whose numbers are never folded."""
-    drawn = RichTable(
-        title=escape(table.title), title_justify="left", box=box.SIMPLE_HEAD, show_footer=bool(table.footer)
-    )
-    for index, column in enumerate(table.columns):
-        foot = escape(table.footer[index]) if table.footer else ""
-        if index in table.left:
-            drawn.add_column(escape(column), foot, overflow="fold")
-        else:
-            drawn.add_column(escape(column), foot, justify="right", no_wrap=True)
-    for row in table.rows:
-        drawn.add_row(*(escape(cell) for cell in row))
-    with printing():
-        console.print(drawn)
 
 
 def _write(report: BenchReport, save: Path | None, csv: Path | None, plot: Path | None, trace: Path | None) -> None:
@@ -172,8 +159,7 @@ def _write(report: BenchReport, save: Path | None, csv: Path | None, plot: Path 
     names = [group.name for group in report.groups]
     if plot is not None:
         latencies = {name: report.of(index, "total").tolist() for index, name in enumerate(names)}
-        write_plot(
-            plot, latencies, f"total latency of {printable(str(report.parameters['model']))}, threads: {report.threads}"
-        )
+        model = printable(Path(str(report.parameters["model"])).name)
+        write_plot(plot, latencies, f"total latency of {model}, threads: {report.threads}")
     if trace is not None:
         write_text(trace, chrome_trace(report.result, names, report.layers))

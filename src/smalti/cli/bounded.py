@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from smalti.building.build import BuildProgress
+from smalti.cli.heartbeat import Told
 from smalti.cli.ui import draw, note, progress_bar
 from smalti.comparing.sensitivity import choose_kept_layers, kept_table
 from smalti.comparing.trials import PictureSet
@@ -65,14 +65,14 @@ class Bound:
         tf_model: Path,
         options: CompileOptions,
         record: CalibrationRecord | None,
-        tell: BuildProgress,
+        tell: Told,
         as_json: bool = False,
     ) -> CompileOptions:
         """Return the options with the layers to keep; a table of why goes to the terminal, unless ``as_json``."""
         if self.max_miou_drop is None or self.image_dir is None:
             return options
         measured = replace(options, targets=(_target_here(options.targets),))
-        with progress_bar("layers") as progress:
+        with progress_bar("choose layers", "layers", tell) as progress:
             kept = choose_kept_layers(
                 tf_model,
                 measured,

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from smalti.building.build import BuildProgress, build, build_passes, build_table
+from smalti.building.build import build, build_passes, build_table
 from smalti.cli.bounded import Bound, EvalListOption, GtDirOption, MaxDropOption
 from smalti.cli.calibration import (
     ActivationOption,
@@ -30,6 +30,7 @@ from smalti.cli.calibration import (
 from smalti.cli.calibration import (
     QuantModeOption as QuantModeOption,
 )
+from smalti.cli.heartbeat import Told, heartbeat
 from smalti.cli.inputs import BindOption, InputShapeOption, ModelOption, parse_binds, parse_names, parse_shapes
 from smalti.cli.limits import (
     MAX_CONSTANT_BYTES,
@@ -198,11 +199,13 @@ def model_name(path: Path) -> str:
 
 
 @contextmanager
-def build_status() -> Iterator[BuildProgress]:
-    """Give a function that shows what a build is doing on standard error; silent where that is no terminal."""
+def build_status() -> Iterator[Told]:
+    """Give a function that shows what a build is doing on standard error; where that is no terminal, lines tell."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda what: None
+        told = Told()
+        with heartbeat(told.line, note):
+            yield told
         return
     with console.status("") as status:
-        yield lambda what: status.update(escape(what))
+        yield Told(shows=lambda what: status.update(escape(what)))

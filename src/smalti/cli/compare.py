@@ -86,7 +86,7 @@ def compare_command(
         threads=threads,
     )
     check_places({"--csv": csv}, (tf_model, tf_model / GRAPH_FILE, model, Path(reference), file_list, ranges))
-    with build_status() as status, progress_bar("compare") as progress:
+    with build_status() as status, progress_bar("compare", told=status) as progress:
         result = compare(options, progress, status)
     if csv is not None:
         write_text(csv, result.to_csv())

@@ -8,7 +8,7 @@ import typer
 
 from smalti.cli.ui import JsonOption, draw, help_text, print_json, say
 from smalti.delivery.native import NativeFiles, native_files
-from smalti.jobs.table import Table
+from smalti.jobs.table import Fit, Table
 
 HELP = help_text(
     "Tell a C or C++ build where the library is that runs offline model files without Python.",
@@ -71,4 +71,4 @@ def _table(files: NativeFiles) -> Table:
     ]
     if record["prebuilt"]:
         rows.append(("pkg-config file", record["pkg_config_dir"]))
-    return Table(f"the C library of Smalti {record['version']}", ("", ""), tuple(rows), left=(0, 1))
+    return Table(f"the C library of Smalti {record['version']}", ("", ""), tuple(rows), (), (0, 1), Fit(prose=(1,)))

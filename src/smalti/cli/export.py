@@ -10,7 +10,7 @@ import typer
 from smalti.cli.ui import JsonOption, draw, fetch_bar, help_text, print_json
 from smalti.delivery.export import ExportOptions, ExportResult, export
 from smalti.fetch.registry import DATASETS, MODELS, Archive, DatasetEntry, ModelEntry
-from smalti.jobs.table import Table
+from smalti.jobs.table import Fit, Table
 
 MODEL_NAMES = ", ".join(entry.name for entry in MODELS)
 DATASET_NAMES = ", ".join(entry.name for entry in DATASETS)
@@ -74,7 +74,8 @@ def show_known(as_json: bool) -> None:
         print_json({"known": records})
         return
     rows = tuple(tuple(str(value) for value in record.values()) for record in records)
-    draw(Table("known models and data sets", ("name", "kind", "classes", "where from"), rows, left=(0, 1, 3)))
+    fit = Fit(prose=(3,), leave=(2, 1))
+    draw(Table("known models and data sets", ("name", "kind", "classes", "where from"), rows, (), (0, 1, 3), fit))
 
 
 def _address(entry: ModelEntry | DatasetEntry) -> str:
@@ -92,4 +93,4 @@ def show_export(result: ExportResult, as_json: bool) -> None:
         rows += [(item.name, f"{item.root}, {state}"), ("SHA-256", f"{item.sha256}, vouched for by {item.trust.value}")]
     places = (("graph", result.graph), ("VOC root", result.voc_root), ("file list", result.val_list))
     rows += [(what, str(path)) for what, path in places if path is not None]
-    draw(Table(f"exported in {result.seconds:.1f} s", ("", ""), tuple(rows), left=(0, 1)))
+    draw(Table(f"exported in {result.seconds:.1f} s", ("", ""), tuple(rows), left=(0, 1), fit=Fit(prose=(1,))))

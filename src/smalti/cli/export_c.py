@@ -9,7 +9,7 @@ import typer
 
 from smalti.cli.ui import JsonOption, draw, help_text, print_json
 from smalti.delivery.export_c import export_c
-from smalti.jobs.table import Table
+from smalti.jobs.table import Fit, Table
 
 HELP = help_text(
     "Turn an offline model file into an object file and a header, for C and C++ programs that read no file at run "
@@ -43,4 +43,4 @@ def export_c_command(
         return
     rows = tuple((f.path.name, "kept (--force)" if f.was_kept else f"{f.bytes:,}") for f in result.files)
     title = f"{output_dir}: {result.name}, {result.precision}, for {', '.join(result.targets)}"
-    draw(Table(title, ("file", "bytes"), rows))
+    draw(Table(title, ("file", "bytes"), rows, fit=Fit(names=(0,))))

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from smalti.cli.exit_codes import ExitCode
+from smalti.cli.heartbeat import Count, heartbeat
 from smalti.cli.labelling import (
     ExportOption,
     LabelsOption,
@@ -164,8 +165,12 @@ def infer_command(
 
 @contextmanager
 def job_bar() -> Iterator[Watch]:
-    """Give a function that moves a bar on standard error: done, failed, left, time left; silent without a terminal."""
+    """Give a function that moves a bar on standard error: done, failed, left, time left; lines without a terminal."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        with _job_lines() as watch:
+            yield watch
+        return
     columns = (
         TextColumn("infer"),
         BarColumn(),
@@ -173,19 +178,37 @@ def job_bar() -> Iterator[Watch]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         tasks: list[TaskID] = []
 
         def move(state: JobState) -> None:
             finished = state.done + state.failed
             words = f"{state.done} done, {state.failed} failed, {state.left} left"
             if not tasks:
-                if state.resumed:
-                    note(f"{state.resumed} of {state.total} pictures were finished by an earlier run")
+                _tell_resumed(state)
                 tasks.append(bar.add_task("infer", total=state.total, completed=finished, words=words))
             bar.update(tasks[0], completed=finished, words=words)
 
         yield move
+
+
+@contextmanager
+def _job_lines() -> Iterator[Watch]:
+    count = Count("infer", "pictures")
+
+    def move(state: JobState) -> None:
+        if count.total is None:
+            _tell_resumed(state)
+        count.move(state.done + state.failed, state.total, state.resumed)
+        count.more = f", {state.failed:,} failed" if state.failed else ""
+
+    with heartbeat(lambda: None if count.total is None else count.line(), note):
+        yield move
+
+
+def _tell_resumed(state: JobState) -> None:
+    if state.resumed:
+        note(f"{state.resumed} of {state.total} pictures were finished by an earlier run")
 
 
 def show_infer(result: InferResult, as_json: bool) -> None:
@@ -212,7 +235,7 @@ def _failures(result: InferResult) -> Table:
     if hidden <= 0:
         return table
     more = result.failed - len(table.rows)
-    return Table(f"{result.failed} skipped", table.columns, table.rows, (f"and {more} more", ""), table.left)
+    return Table(f"{result.failed} skipped", table.columns, table.rows, (f"and {more} more", ""), table.left, table.fit)
 
 
 def _summary(result: InferResult) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from smalti import knobs
 from smalti.cli.ui import JsonOption, draw, help_text, print_json
-from smalti.jobs.table import Table
+from smalti.jobs.table import Fit, Table
 
 HELP = help_text(
     "List the environment variables that Smalti reads, with their present values.",
@@ -34,7 +34,8 @@ def knobs_command(as_json: JsonOption = False) -> None:
         (str(record["name"]), _text(record["value"]), f"{record['low']} to {record['high']}", str(record["doc"]))
         for record in records
     )
-    draw(Table("environment variables", ("name", "value", "range", "what it does"), rows, left=(0, 3)))
+    fit = Fit(prose=(3,), leave=(2,))
+    draw(Table("environment variables", ("name", "value", "range", "what it does"), rows, left=(0, 3), fit=fit))
 
 
 def _text(value: int | None) -> str:

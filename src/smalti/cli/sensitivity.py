@@ -133,7 +133,7 @@ def sensitivity_command(
     )
     record = find_ranges(arguments, read, tf_model, options)
     data = PictureSet(image_dir, gt_dir, file_list, image_num)
-    with build_status() as status, progress_bar("sensitivity") as progress:
+    with build_status() as status, progress_bar("sensitivity", "layers", status) as progress:
         result = sensitivity(
             tf_model,
             options,

@@ -29,15 +29,17 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from smalti.cli.exit_codes import ExitCode
+from smalti.cli.fitting import NARROW_GAP, fit
+from smalti.cli.heartbeat import Count, Told, heartbeat
 from smalti.errors import OutputError
 from smalti.fetch.progress import Progress as FetchCallback
 from smalti.fetch.progress import Stage
 from smalti.jobs.stream import Progress as ProgressCallback
 from smalti.jobs.table import Table
-
-LONGEST_WHOLE_NAME = 40
+from smalti.vision.voc import printable
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 ThreadsOption = Annotated[
@@ -63,23 +65,33 @@ def help_text(*paragraphs: str, examples: Sequence[str] = ()) -> str:
 
 
 def draw(table: Table) -> None:
-    """Print a table to standard output."""
+    """Print a table to standard output, as wide as the terminal at most unless one word or number is wider."""
+    console = ResultConsole(highlight=False)
+    fitted = fit(table, console.width)
     drawn = RichTable(
-        title=escape(table.title),
-        title_justify="left",
         box=box.SIMPLE_HEAD,
         show_header=any(table.columns),
         show_footer=bool(table.footer),
+        pad_edge=False,
+        padding=(0, 1, 0, fitted.gap - NARROW_GAP),
     )
-    whole_names = max((len(row[0]) for row in table.rows), default=0) <= LONGEST_WHOLE_NAME
-    for index, column in enumerate(table.columns):
-        foot = escape(table.footer[index]) if table.footer else ""
-        justify: JustifyMethod = "left" if index in table.left else "right"
-        drawn.add_column(escape(column), foot, justify=justify, overflow="fold", no_wrap=whole_names and index == 0)
-    for row in table.rows:
-        drawn.add_row(*(escape(cell) for cell in row))
+    for column in fitted.columns:
+        justify: JustifyMethod = "left" if column.is_left else "right"
+        width = column.width
+        drawn.add_column(
+            Text(column.heading), Text(column.foot), justify=justify, no_wrap=True, min_width=width, max_width=width
+        )
+    for row in zip(*(column.cells for column in fitted.columns), strict=True):
+        drawn.add_row(*map(Text, row))
+    console.width = max(console.width, fitted.width)
     with printing():
-        ResultConsole(highlight=False).print(drawn)
+        for line in fitted.above:
+            console.print(Text(line, "table.title"), soft_wrap=True)
+        console.print(drawn)
+        for line in fitted.below:
+            console.print(Text(f" {line}" if len(line) < console.width else line), soft_wrap=True)
+        if fitted.below:
+            console.print()
 
 
 def say(text: str) -> None:
@@ -142,11 +154,18 @@ def printing() -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[ProgressCallback]:
-    """Give a function ``(done, total)`` that moves a bar on standard error; silent where that is no terminal."""
+def progress_bar(what: str, unit: str = "pictures", told: Told | None = None) -> Iterator[ProgressCallback]:
+    """Give a function ``(done, total)`` that moves a bar on standard error; where that is no terminal, lines tell.
+
+    ``told`` is what the same work says in words: the later of the two speaks.
+    """
     console = Console(stderr=True)
+    if not console.is_terminal:
+        with _counting(Count(what, unit), told) as progress:
+            yield progress
+        return
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
 
         def move(done: int, total: int) -> None:
@@ -156,11 +175,30 @@ def progress_bar(what: str) -> Iterator[ProgressCallback]:
 
 
 @contextmanager
+def _counting(count: Count, told: Told | None) -> Iterator[ProgressCallback]:
+    def move(done: int, total: int) -> None:
+        count.move(done, total)
+        if told is not None:
+            told.pause()
+
+    def line() -> str | None:
+        quiet = count.total is None or (told is not None and told.what is not None)
+        return None if quiet else count.line()
+
+    with heartbeat(line, note):
+        yield move
+
+
+@contextmanager
 def fetch_bar() -> Iterator[FetchCallback]:
-    """Give a function that moves one bar of bytes for each stage of a fetch; silent where there is no terminal."""
+    """Give a function that moves one bar of bytes for each stage of a fetch; where there is no terminal, lines tell."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        with _fetching() as progress:
+            yield progress
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=console, transient=True) as bars:
         tasks: dict[tuple[Stage, str], TaskID] = {}
 
         def move(stage: Stage, name: str, done: int, total: int | None) -> None:
@@ -169,4 +207,20 @@ def fetch_bar() -> Iterator[FetchCallback]:
                 tasks[key] = bars.add_task(escape(f"{stage.value} {name}"), total=total)
             bars.update(tasks[key], completed=done, total=total)
 
+        yield move
+
+
+@contextmanager
+def _fetching() -> Iterator[FetchCallback]:
+    counts: dict[tuple[Stage, str], Count] = {}
+    latest: list[Count] = []
+
+    def move(stage: Stage, name: str, done: int, total: int | None) -> None:
+        key = stage, name
+        if key not in counts:
+            counts[key] = Count(f"{stage.value} {printable(name)}", "MB", 1e6)
+        counts[key].move(done, total)
+        latest[:] = [counts[key]]
+
+    with heartbeat(lambda: latest[0].line() if latest else None, note):
         yield move

@@ -14,7 +14,7 @@ from smalti.comparing.trials import PictureSet, Score, Tell, Trials, blocks_of
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
 from smalti.jobs.stream import Progress
-from smalti.jobs.table import Table
+from smalti.jobs.table import Fit, Table
 from smalti.quant.record import CalibrationRecord
 
 PROBE_IMAGES: Final = 16
@@ -361,7 +361,10 @@ def sensitivity_table(result: SensitivityResult) -> Table:
         f"all quantised: {_score_text(result.full)}; none: {_score_text(result.none)}; "
         f"force_float32: {_score_text(result.float32)}"
     )
-    return Table(title, (*columns, what, "layer"), tuple(rows), left=(len(columns), len(columns) + 1))
+    place, layer = len(columns), len(columns) + 1
+    leave = (place, *([columns.index("mIoU %")] if with_miou else []), columns.index("flipped %"))
+    fit = Fit(names=(layer,), leave=leave)
+    return Table(title, (*columns, what, "layer"), tuple(rows), left=(place, layer), fit=fit)
 
 
 def kept_table(kept: KeptLayers) -> Table:
@@ -371,7 +374,7 @@ def kept_table(kept: KeptLayers) -> Table:
         for t in kept.trials
     )
     title = f"at most {100 * kept.max_miou_drop:.3f} points below force_float32, {kept.images} images: {kept.why}"
-    return Table(title, ("in float", "mIoU %", "drop", "holds", "what"), rows, left=(4,))
+    return Table(title, ("in float", "mIoU %", "drop", "holds", "what"), rows, left=(4,), fit=Fit(prose=(4,)))
 
 
 def _score_text(score: Score) -> str:

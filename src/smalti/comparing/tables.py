@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from smalti.comparing.maps import EDGES, Flips
 from smalti.comparing.result import LayerDifference
-from smalti.jobs.table import Table
+from smalti.jobs.table import Fit, Table
 
 
 def layer_table(layers: Sequence[LayerDifference], title: str) -> Table:
@@ -26,7 +26,7 @@ def layer_table(layers: Sequence[LayerDifference], title: str) -> Table:
         for layer in layers
     )
     columns = ("type", "diff1", "diff2", "added", "diff3", ">/< %", "cosine", "layer")
-    return Table(title, columns, rows, left=(0, len(columns) - 1))
+    return Table(title, columns, rows, left=(0, 7), fit=Fit(names=(7,), leave=(5, 1, 4, 6, 3)))
 
 
 def flips_table(flips: Flips, labels: Sequence[str]) -> Table:
@@ -37,7 +37,7 @@ def flips_table(flips: Flips, labels: Sequence[str]) -> Table:
         rows.append((f"where the margin is below {edge}", f"{count:,}", f"{100 * share:.1f} % of them"))
     for a, b, pixels in flips.pairs:
         rows.append((f"{_label(a, labels)} -> {_label(b, labels)}", f"{pixels:,}", ""))
-    return Table("labels", ("", "pixels", "share"), tuple(rows), left=(0,))
+    return Table("labels", ("", "pixels", "share"), tuple(rows), left=(0,), fit=Fit(prose=(0,)))
 
 
 def _label(number: int, labels: Sequence[str]) -> str:

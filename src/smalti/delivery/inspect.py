@@ -15,7 +15,7 @@ from smalti.artifact.program import Program, choose_program, obstacle
 from smalti.artifact.reader import ModelFile, open_model
 from smalti.delivery.precision import precision_rows
 from smalti.errors import TargetError, UsageError
-from smalti.jobs.table import Table
+from smalti.jobs.table import Fit, Table
 from smalti.knobs import MAX_THREADS
 from smalti.runtime.dims import Shape, describe_shape, evaluate
 from smalti.runtime.plan import ShapePlanner
@@ -282,7 +282,7 @@ def facts_table(seen: Inspection) -> Table:
         ("work", f"{seen.macs / 1e9:.3f} G multiply-adds in {len(seen.layers)} steps"),
         ("workspace", f"{_bytes(seen.workspace_bytes)} for a request of {seen.threads} threads"),
     ]
-    return Table("offline model", ("", ""), tuple(rows), left=(0, 1))
+    return Table("offline model", ("", ""), tuple(rows), left=(0, 1), fit=Fit(prose=(1,)))
 
 
 def _program_rows(seen: Inspection) -> list[tuple[str, str]]:
@@ -316,7 +316,9 @@ def layers_table(seen: Inspection) -> Table:
     )
     moved = sum(layer.bytes for layer in seen.layers)
     footer = ("sum", "", f"{seen.macs / 1e6:.2f}", f"{moved / 1e6:.2f}", "")
-    return Table("steps", ("kernel", "shape", "M mul-adds", "MB moved", "name"), rows, footer, left=(0, 4))
+    return Table(
+        "steps", ("kernel", "shape", "M mul-adds", "MB moved", "name"), rows, footer, (0, 4), Fit((4,), leave=(1, 3))
+    )
 
 
 def _facts_text(facts: Mapping[str, Any]) -> str:

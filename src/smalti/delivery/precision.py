@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from smalti.artifact.manifest import Manifest
-from smalti.jobs.table import Table
+from smalti.jobs.table import Fit, Table
 
 
 def precision_rows(manifest: Manifest) -> list[tuple[str, str]]:
@@ -44,7 +44,8 @@ def ranges_table(manifest: Manifest) -> Table:
         low, high = (*_list(said.get("range")), None, None)[:2]
         steps = str(said.get("dtype")), _number(said.get("scale")), str(said.get("zero_point"))
         rows.append((*steps, _number(low), _number(high), name))
-    return Table("ranges", ("type", "scale", "zero point", "lowest", "highest", "tensor"), tuple(rows), left=(0, 5))
+    columns = ("type", "scale", "zero point", "lowest", "highest", "tensor")
+    return Table("ranges", columns, tuple(rows), left=(0, 5), fit=Fit(names=(5,), leave=(4, 3)))
 
 
 def _tensors(said: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

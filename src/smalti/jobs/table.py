@@ -10,6 +10,20 @@ from smalti.jobs.stream import Failure, StageTimes
 
 
 @dataclass(frozen=True, slots=True)
+class Fit:
+    """How a table becomes narrow; what is in none of these keeps its words and numbers whole.
+
+    ``names`` are columns of layers and files: what most of them begin with is said once, and the middle of long ones
+    may go. ``prose`` are columns of sentences, which may go on in a next line. ``leave`` are the columns that the table
+    can do without, least important first.
+    """
+
+    names: tuple[int, ...] = ()
+    prose: tuple[int, ...] = ()
+    leave: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A titled table. Columns in ``left`` hold words, the others numbers; ``footer`` is a last row set apart."""
 
@@ -18,6 +32,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     footer: tuple[str, ...] = ()
     left: tuple[int, ...] = (0,)
+    fit: Fit = Fit()
 
     def to_markdown(self) -> str:
         """Return the table in GitHub's Markdown; the title stands above it."""
@@ -44,7 +59,7 @@ def stages_table(stages: Sequence[StageTimes], threads: int, at_once: int = 1) -
     )
     title = f"time of each stage, {threads} thread{'s' if threads != 1 else ''}"
     title += f" for {at_once} pictures at a time" if at_once > 1 else ""
-    return Table(title, ("stage", "mean ms", "median ms", "p95 ms", "total s"), rows)
+    return Table(title, ("stage", "mean ms", "median ms", "p95 ms", "total s"), rows, fit=Fit(leave=(1, 4)))
 
 
 def failures_table(failures: Sequence[Failure], limit: int = 20) -> Table:
@@ -52,4 +67,6 @@ def failures_table(failures: Sequence[Failure], limit: int = 20) -> Table:
     rows = tuple((failure.name, failure.reason) for failure in failures[:limit])
     more = len(failures) - limit
     footer = (f"and {more} more", "") if more > 0 else ()
-    return Table(f"{len(failures)} skipped", ("name", "reason"), rows, footer, left=(0, 1))
+    return Table(
+        f"{len(failures)} skipped", ("name", "reason"), rows, footer, left=(0, 1), fit=Fit(names=(0,), prose=(1,))
+    )

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from smalti.jobs.table import Table
+from smalti.jobs.table import Fit, Table
 from smalti.scoring.rows import AccuracyTable
 
 ROUNDING = 1e-9
@@ -128,6 +128,15 @@ def baseline_table(result: BaselineResult) -> Table:
         )
         for c in result.changes
     )
-    columns = ("Quant_Mode", "Shape_Mutable", "mIoU before", "now", "more lost", "flipped % before", "now", "")
+    columns = (
+        "Quant_Mode",
+        "Shape_Mutable",
+        "mIoU before",
+        "mIoU now",
+        "more lost",
+        "flipped % before",
+        "flipped % now",
+        "",
+    )
     title = f"against {result.baseline}; a mode may lose {result.max_drop_increase:g} points more than before"
-    return Table(title, columns, rows, left=(0, 1, 7))
+    return Table(title, columns, rows, left=(0, 1, 7), fit=Fit(leave=(5, 6, 2, 3)))

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 
-from smalti.jobs.table import Table, percent
+from smalti.jobs.table import Fit, Table, percent
 from smalti.scoring.rows import AccuracyRow, AccuracyTable
 
 COLUMNS = ("Model", "Quant_Mode", "Shape_Mutable", "mIoU", "drop", "flipped %", "ms", "file MB")
@@ -31,9 +31,9 @@ def accuracy_rows_table(table: AccuracyTable, with_model: bool = True) -> Table:
         for row in table.rows
     )
     if with_model:
-        return Table(accuracy_title(table), COLUMNS, rows, left=(0, 1, 2))
+        return Table(accuracy_title(table), COLUMNS, rows, left=(0, 1, 2), fit=Fit(names=(0,), leave=(7, 5, 0)))
     title = f"{table.model}: {accuracy_title(table)}"
-    return Table(title, COLUMNS[1:], tuple(row[1:] for row in rows), left=(0, 1))
+    return Table(title, COLUMNS[1:], tuple(row[1:] for row in rows), left=(0, 1), fit=Fit(leave=(6, 4)))
 
 
 def accuracy_title(table: AccuracyTable) -> str:
@@ -50,7 +50,8 @@ def classes_table(table: AccuracyTable) -> Table:
     )
     columns = ("class", *(f"{row.mode.alias} {'mutable' if row.shape_mutable else 'static'}" for row in table.rows))
     footer = ("mean", *(percent(row.accuracy.miou) for row in table.rows))
-    return Table("IoU of each class, in %", columns, rows, footer)
+    fit = Fit(names=(0,), leave=tuple(range(len(columns) - 1, 1, -1)))
+    return Table("IoU of each class, in %", columns, rows, footer, fit=fit)
 
 
 def to_markdown(table: AccuracyTable) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from smalti.jobs.table import Table, percent
+from smalti.jobs.table import Fit, Table, percent
 from smalti.scoring.evaluate import EvalResult
 from smalti.vision.metrics import Segmentation
 
@@ -18,7 +18,7 @@ def accuracy_table(accuracy: Segmentation) -> Table:
     )
     footer = ("mean IoU / pixel accuracy", percent(accuracy.miou), percent(accuracy.pixel_accuracy), "")
     title = f"{accuracy.images} images, {accuracy.pixels:,} pixels"
-    return Table(title, ("class", "IoU %", "found %", "mask pixels"), rows, footer)
+    return Table(title, ("class", "IoU %", "found %", "mask pixels"), rows, footer, fit=Fit(names=(0,)))
 
 
 def confusion_table(accuracy: Segmentation) -> Table:
@@ -30,9 +30,9 @@ def confusion_table(accuracy: Segmentation) -> Table:
         order = [int(i) for i in (-row).argsort(kind="stable") if i != index and row[i]]
         mistakes = ", ".join(f"{accuracy.labels[i]} {percent(int(row[i]) / total)}" for i in order[:3])
         rows.append((name, percent(int(row[index]) / total) if total else "-", mistakes or "-"))
-    return Table(
-        "where the pixels of each class went, in %", ("class", "found", "mistaken for"), tuple(rows), left=(0, 2)
-    )
+    title = "where the pixels of each class went, in %"
+    fit = Fit(names=(0,), prose=(2,))
+    return Table(title, ("class", "found", "mistaken for"), tuple(rows), left=(0, 2), fit=fit)
 
 
 def eval_summary(result: EvalResult) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -16,6 +17,7 @@ _ROW = 18
 _PAD = 5
 _FONT_SCALE = 0.4
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_USUAL_SIDE = 433.0
 
 
 def blend(
@@ -48,21 +50,25 @@ def add_legend(
 ) -> NDArray[np.uint8]:
     """Return the picture with a strip below it: colour, name and share of each class of the label map, largest first.
 
-    Labels without a name are shown by number; 255 is called void.
+    The strip grows with the picture, so that it looks the same on all from 500 x 375 pixels on; smaller ones have it in
+    the size that one can just read. Labels without a name are shown by number; 255 is called void.
     """
     table = voc_palette() if palette is None else palette
     counts = np.bincount(labels.ravel(), minlength=1)
     present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
     texts = [f"{_drawable(class_name(i, names))} {100 * counts[i] / labels.size:.1f}%" for i in present]
-    widths = [_ROW + 2 * _PAD + cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)[0][0] for text in texts]
-    places, rows = _flow(widths, picture.shape[1])
-    strip = np.full((rows * _ROW + 2 * _PAD, picture.shape[1], 3), 32, dtype=np.uint8)
+    times = _times(picture.shape[0], picture.shape[1], max(_width(text, 1.0) for text in texts))
+    row_height, pad, line = round(times * _ROW), round(times * _PAD), max(1, round(times))
+    places, rows = _flow([_width(text, times) for text in texts], picture.shape[1], pad)
+    strip = np.full((rows * row_height + 2 * pad, picture.shape[1], 3), 32, dtype=np.uint8)
     for label, text, (row, x) in zip(present, texts, places, strict=True):
-        top = _PAD + row * _ROW
+        top = pad + row * row_height
         colour = tuple(int(v) for v in table[label])
-        cv2.rectangle(strip, (x, top + 3), (x + 11, top + 14), colour, cv2.FILLED)
-        cv2.rectangle(strip, (x, top + 3), (x + 11, top + 14), (160, 160, 160), 1)
-        cv2.putText(strip, text, (x + _ROW, top + 13), _FONT, _FONT_SCALE, (235, 235, 235), 1, cv2.LINE_AA)
+        box = (x, top + round(3 * times)), (x + round(11 * times), top + round(14 * times))
+        cv2.rectangle(strip, *box, colour, cv2.FILLED)
+        cv2.rectangle(strip, *box, (160, 160, 160), line)
+        at = x + row_height, top + round(13 * times)
+        cv2.putText(strip, text, at, _FONT, times * _FONT_SCALE, (235, 235, 235), line, cv2.LINE_AA)
     return np.concatenate([picture, strip], axis=0)
 
 
@@ -70,13 +76,25 @@ def _drawable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()  # OpenCV crashes on what no UTF-8 can say.
 
 
-def _flow(widths: list[int], width: int) -> tuple[list[tuple[int, int]], int]:
+def _times(height: int, width: int, widest: int) -> float:
+    """Return how many times the usual size the legend has, in quarters: as the picture's, if its widest entry fits."""
+    wanted = min(math.sqrt(height * width) / _USUAL_SIDE, width / (widest + _PAD))
+    return max(1.0, math.floor(4 * wanted) / 4)
+
+
+def _width(text: str, times: float) -> int:
+    """Return the pixels of an entry from left to right."""
+    line = max(1, round(times))
+    return round(times * (_ROW + 2 * _PAD)) + int(cv2.getTextSize(text, _FONT, times * _FONT_SCALE, line)[0][0])
+
+
+def _flow(widths: list[int], width: int, pad: int) -> tuple[list[tuple[int, int]], int]:
     """Place boxes in rows of ``width`` pixels; return (row, x) of each and the number of rows."""
     places: list[tuple[int, int]] = []
-    row, x = 0, _PAD
+    row, x = 0, pad
     for box in widths:
-        if x > _PAD and x + box > width:
-            row, x = row + 1, _PAD
+        if x > pad and x + box > width:
+            row, x = row + 1, pad
         places.append((row, x))
         x += box
     return places, row + 1
