@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph_builder import GraphBuilder
-from smalti.cli.inputs import parse_binds, parse_names, parse_shapes
+from smalti.cli.options.inputs import parse_binds, parse_names, parse_shapes
 from smalti.compiler import CompileOptions
 from smalti.compiling.sizes import import_shaped
 from smalti.errors import UnsupportedGraphError, UsageError

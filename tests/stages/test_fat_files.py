@@ -17,9 +17,9 @@ from smalti.artifact.reader import open_model
 from smalti.artifact.writer import model_chunks
 from smalti.building.build import BuildResult, build, build_table
 from smalti.building.calibrate import calibrate_model
-from smalti.cli.bounded import Bound
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
+from smalti.cli.options.bounded import Bound
 from smalti.compiler import CompileOptions, compile_graph
 from smalti.delivery.inspect import inspect
 from smalti.errors import TargetError, UsageError

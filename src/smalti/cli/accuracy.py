@@ -11,11 +11,17 @@ from rich.console import Console
 
 from smalti.building.calibrate import DEFAULT_IMAGES
 from smalti.cli.build import TargetOption, build_status
-from smalti.cli.calibration import DEFAULTS, ActivationOption, CalibAlgoOption, CalibNumOption, GranularityOption
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import FileListOption, ImageNumOption
-from smalti.cli.inputs import BindOption, InputShapeOption, parse_binds
-from smalti.cli.inputs import parse_shapes as parse_input_shapes
+from smalti.cli.options.calibration import (
+    DEFAULTS,
+    ActivationOption,
+    CalibAlgoOption,
+    CalibNumOption,
+    GranularityOption,
+)
+from smalti.cli.options.inputs import BindOption, InputShapeOption, parse_binds
+from smalti.cli.options.inputs import parse_shapes as parse_input_shapes
 from smalti.cli.run import displays, parse_shapes
 from smalti.cli.sensitivity import CalibDirOption, CalibListOption
 from smalti.cli.stopping import stop_at_once

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from smalti.building.build import build, build_passes, build_table
-from smalti.cli.bounded import Bound, EvalListOption, GtDirOption, MaxDropOption
-from smalti.cli.calibration import (
+from smalti.cli.heartbeat import Told, heartbeat
+from smalti.cli.options.bounded import Bound, EvalListOption, GtDirOption, MaxDropOption
+from smalti.cli.options.calibration import (
     ActivationOption,
     BuildModeOption,
     CalibAlgoOption,
@@ -27,12 +28,11 @@ from smalti.cli.calibration import (
     find_ranges,
     read_ranges,
 )
-from smalti.cli.calibration import (
+from smalti.cli.options.calibration import (
     QuantModeOption as QuantModeOption,
 )
-from smalti.cli.heartbeat import Told, heartbeat
-from smalti.cli.inputs import BindOption, InputShapeOption, ModelOption, parse_binds, parse_names, parse_shapes
-from smalti.cli.limits import (
+from smalti.cli.options.inputs import BindOption, InputShapeOption, ModelOption, parse_binds, parse_names, parse_shapes
+from smalti.cli.options.limits import (
     MAX_CONSTANT_BYTES,
     MAX_GRAPH_BYTES,
     MAX_GRAPH_NODES,

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.heartbeat import Count, heartbeat
-from smalti.cli.labelling import (
+from smalti.cli.options.labelling import (
     ExportOption,
     LabelsOption,
     MinAreaOption,

@@ -14,7 +14,8 @@ from smalti.cli.build import (
     build_status,
     model_name,
 )
-from smalti.cli.calibration import (
+from smalti.cli.infer import FileListOption
+from smalti.cli.options.calibration import (
     ActivationOption,
     CalibAlgoOption,
     CalibNumOption,
@@ -25,8 +26,7 @@ from smalti.cli.calibration import (
     parse_mode,
     read_ranges,
 )
-from smalti.cli.infer import FileListOption
-from smalti.cli.inputs import BindOption, InputShapeOption, ModelOption, parse_binds, parse_shapes
+from smalti.cli.options.inputs import BindOption, InputShapeOption, ModelOption, parse_binds, parse_shapes
 from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, print_json, progress_bar
 from smalti.comparing.sensitivity import sensitivity, sensitivity_table
 from smalti.comparing.trials import PictureSet

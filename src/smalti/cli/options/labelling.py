@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from smalti.cli.ui import progress_bar
 from smalti.errors import UsageError
+from smalti.jobs.stream import Progress
 from smalti.labelling.exports import ExportKind, ExportProgress
 from smalti.vision.voc import printable
 
@@ -95,15 +95,14 @@ def parse_kinds(text: str | None) -> tuple[ExportKind, ...]:
 
 @contextmanager
 def export_bar() -> Iterator[ExportProgress]:
-    """Give a function that moves a bar for each kind of annotations; silent where standard error is no terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        tasks: dict[ExportKind, TaskID] = {}
+    """Give a function that moves a bar for each kind of annotations, as :func:`smalti.cli.ui.progress_bar` does."""
+    with ExitStack() as bars:
+        shown: dict[ExportKind, Progress] = {}
 
         def move(kind: ExportKind, done: int, total: int) -> None:
-            if kind not in tasks:
-                tasks[kind] = bar.add_task(f"export {kind.value}", total=total)
-            bar.update(tasks[kind], completed=done)
+            if kind not in shown:
+                bars.close()
+                shown[kind] = bars.enter_context(progress_bar(f"export {kind.value}"))
+            shown[kind](done, total)
 
         yield move
