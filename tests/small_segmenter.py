@@ -10,8 +10,11 @@ SIDE, CLASSES = 24, 4
 LABELS = tuple(f"class {index}" for index in range(CLASSES))
 
 
-def network() -> bytes:
-    """A segmenter of five convolutions: image / 128 - 1, 3x3, 1x1, depthwise, 1x1, logits, argmax."""
+def network(side: int | None = SIDE) -> bytes:
+    """A segmenter of five convolutions: image / 128 - 1, 3x3, 1x1, depthwise, 1x1, logits, argmax.
+
+    The tensors are ``image:0``, ``c/logits/conv:0`` and ``labels:0``; ``side`` None leaves height and width open.
+    """
     random = np.random.default_rng(5)
     width = 16
 
@@ -20,7 +23,7 @@ def network() -> bytes:
         return (random.standard_normal(shape) * np.sqrt(2.0 / fan_in)).astype(np.float32)
 
     made = (
-        GraphBuilder().placeholder("image", np.uint8, [1, SIDE, SIDE, 3]).node("Cast", "f", ["image"], DstT=np.float32)
+        GraphBuilder().placeholder("image", np.uint8, [1, side, side, 3]).node("Cast", "f", ["image"], DstT=np.float32)
     )
     made.const("k", np.float32(1 / 128)).node("Mul", "scaled", ["f", "k"]).const("one", np.float32(1))
     made.node("Sub", "x0", ["scaled", "one"])

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import DataError, ImageError, InputError, ResourceError, UsageError
+from smalti.runtime.engine import Engine as LoadedEngine
 from smalti.target.host import usable_cpus
 from smalti.vision.images import DEFAULT_MAX_PIXELS, read_image
 from smalti.vision.preprocess import InputSize, Resize, resize_picture, target_size
@@ -223,6 +224,9 @@ def choose_preprocess(engine: Engine, resize: Resize | None = None, input_size: 
     model takes one height and width alone and pictures are to be fitted.
     """
     said = engine.manifest.preprocess
+    only = _only_size(engine) if resize is None and input_size is None else None
+    if only is not None:
+        return Preprocess(Resize.STRETCH, only)
     size = said.get("input_size") if input_size is None else input_size
     policy = resize if resize is not None else Resize(said.get("resize") or (Resize.FIT if size else Resize.NONE))
     if policy is Resize.NONE:
@@ -236,6 +240,19 @@ def choose_preprocess(engine: Engine, resize: Resize | None = None, input_size: 
     if isinstance(chosen, tuple):
         target_size(1, 1, policy, chosen)  # raises where pictures are to be fitted
     return Preprocess(policy, chosen)
+
+
+def _only_size(engine: Engine) -> InputSize:
+    """Return the (height, width) of a loaded model that takes no other and does not say how pictures come to it.
+
+    A graph that states one size itself does not ask for a policy when it is built.
+    """
+    if not isinstance(engine, LoadedEngine) or engine.manifest.preprocess.get("resize", "none") != "none":
+        return None
+    spec = engine.inputs[0]
+    sides = spec.shape[1:3] if len(engine.inputs) == 1 and spec.layout == "NHWC" else ()
+    height, width = sides if len(sides) == 2 else (None, None)
+    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
 
 def share_threads(engine: Engine, preprocess: Preprocess, pictures: int) -> tuple[Label, int]:

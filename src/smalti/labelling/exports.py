@@ -209,7 +209,7 @@ def _digest(shapes: Any) -> str:
     """Return a digest of what labelme shows of the shapes; labelme writes numbers and other fields in its own way."""
     shown = [
         [shape.get("label"), [[float(x), float(y)] for x, y in shape["points"]]]
-        for shape in shapes or ()
+        for shape in (shapes if isinstance(shapes, list) else ())
         if isinstance(shape, dict) and _has_points(shape)
     ]
     return hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Final
@@ -26,6 +27,7 @@ from smalti.jobs.stream import (
 )
 from smalti.runtime.engine import Engine as LoadedEngine
 from smalti.runtime.engine import load
+from smalti.runtime.signature import Size
 from smalti.segmenter.label_map import LabelMap, narrow
 from smalti.segmenter.network import Network
 from smalti.segmenter.sources import Source, read_source, source_name
@@ -199,10 +201,16 @@ class Segmenter:
 
 
 def _tiling(engine: Engine, tile: tuple[int, int], overlap: int | None) -> Tiling:
-    height, width = tile
-    shared = min(height, width) // OVERLAP_SHARE if overlap is None else overlap
-    fixed = isinstance(engine, LoadedEngine) and not engine.manifest.symbols
-    tiling = Tiling(height, width, shared, exact=fixed)
-    if isinstance(engine, LoadedEngine) and fixed:
-        engine.output_shapes({engine.manifest.inputs[0].name: (1, height, width, 3)})
-    return tiling
+    shared = min(tile) // OVERLAP_SHARE if overlap is None else overlap
+    tiling = Tiling(*tile, shared)
+    if not isinstance(engine, LoadedEngine):
+        return tiling
+    sides = engine.inputs[0].shape[1:3]
+    if not all(_takes(size, side) for size, side in zip(sides, tile, strict=True)):
+        limits = " x ".join(str(s) if isinstance(s, int) else f"{s.low} to {s.high}" for s in sides)
+        raise UsageError(f"this model takes tiles of {limits} pixels, not {tile[0]} x {tile[1]}: choose another --tile")
+    return replace(tiling, exact=all(isinstance(size, int) for size in sides))
+
+
+def _takes(size: int | Size, side: int) -> bool:
+    return side == size if isinstance(size, int) else size.high is None or side <= size.high

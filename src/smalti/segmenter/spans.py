@@ -25,7 +25,7 @@ def cut(length: int, size: int, overlap: int, exact: bool) -> tuple[Span, ...]:
     """Return as few pieces of at most ``size`` as cover ``length`` with neighbours overlapping by ``overlap`` or more.
 
     With ``exact`` every piece has that size, and ``length`` must not be less; otherwise they are as small as their
-    number allows, all the same. ``overlap`` must be less than ``size``.
+    number allows, all the same. ``overlap`` is at most half of ``size``: more than three pieces never meet.
     """
     if length <= size:
         return (Span(0, length, 0, length, 0, length),)

@@ -22,7 +22,7 @@ class Tiling:
     ``exact``: the network takes tiles of this very size only; a smaller picture is continued by its last pixels.
 
     Raises:
-        UsageError: a side is not 1 to 16,384, or the overlap is not less than both sides.
+        UsageError: a side is not 1 to 16,384, or the overlap is more than half of one.
     """
 
     height: int
@@ -35,10 +35,11 @@ class Tiling:
             raise UsageError(
                 f"a tile has 1 to {_MOST_PIXELS_OF_A_SIDE} pixels on a side, not {self.height} x {self.width}"
             )
-        if not 0 <= self.overlap < min(self.height, self.width):
+        most = min(self.height, self.width) // 2
+        if not 0 <= self.overlap <= most:
             raise UsageError(
-                f"the overlap of {self.height} x {self.width} tiles is 0 to {min(self.height, self.width) - 1} pixels, "
-                f"not {self.overlap}"
+                f"the overlap of {self.height} x {self.width} tiles is 0 to {most} pixels (half a tile), not "
+                f"{self.overlap}: choose that, or larger tiles"
             )
 
     def rows(self, height: int) -> tuple[Span, ...]:
