@@ -37,7 +37,7 @@ from smalti.labelling.summary import infer_summary
 from smalti.runtime.engine import load
 from smalti.vision.images import DEFAULT_MAX_PIXELS
 from smalti.vision.preprocess import Resize
-from smalti.vision.voc import read_labels
+from smalti.vision.voc import printable, read_labels
 
 HELP = help_text(
     "Label every picture of a folder with an offline model.",
@@ -154,6 +154,8 @@ def infer_command(
                 options=options,
                 job=JobOptions(engine.digest, engine.target, restart, retry_failed, report, watch, stop, exporting),
             )
+    if result.left_out:
+        note(f"outputs of the model that are no label map and were left out: {printable(', '.join(result.left_out))}")
     show_infer(result, as_json)
     if not result.finished:
         left = f"with {result.left} pictures left" if result.left else "before all annotations were written"

@@ -88,6 +88,7 @@ class InferResult:
     ``failed``. ``finished`` is False when the run was stopped before the end, with ``left`` pictures to do. ``seconds``
     is the wall time of this run; decoding and saving run beside inference, so the stages add up to more: ``at_once``
     pictures shared the threads. ``reports`` are the files that list every picture, ``exported`` the annotations.
+    ``left_out`` are outputs of the model that were not looked at.
     """
 
     images: int
@@ -103,6 +104,7 @@ class InferResult:
     reports: tuple[Path, ...] = ()
     at_once: int = 1
     exported: Exported = Exported()
+    left_out: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -131,6 +133,7 @@ class InferResult:
             "report": [str(path) for path in self.reports],
             "annotations": [str(path) for path in self.exported.paths],
             "annotations_kept": self.exported.kept,
+            "outputs_left_out": list(self.left_out),
         }
 
 
@@ -243,6 +246,7 @@ class _Run:
             reports,
             work.at_once,
             exported,
+            self._segmenter.network.left_out,
         )
 
     def _export(self, folder: OutputFolder, names: OutputNames) -> Exported:
