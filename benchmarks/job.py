@@ -31,15 +31,7 @@ from smalti.vision.voc import find_pictures
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write the JSON.  0: done; 2: wrong arguments or files."""
-    parser = argparse.ArgumentParser(prog="benchmarks.job", description="A whole job beside the engine alone.")
-    parser.add_argument("--model", type=Path, required=True, help="offline model file")
-    parser.add_argument("--image-dir", type=Path, required=True, help="folder of pictures, or VOC2012")
-    parser.add_argument("--file-list", type=Path, help="names of pictures, one a line")
-    parser.add_argument("--image-num", type=positive, help="at most so many pictures")
-    parser.add_argument("--threads", type=positive, help="threads (default: CPUs that this process may use)")
-    parser.add_argument("--rounds", type=positive, default=7, help="jobs to run (default 7)")
-    parser.add_argument("--json", type=Path, help="write all figures here")
-    chosen = parser.parse_args(arguments)
+    chosen = job_parser("benchmarks.job", "A whole job beside the engine alone.").parse_args(arguments)
     try:
         report = measure(chosen)
     except SmaltiError as error:
@@ -57,6 +49,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def job_parser(name: str, what: str) -> argparse.ArgumentParser:
+    """Return the options of a benchmark that labels pictures in rounds."""
+    parser = argparse.ArgumentParser(prog=name, description=what)
+    parser.add_argument("--model", type=Path, required=True, help="offline model file")
+    parser.add_argument("--image-dir", type=Path, required=True, help="folder of pictures, or VOC2012")
+    parser.add_argument("--file-list", type=Path, help="names of pictures, one a line")
+    parser.add_argument("--image-num", type=positive, help="at most so many pictures")
+    parser.add_argument("--threads", type=positive, help="threads (default: CPUs that this process may use)")
+    parser.add_argument("--rounds", type=positive, default=7, help="jobs to run (default 7)")
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    return parser
+
+
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     """Run engine and job in turns and return the report; times are milliseconds of a picture."""
     cv2.setNumThreads(1)  # As the command has it.
@@ -66,7 +71,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
         _label(engine, seen[:10])
         alone, jobs = [_label(engine, seen)], list[float]()
         for _ in range(chosen.rounds):
-            jobs.append(_job(engine, chosen) / len(seen))
+            jobs.append(run_job(engine, chosen) / len(seen))
             alone.append(_label(engine, seen))
         shares = [(before + after) / 2 / job for before, job, after in zip(alone, jobs, alone[1:], strict=False)]
         return {
@@ -89,7 +94,7 @@ def _label(engine: Engine, seen: Sequence[NDArray[np.uint8]]) -> float:
     return (time.perf_counter() - started) / len(seen)
 
 
-def _job(engine: Engine, chosen: argparse.Namespace) -> float:
+def run_job(engine: Engine, chosen: argparse.Namespace) -> float:
     """Return the seconds of a whole job, decoding and saving included."""
     with tempfile.TemporaryDirectory(prefix="smalti-job-") as folder:
         started = time.perf_counter()

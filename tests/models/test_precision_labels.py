@@ -19,7 +19,7 @@ from smalti.building.calibrate import calibrate_model
 from smalti.compiler import CompileOptions
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord
-from smalti.target.host import missing_features, resolve_targets
+from smalti.target.host import missing_features, native_target, resolve_targets
 from smalti.target.target import Target
 from smalti.vision.images import decode_image
 from smalti.vision.preprocess import Resize
@@ -101,7 +101,9 @@ def test_labels_are_nearly_those_of_float32(folder: Path) -> None:
         assert least <= equal < 1, mode
     whole = make(FULL, QuantMode.FORCE_FLOAT32, folder).stat().st_size
     assert sizes[QuantMode.FORCE_FLOAT16] < 0.57 * whole
-    assert sizes[INT8] < 0.36 * whole
+    # CPUs without 8-bit dot products pair weights of 16 bits.
+    has_dot_products = any("vnni" in feature or "dotprod" in feature for feature in native_target().features)
+    assert sizes[INT8] < (0.36 if has_dot_products else 0.57) * whole
 
 
 @pytest.mark.parametrize("target", ["x86-64-v2", "x86-64-v3", "x86-64-v4"])

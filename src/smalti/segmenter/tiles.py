@@ -91,30 +91,54 @@ def label_by_scores(
     Raises InputError where the network does not give scores for each pixel of a tile.
     """
     filled = tiling.fill(picture)
-    height, width = filled.shape[:2]
-    rows, columns = tiling.rows(height), tiling.columns(width)
-    found: NDArray[np.integer] = np.zeros((height, width), np.uint8)
-    above: NDArray[np.float32] | None = None
+    rows, columns = tiling.rows(filled.shape[0]), tiling.columns(filled.shape[1])
+    sums = _Sums(filled.shape[0], filled.shape[1])
     for i, row in enumerate(rows):
-        ready = (rows[i + 1].first if i + 1 < len(rows) else row.last) - row.first
-        below: NDArray[np.float32] | None = None
-        left: NDArray[np.float32] | None = None
+        shared = (rows[i - 1].last - row.first if i else 0, row.last - rows[i + 1].first if i + 1 < len(rows) else 0)
         for j, column in enumerate(columns):
             behind = columns[j + 1].first if j + 1 < len(columns) else column.last
-            scores = _scores_of(score, filled, row, column)
-            if left is not None:
-                scores[:, : left.shape[1]] += left
-            left = scores[:, behind - column.first :]
-            done = scores[:, : behind - column.first]
-            if above is not None:
-                done[: above.shape[0]] += above[:, column.first : behind]
-            if below is None:
-                below = np.zeros((row.last - row.first - ready, width, scores.shape[2]), np.float32)
-                found = found if scores.shape[2] <= 256 else found.astype(np.int32)
-            below[:, column.first : behind] = done[ready:]
-            found[row.first : row.first + ready, column.first : behind] = done[:ready].argmax(axis=2)
-        above = below
-    return found[: picture.shape[0], : picture.shape[1]]
+            sums.add(_scores_of(score, filled, row, column), row, column, behind, shared)
+    return sums.labels[: picture.shape[0], : picture.shape[1]]
+
+
+class _Sums:
+    """Sums of scores, tile by tile from the left and row by row; of them only the strips that another tile adds to."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.labels: NDArray[np.integer] = np.zeros((height, width), np.uint8)
+        self._width = width
+        self._left: NDArray[np.float32] | None = None
+        self._above: NDArray[np.float32] | None = None
+
+    def add(self, scores: NDArray[np.float32], row: Span, column: Span, behind: int, shared: tuple[int, int]) -> None:
+        """Add a tile's scores [h, w, C] and label what no other tile adds to.
+
+        ``behind`` is where the next tile begins to count; the first and the last ``shared`` rows are those of the row
+        of tiles above and below.
+        """
+        if self._left is not None and column.first:
+            scores[:, : self._left.shape[1]] += self._left
+        self._left = scores[:, behind - column.first :].copy()
+        done = scores[:, : behind - column.first]
+        top, bottom = shared
+        if top and self._above is not None:
+            done[:top] += self._above[:top, column.first : behind]
+        ready = done.shape[0] - bottom
+        if bottom:
+            # Its columns were read just before, so that one strip serves both sides.
+            strip = self._strip(bottom, scores.shape[2])
+            strip[:bottom, column.first : behind] = done[ready:]
+        if scores.shape[2] > 256 and self.labels.dtype == np.uint8:
+            self.labels = self.labels.astype(np.int32)
+        self.labels[row.first : row.first + ready, column.first : behind] = done[:ready].argmax(axis=2)
+
+    def _strip(self, rows: int, classes: int) -> NDArray[np.float32]:
+        if self._above is None or self._above.shape[0] < rows:
+            old = self._above
+            self._above = np.zeros((rows, self._width, classes), np.float32)
+            if old is not None:
+                self._above[: old.shape[0]] = old
+        return self._above
 
 
 def _tile(picture: Picture, row: Span, column: Span) -> Picture:
@@ -124,11 +148,12 @@ def _tile(picture: Picture, row: Span, column: Span) -> Picture:
 def _scores_of(
     score: Callable[[Picture], NDArray[np.floating]], picture: Picture, row: Span, column: Span
 ) -> NDArray[np.float32]:
-    """Return the scores of a tile where they count, in memory of their own."""
+    """Return the scores of a tile where they count, to be written to."""
     scores = score(_tile(picture, row, column))
     _check_size(scores.shape, row, column)
     part = scores[row.first - row.start : row.last - row.start]
-    return part[:, column.first - column.start : column.last - column.start].astype(np.float32)
+    part = part[:, column.first - column.start : column.last - column.start]
+    return part.astype(np.float32, copy=not part.flags.writeable)
 
 
 def _check_size(shape: Sequence[int], row: Span, column: Span) -> None:
