@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import smalti
+from graph_builder import GraphBuilder
 from jobs_kit import bomb, fill, make_model, picture_bytes
 from small_segmenter import CLASSES, SIDE, network
 from smalti.building.build import build
@@ -261,6 +262,23 @@ def test_a_graph_that_ends_in_scores_is_labelled(folder: Path, open_model: Path)
     with Segmenter(_built(folder, "scores", (LOGITS,))) as scores, Segmenter(open_model) as labels:
         assert scores.network.gives_scores
         np.testing.assert_array_equal(scores(picture).labels, labels(picture).labels)
+
+
+def test_scores_that_do_not_lie_on_the_pixels_are_refused(folder: Path) -> None:
+    graph = GraphBuilder().placeholder("image", np.uint8, [1, None, None, 3])
+    graph.node("Cast", "f", ["image"], DstT=np.float32)
+    graph.node("AvgPool", "half", ["f"], ksize=[1, 2, 2, 1], strides=[1, 2, 2, 1], padding="SAME")
+    graph.const("w", np.ones((1, 1, 3, 1), np.float32))
+    graph.node("Conv2D", "one", ["f", "w"], strides=[1, 1, 1, 1], padding="SAME")
+    (folder / "halves.pb").write_bytes(graph.bytes())
+    for output, text in (
+        ("half:0", "scores of 15 x 20 for a picture of 30 x 40 pixels"),
+        ("one:0", "one value for each"),
+    ):
+        options = CompileOptions(resolve_targets("native"), outputs=(output,))
+        with Segmenter(build(folder / "halves.pb", folder / "halves.smalti", options).path) as segmenter:
+            with pytest.raises(UsageError, match=text):
+                segmenter(np.zeros((30, 40, 3), np.uint8))
 
 
 def test_a_graph_that_labels_no_picture_is_refused(folder: Path) -> None:

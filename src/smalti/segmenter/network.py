@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +13,6 @@ from smalti.jobs.stream import Engine, Manifest
 from smalti.runtime.engine import Engine as LoadedEngine
 from smalti.vision.voc import printable
 
-_MOST_CHANNELS_AT_ONCE: Final = 4
 _PICTURE_RANK: Final = 4
 _LABELS_RANK: Final = 3
 
@@ -81,18 +79,16 @@ class Network:
         return labels
 
     def scores(self, image: NDArray[np.uint8], /, *, threads: int | None = None) -> NDArray[np.float32]:
-        """Return the scores float32 [H, W, C] of a picture uint8 [H, W, 3], scaled to its size.
-
-        A smaller map is enlarged by linear interpolation between the middles of pixels, as most networks do themselves.
+        """Return the scores float32 [H, W, C] of a picture uint8 [H, W, 3].
 
         Raises:
             InputError: the picture does not fit the model.
-            UsageError: this model gives no scores.
+            UsageError: this model gives no scores, or not of each pixel, or of one class alone.
         """
         if self._loaded is None or self._output is None or not self.gives_scores:
             raise UsageError("this model gives labels, not scores")
         found: NDArray[np.floating] = self._run(self._loaded, self._output, image, threads)
-        return _enlarge(found.astype(np.float32, copy=False), image.shape[0], image.shape[1])
+        return _check_scores(found.astype(np.float32, copy=False), image.shape[0], image.shape[1])
 
     def _run(
         self, engine: LoadedEngine, output: TensorSpec, image: NDArray[np.uint8], threads: int | None
@@ -144,22 +140,22 @@ def _flat(labels: NDArray[Any]) -> NDArray[Any]:
     return flat
 
 
-def _enlarge(scores: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def _check_scores(scores: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Return scores [H, W, C] of two classes or more.
+
+    How scores of another size lie on the picture (corners or middles, a padded canvas) only the graph knows.
+    """
     if scores.ndim != _PICTURE_RANK - 1:
         raise UsageError(f"scores of classes have 3 dimensions, [H, W, C], not {scores.ndim}: name another --output")
+    if scores.shape[:2] != (height, width):
+        raise UsageError(
+            f"this model gives scores of {scores.shape[0]} x {scores.shape[1]} for a picture of {height} x {width} "
+            "pixels: build it with --outputs at its label map, or call engine.run() in Python and enlarge them as the "
+            "graph does"
+        )
     if scores.shape[2] < 2:
         raise UsageError(
             "this model gives one value for each pixel, not scores of two classes or more: call engine.run() in Python "
             "and choose the threshold yourself"
         )
-    if scores.shape[:2] == (height, width):
-        return scores
-    parts = [
-        cv2.resize(
-            np.ascontiguousarray(scores[..., first : first + _MOST_CHANNELS_AT_ONCE]),
-            (width, height),
-            interpolation=cv2.INTER_LINEAR,
-        ).reshape(height, width, -1)
-        for first in range(0, scores.shape[2], _MOST_CHANNELS_AT_ONCE)
-    ]
-    return np.concatenate(parts, axis=2)
+    return scores

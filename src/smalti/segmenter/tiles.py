@@ -13,6 +13,7 @@ from smalti.segmenter.spans import Span, cut
 
 Picture = NDArray[np.uint8]
 _MOST_PIXELS_OF_A_SIDE = 2**14
+_ROWS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +121,9 @@ class _Sums:
             scores[:, : self._left.shape[1]] += self._left
         self._left = scores[:, behind - column.first :].copy()
         done = scores[:, : behind - column.first]
-        top, bottom = shared
-        if top and self._above is not None:
-            done[:top] += self._above[:top, column.first : behind]
+        before, bottom = shared
+        if before and self._above is not None:
+            done[:before] += self._above[:before, column.first : behind]
         ready = done.shape[0] - bottom
         if bottom:
             # Its columns were read just before, so that one strip serves both sides.
@@ -130,7 +131,10 @@ class _Sums:
             strip[:bottom, column.first : behind] = done[ready:]
         if scores.shape[2] > 256 and self.labels.dtype == np.uint8:
             self.labels = self.labels.astype(np.int32)
-        self.labels[row.first : row.first + ready, column.first : behind] = done[:ready].argmax(axis=2)
+        # In bands, because argmax copies what is not contiguous.
+        for top in range(0, ready, _ROWS_AT_ONCE):
+            best = done[top : min(top + _ROWS_AT_ONCE, ready)].argmax(axis=2)
+            self.labels[row.first + top : row.first + top + best.shape[0], column.first : behind] = best
 
     def _strip(self, rows: int, classes: int) -> NDArray[np.float32]:
         if self._above is None or self._above.shape[0] < rows:
