@@ -7,30 +7,84 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 
 class Place(NamedTuple):
-    """Where a command is: a module with ``HELP``, and the name of a function in it."""
+    """Where a command is: a module with ``HELP``, the name of a function in it, and the first sentence of its help."""
 
     module: str
     function: str
+    summary: str
 
 
 COMMANDS: Final[dict[str, Place]] = {
-    "export": Place("smalti.cli.export", "export_command"),
-    "build": Place("smalti.cli.build", "build_command"),
-    "infer": Place("smalti.cli.infer", "infer_command"),
-    "eval": Place("smalti.cli.evaluate", "eval_command"),
-    "inspect": Place("smalti.cli.inspect", "inspect_command"),
-    "bench": Place("smalti.cli.bench", "bench_command"),
-    "compare": Place("smalti.cli.compare", "compare_command"),
-    "sensitivity": Place("smalti.cli.sensitivity", "sensitivity_command"),
-    "accuracy": Place("smalti.cli.accuracy", "accuracy_command"),
-    "run": Place("smalti.cli.run", "run_command"),
-    "export-c": Place("smalti.cli.export_c", "export_c_command"),
-    "config": Place("smalti.cli.config", "config_command"),
-    "knobs": Place("smalti.cli.knobs", "knobs_command"),
+    "export": Place(
+        "smalti.cli.export",
+        "export_command",
+        "Fetch a trained model, a data set or both, from their publishers or from a mirror of yours.",
+    ),
+    "build": Place(
+        "smalti.cli.build",
+        "build_command",
+        "Compile a frozen TensorFlow graph into an offline model file.",
+    ),
+    "infer": Place(
+        "smalti.cli.infer",
+        "infer_command",
+        "Label every picture of a folder with an offline model.",
+    ),
+    "eval": Place(
+        "smalti.cli.evaluate",
+        "eval_command",
+        "Measure label maps against masks: IoU of each class, mean IoU, pixel accuracy.",
+    ),
+    "inspect": Place(
+        "smalti.cli.inspect",
+        "inspect_command",
+        "Tell what an offline model file is: inputs, target, sizes, steps, work and memory.",
+    ),
+    "bench": Place(
+        "smalti.cli.bench",
+        "bench_command",
+        "Measure an offline model: latency, throughput, start, memory, and where the time goes.",
+    ),
+    "compare": Place(
+        "smalti.cli.compare",
+        "compare_command",
+        "Compare every layer of an offline model with a reference, and count the pixels whose label flips.",
+    ),
+    "sensitivity": Place(
+        "smalti.cli.sensitivity",
+        "sensitivity_command",
+        "Measure what each layer costs: a build for every layer in which it alone is quantised.",
+    ),
+    "accuracy": Place(
+        "smalti.cli.accuracy",
+        "accuracy_command",
+        "Build a model in several precisions, measure each against the masks, and print the accuracy table.",
+    ),
+    "run": Place(
+        "smalti.cli.run",
+        "run_command",
+        "Fetch a known model and its data, build it in several precisions, and print mIoU and milliseconds.",
+    ),
+    "export-c": Place(
+        "smalti.cli.export_c",
+        "export_c_command",
+        "Turn an offline model file into an object file and a header, for C and C++ programs that read no file at run "
+        "time.",
+    ),
+    "config": Place(
+        "smalti.cli.config",
+        "config_command",
+        "Tell a C or C++ build where the library is that runs offline model files without Python.",
+    ),
+    "knobs": Place(
+        "smalti.cli.knobs",
+        "knobs_command",
+        "List the environment variables that Smalti reads, with their present values.",
+    ),
 }
 
 
@@ -44,6 +98,15 @@ class CommandGroup(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands, without loading any."""
         return list(self.commands)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the page that lists the commands, without loading any."""
+        loading = self.commands
+        self.commands = {name: TyperCommand(name, help=place.summary) for name, place in COMMANDS.items()}
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self.commands = loading
 
 
 class _Loading(MutableMapping[str, Any]):
