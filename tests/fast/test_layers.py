@@ -14,7 +14,18 @@ import rooms
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "smalti"
 FOLDERS = sorted({path.parent for path in SOURCE.rglob("*.py")})
 MOST_FILES, MOST_FLOORS = 26, 6
-JOB_ROOMS = ("jobs", "building", "labelling", "delivery", "bench", "comparing", "scoring", "apps")
+JOB_ROOMS = (
+    "jobs",
+    "annotations",
+    "segmenter",
+    "building",
+    "labelling",
+    "delivery",
+    "bench",
+    "comparing",
+    "scoring",
+    "apps",
+)
 MOST_LINES = 420
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from deeplab_kit import train_names, voc_bytes
 from infer_cpp_kit import build, once, run, shared_folder, smalti_command
+from small_segmenter import SIDE, network
 from smalti.building.build import build as build_model
 from smalti.compiler import CompileOptions
 from smalti.demo.dataset import GRAPH_PATH, graph_bytes, write_voc_layout
@@ -158,6 +159,20 @@ def test_sides_that_differ_are_met_exactly(program: Program, photos: Path, tmp_p
     result = in_python(wide, photos, want)
     assert_same_masks(got, want, 5)
     assert done.json["preprocess"] == result.to_json()["preprocess"] == {"resize": "stretch", "input_size": [97, 161]}
+
+
+def test_the_one_size_of_a_graph_that_takes_no_other_is_met(program: Program, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "graph.pb").write_bytes(network())
+    options = CompileOptions(resolve_targets("native"))
+    small = Program(program.path, build_model(tmp_path / "graph.pb", tmp_path / "small.smalti", options).path)
+    got, want = tmp_path / "got", tmp_path / "want"
+    done = small("--image_dir", photos, "--output_dir", got, "--json")
+    assert done.code == 3, done.err
+    result = in_python(small, photos, want)
+    assert_same_masks(got, want, 5)
+    assert (
+        done.json["preprocess"] == result.to_json()["preprocess"] == {"resize": "stretch", "input_size": [SIDE, SIDE]}
+    )
 
 
 def test_tables_for_people(program: Program, photos: Path, tmp_path: Path) -> None:

@@ -85,12 +85,12 @@ Preprocess Network::preprocess() const {
   const std::string named = smalti_model_resize(model_.raw());
   const std::int64_t size = smalti_model_input_size(model_.raw());
   const Fit fit = named == "fit" ? Fit::fit : named == "stretch" ? Fit::stretch : Fit::none;
-  if (fit == Fit::none) return {fit, 0, {}};
-  // A file of one height and width has no side to give: its input says both.
+  // A file of one height and width has no side to give, or says nothing of sizes at all: its input says both.
   const smalti::Shape shape = model_.inputs()[0].shape;
-  if (fit == Fit::stretch && size == 0 && !model_.shape_mutable() && shape[1] >= 1 && shape[1] <= kMaxSide &&
-      shape[2] >= 1 && shape[2] <= kMaxSide)
-    return {fit, 0, {static_cast<int>(shape[1]), static_cast<int>(shape[2])}};
+  const bool one_size = shape[1] >= 1 && shape[1] <= kMaxSide && shape[2] >= 1 && shape[2] <= kMaxSide;
+  if (one_size && size == 0 && fit != Fit::fit)
+    return {Fit::stretch, 0, {static_cast<int>(shape[1]), static_cast<int>(shape[2])}};
+  if (fit == Fit::none) return {fit, 0, {}};
   if (size < 1 || size > kMaxSide)
     throw Problem(Exit::usage, "the input size must be 1 to 16384, not " + std::to_string(size));
   return {fit, size, {}};
