@@ -37,7 +37,11 @@ def tflite(source: Path, result: Path, tensors: tuple[str, str], size: Size | No
 
 
 def onnx(source: Path, result: Path, tensors: tuple[str, str], size: Size | None, pictures: Pictures) -> None:
-    """Quantise an ONNX model: pairs of quantise and dequantise, weights per channel."""
+    """Quantise an ONNX model: pairs of quantise and dequantise, weights per channel.
+
+    Without CalibMaxIntermediateOutputs: where that many pictures were seen ONNX Runtime forgets them, and calibrates on
+    those behind them, if there are any.  All it keeps of a picture are a smallest and a largest value for each tensor.
+    """
     from onnxruntime import quantization  # noqa: PLC0415
     from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
 
@@ -59,7 +63,6 @@ def onnx(source: Path, result: Path, tensors: tuple[str, str], size: Size | None
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            extra_options={"CalibMaxIntermediateOutputs": 8},
         )
 
 
