@@ -80,6 +80,11 @@ COMMANDS: Final[dict[str, Place]] = {
         "config_command",
         "Tell a C or C++ build where the library is that runs offline model files without Python.",
     ),
+    "doctor": Place(
+        "smalti.cli.doctor",
+        "doctor_command",
+        "Tell what this machine and this installation are, and what would be slow or missing here.",
+    ),
     "knobs": Place(
         "smalti.cli.knobs",
         "knobs_command",

@@ -54,7 +54,7 @@ def load(
         UsageError: an argument is out of range, or the file holds no program for ``target``.
     """
     cpus = usable_cpus()
-    count, reason = _default_threads(cpus) if threads is None else _asked_threads(threads)
+    count, reason = default_threads(cpus) if threads is None else _asked_threads(threads)
     limit = max(1, cpus.count // count) if concurrency is None else concurrency
     if type(limit) is not int or not 1 <= limit <= knobs.MAX_THREADS:
         raise UsageError(f"concurrency must be a whole number from 1 to {knobs.MAX_THREADS}")
@@ -301,7 +301,8 @@ def _program(file: ModelFile, wanted: str | None) -> Program:
     return program
 
 
-def _default_threads(cpus: UsableCpus) -> tuple[int, str]:
+def default_threads(cpus: UsableCpus) -> tuple[int, str]:
+    """Return how many threads a request has where nobody says, and why."""
     from_knob = knobs.THREADS.get()
     if from_knob is not None:
         return from_knob, f"{from_knob}: {knobs.THREADS.name} says so"
