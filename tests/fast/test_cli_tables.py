@@ -271,7 +271,7 @@ def files() -> list[Table]:
     program = made(target="x86-64-v4+bf16+vnni", steps=43, code_bytes=123456, constant_bytes=10**8, shared_bytes=10**7)
     built = made(
         report=imported, precision="qint8_mixed_float16", programs=[program, program], constant_bytes=10**8, path=PATH,
-        file_bytes=10**8, seconds=123.4, sha256=DIGEST,
+        file_bytes=10**8, seconds=123.4, sha256=DIGEST, labels=VOC_LABELS, colours=3,
     )  # fmt: skip
     return [facts_table(seen), layers_table(seen), ranges_table(manifest), build_table(built)]
 
@@ -280,7 +280,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
     """Return calls that draw the tables which are made inside of a command."""
     item = made(name="deeplabv3", root=PATH, was_cached=False, source=f"http://files.example{PATH}", sha256=DIGEST,
                 trust=made(value="its publisher"))  # fmt: skip
-    exported = made(items=[item], graph=PATH, voc_root=PATH, val_list=PATH, seconds=12.3)
+    exported = made(items=[item], graph=PATH, voc_root=PATH, val_list=PATH, labels=PATH, seconds=12.3)
     file = made(path=Path(PATH), was_kept=False, bytes=123456789)
     written = made(files=[file], name="deeplab", precision="qint8_mixed_float16", targets=("x86-64-v4+vnni", "aarch64"))
     monkeypatch.setattr(export_c, "export_c", lambda *arguments: written)

@@ -22,6 +22,7 @@ from smalti.cli.options.calibration import (
 )
 from smalti.cli.options.inputs import BindOption, InputShapeOption, parse_binds
 from smalti.cli.options.inputs import parse_shapes as parse_input_shapes
+from smalti.cli.options.labelling import LabelsOption
 from smalti.cli.run import displays, parse_shapes
 from smalti.cli.sensitivity import CalibDirOption, CalibListOption
 from smalti.cli.stopping import stop_at_once
@@ -38,7 +39,8 @@ from smalti.scoring.html import WORST_IMAGES, html_report
 from smalti.scoring.report import accuracy_rows_table, to_csv, to_markdown
 from smalti.scoring.rows import AccuracyTable, read_table
 from smalti.target.host import resolve_target
-from smalti.vision.voc import list_pictures, output_names, read_labels
+from smalti.vision.classes import read_classes
+from smalti.vision.voc import list_pictures, output_names
 
 _TABLE_WIDTH = 96
 DEFAULT_MODES = "f32,f16,q8_f16"
@@ -83,10 +85,7 @@ def accuracy_command(
     calib_algo: CalibAlgoOption = None,
     weight_granularity: GranularityOption = None,
     activation: ActivationOption = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option("--labels", help="Text file of class names, one a line; default: the model's, else VOC's 21."),
-    ] = None,
+    labels: LabelsOption = None,
     mirror: Annotated[
         str | None, typer.Option("--mirror", help="Folder or address with the archives.", show_default=False)
     ] = None,
@@ -118,6 +117,7 @@ def accuracy_command(
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
+    classes = read_classes(labels)
     options = AccuracyOptions(
         target=resolve_target(target),
         output_dir=output_dir,
@@ -138,7 +138,8 @@ def accuracy_command(
         calib_dir=calib_dir,
         calib_list=calib_list,
         calib_num=calib_num or DEFAULT_IMAGES,
-        labels=None if labels is None else read_labels(labels),
+        labels=classes.names,
+        colours=classes.colours,
         mirror=mirror,
         sha256=tuple(sha256 or ()),
         threads=threads,

@@ -16,6 +16,7 @@ from smalti.ir import ops
 from smalti.ir.dims import evaluate
 from smalti.ir.graph import Node
 from smalti.ir.reference_image import resize
+from smalti.vision.classes import class_name
 from smalti.vision.overlay import add_legend, blend
 
 EDGES: Final = (0.01, 0.05, 0.1, 0.25, 0.5)
@@ -50,15 +51,24 @@ class Flips:
         """Flipped pixels of all."""
         return self.flipped / self.pixels if self.pixels else 0.0
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+    def to_json(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return plain values; classes by number and by name."""
         return {
             "name": self.name,
             "pixels": self.pixels,
             "flipped": self.flipped,
             "share": self.share,
             "margin_below": {str(edge): count for edge, count in zip(EDGES, self.below, strict=True)},
-            "pairs": [{"reference": a, "model": b, "pixels": n} for a, b, n in self.pairs],
+            "pairs": [
+                {
+                    "reference": a,
+                    "model": b,
+                    "reference_name": class_name(a, names),
+                    "model_name": class_name(b, names),
+                    "pixels": n,
+                }
+                for a, b, n in self.pairs
+            ],
         }
 
 
@@ -121,6 +131,7 @@ def draw_flips(
     margins: NDArray[np.float32] | None,
     names: Sequence[str],
     titles: tuple[str, str] = ("reference", "model"),
+    palette: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Return three pictures side by side: the reference's labels, the model's, and the flips in heat colours.
 
@@ -130,6 +141,7 @@ def draw_flips(
         margins: the reference's margin at each flipped pixel, in C order; ``None`` draws all of them red.
         names: class names.
         titles: of the first two pictures.
+        palette: colours of the classes, uint8 [256, 3]; ``None``: VOC's.
     """
     wrong = reference != model
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
@@ -137,8 +149,10 @@ def draw_flips(
     flips[wrong] = heat(np.ones(1)) if margins is None else heat(margins)
     share = f"{int(wrong.sum()):,} of {wrong.size:,} flip ({100 * wrong.mean():.3f} %)"
     panels = [
-        _titled(add_legend(blend(picture, reference), reference, names), titles[0]),
-        _titled(add_legend(blend(picture, model), model, names), titles[1]),
+        *(
+            _titled(add_legend(blend(picture, labels, palette=palette), labels, names, palette=palette), title)
+            for labels, title in zip((reference, model), titles, strict=True)
+        ),
         _titled(flips if margins is None else _with_scale(flips), share),
     ]
     height = max(panel.shape[0] for panel in panels)
