@@ -177,10 +177,17 @@ def accuracy() -> Any:
 def accuracies() -> Any:
     rows = tuple(
         made(mode=mode, shape_mutable=flag, accuracy=accuracy(), flipped_share=0.012345, ms=1234.56, file_bytes=10**8,
+             iou=lambda label: 0.876543,
              cpu="AMD EPYC 9R14 96-Core Processor", threads=2, name=mode.value)
         for mode in QuantMode for flag in (True, False)
     )  # fmt: skip
-    return made(rows=rows, model="deeplabv3_mnv2_pascal_train_aug", images=1449, drop=lambda row: 1.234)
+    return made(
+        rows=rows,
+        model="deeplabv3_mnv2_pascal_train_aug",
+        images=1449,
+        drop=lambda row: 1.234,
+        labels=tuple(VOC_LABELS),
+    )
 
 
 def bench_cases(report: BenchReport) -> list[Table]:
