@@ -16,7 +16,6 @@ import tarfile
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from smalti.fetch import disk as disk_module
 from smalti.fetch import download as download_module
 from smalti.fetch.progress import Stage
 from smalti.fetch.registry import DATASETS, DEMO_LABELS, MODELS, VOC_LABELS, Archive, find_dataset, find_model
-from smalti.fetch.stamp import CHECKSUMS_NAME, STAMP_NAME, read_stamp, write_stamp
+from smalti.fetch.stamp import CHECKSUMS_NAME, STAMP_NAME
 from smalti.fetch.transport import Policy
 from smalti.vision.classes import LABELS_FILE, Classes, read_classes
 
@@ -124,26 +123,6 @@ def test_first_export_from_a_folder(mirror: Path, tmp_path: Path) -> None:
     assert result.labels == result.graph.parent / LABELS_FILE
     assert read_classes(result.labels) == Classes(VOC_LABELS)
     assert json.loads(json.dumps(result.to_json()))["model"]["trust"] == "first_use"
-
-
-def test_the_folder_of_an_earlier_version_gets_its_class_names(mirror: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    before = run(out, mirror)
-    assert before.labels is not None and before.labels.parent == out / FULL
-    whole = snapshot(out)
-    stamp = read_stamp(out / FULL)
-    assert stamp is not None
-    older = replace(stamp, files=tuple(file for file in stamp.files if file.path != LABELS_FILE))
-    write_stamp(out / FULL, older)
-    assert run(out, mirror).was_cached, "killed between the file and the note"
-    assert read_stamp(out / FULL) == stamp
-    before.labels.unlink()
-    write_stamp(out / FULL, older)
-    again = run(out, mirror)
-    assert again.was_cached and snapshot(out).keys() == whole.keys() and read_classes(again.labels).names == VOC_LABELS
-    again.labels.write_text("mine\n")
-    write_stamp(out / FULL, older)
-    assert run(out, mirror).labels == again.labels and again.labels.read_text() == "mine\n", "not export's: left alone"
 
 
 def test_second_export_does_nothing(mirror: Path, tmp_path: Path) -> None:
