@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from enum import Enum
 from importlib import import_module
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
+
+import typer
 
 from smalti import knobs
 from smalti.cli.commands import COMMANDS, Place
@@ -59,9 +62,14 @@ def _command(name: str, place: Place) -> str:
     lines = "".join(f"{line.strip()}\n" for line in examples.splitlines() if line.strip())
     function = getattr(module, place.function)
     hints = get_type_hints(function, include_extras=True)
-    rows = "".join(_option(p, hints[p.name]) for p in inspect.signature(function).parameters.values())
+    rows = "".join(_option(p, hints[p.name]) for p in _options(function, hints))
     table = f"| option | value | default | what it says |\n|---|---|---|---|\n{rows}"
     return f"## smalti {name}\n\n{text}\n\n```\n{lines}```\n\n{table}"
+
+
+def _options(function: Callable[..., None], hints: dict[str, Any]) -> list[inspect.Parameter]:
+    """Return the parameters that are options, which the context of a command is not."""
+    return [p for p in inspect.signature(function).parameters.values() if hints[p.name] is not typer.Context]
 
 
 def _option(parameter: inspect.Parameter, hint: Any) -> str:

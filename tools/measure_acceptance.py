@@ -44,6 +44,7 @@ from smalti.ir import ops
 from smalti.ir.reference import run as run_reference
 from smalti.target.host import read_host, resolve_target, resolve_targets, usable_cpus
 from smalti.vision.metrics import ConfusionMatrix
+from smalti.vision.palette import VOC_LABELS
 from smalti.vision.preprocess import Resize, resize_labels
 
 MIOU_ERROR = 0.0002
@@ -178,7 +179,7 @@ def measure_accuracy(
 ) -> None:
     """Report pixel agreement and mIoU over all pictures."""
     names = val_names()[:count]
-    matrix = ConfusionMatrix()
+    matrix = ConfusionMatrix(VOC_LABELS)
     wrong, pixels, margin, compared = 0, 0, 0.0, 0
     for prediction, truth, agreement in measure_labels(variant, labels, logits, names):
         matrix.add(prediction, truth)

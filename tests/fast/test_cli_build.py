@@ -22,7 +22,8 @@ from smalti.frontend.report import ImportReport, left_out
 from smalti.passes.pipeline import PIPELINE
 from smalti.quant.record import CalibrationRecord
 from smalti.target.host import resolve_targets
-from smalti.vision.voc import read_labels
+from smalti.vision.classes import Classes, read_classes
+from smalti.vision.palette import class_palette, voc_palette
 
 REPORT = ImportReport((("Conv2D", 3),), 9, 7, (), (), (), (), ("argmax",), left_out([]), left_out([]), ())
 
@@ -164,7 +165,27 @@ def test_labels_are_read_from_a_file(tmp_path: Path, built: list[tuple[Path, Com
     (tmp_path / "names.txt").write_text("sky\n\n  tall tree \r\nünter\n", encoding="utf-8")
     arguments = ["build", "--tf-model", "g.pb", "--output-model-path", "m", "--labels", str(tmp_path / "names.txt")]
     assert run(arguments) == ExitCode.OK
-    assert built[0][1].labels == ("sky", "tall tree", "ünter")
+    assert built[0][1].labels == ("sky", "tall tree", "ünter") and built[0][1].colours is None
+
+
+def test_classes_may_have_colours(tmp_path: Path, built: list[tuple[Path, CompileOptions, Path | None]]) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text("sky\ntraffic light   #FF8000\nclass #1\n")
+    assert read_classes(path) == Classes(("sky", "traffic light", "class #1"), (None, "#ff8000", None))
+    assert run(["build", "--tf-model", "g.pb", "--output-model-path", "m", "--labels", str(path)]) == ExitCode.OK
+    assert built[0][1].colours == (None, "#ff8000", None)
+    palette = class_palette(built[0][1].colours)
+    assert palette[1].tolist() == [255, 128, 0]
+    np.testing.assert_array_equal(np.delete(palette, 1, axis=0), np.delete(voc_palette(), 1, axis=0))
+    targets = resolve_targets("native")
+    for labels, colours, message in (
+        (None, ("#ff8000",), "1 colours, but 0 labels"),
+        (("a", "b"), ("#ff8000",), "1 colours, but 2 labels"),
+        (("a",), ("orange",), "six small hexadecimal digits"),
+        (("a",), ("#FF8000",), "six small hexadecimal digits"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            CompileOptions(targets=targets, labels=labels, colours=colours)
 
 
 @pytest.mark.parametrize(
@@ -177,15 +198,17 @@ def test_labels_are_read_from_a_file(tmp_path: Path, built: list[tuple[Path, Com
         (b"\xff\xfe\n", "is UTF-16: save it as UTF-8"),
         (b"\xff\n", "name 1 must be UTF-8 text"),
         (b"a" * 201, "at most 200"),
+        (b"a\n#ff0000\n", "colour 2 has no name before it"),
+        (b"a #ff0000\na #00ff00\n", "'a' stands there twice"),
     ],
 )
 def test_wrong_labels(tmp_path: Path, text: bytes, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "names.txt"
     path.write_bytes(text)
     with pytest.raises(UsageError, match=message):
-        read_labels(path)
+        read_classes(path)
     with pytest.raises(UsageError, match="there is no file list"):
-        read_labels(tmp_path / "none")
+        read_classes(tmp_path / "none")
     for command in (
         ["eval", "--gt-dir", ".", "--pred-dir", "."],
         ["eval", "--gt-dir", ".", "--model", "m", "--image-dir", "."],

@@ -177,10 +177,17 @@ def accuracy() -> Any:
 def accuracies() -> Any:
     rows = tuple(
         made(mode=mode, shape_mutable=flag, accuracy=accuracy(), flipped_share=0.012345, ms=1234.56, file_bytes=10**8,
+             iou=lambda label: 0.876543,
              cpu="AMD EPYC 9R14 96-Core Processor", threads=2, name=mode.value)
         for mode in QuantMode for flag in (True, False)
     )  # fmt: skip
-    return made(rows=rows, model="deeplabv3_mnv2_pascal_train_aug", images=1449, drop=lambda row: 1.234)
+    return made(
+        rows=rows,
+        model="deeplabv3_mnv2_pascal_train_aug",
+        images=1449,
+        drop=lambda row: 1.234,
+        labels=tuple(VOC_LABELS),
+    )
 
 
 def bench_cases(report: BenchReport) -> list[Table]:
@@ -271,7 +278,7 @@ def files() -> list[Table]:
     program = made(target="x86-64-v4+bf16+vnni", steps=43, code_bytes=123456, constant_bytes=10**8, shared_bytes=10**7)
     built = made(
         report=imported, precision="qint8_mixed_float16", programs=[program, program], constant_bytes=10**8, path=PATH,
-        file_bytes=10**8, seconds=123.4, sha256=DIGEST,
+        file_bytes=10**8, seconds=123.4, sha256=DIGEST, labels=VOC_LABELS, colours=3,
     )  # fmt: skip
     return [facts_table(seen), layers_table(seen), ranges_table(manifest), build_table(built)]
 
@@ -280,7 +287,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
     """Return calls that draw the tables which are made inside of a command."""
     item = made(name="deeplabv3", root=PATH, was_cached=False, source=f"http://files.example{PATH}", sha256=DIGEST,
                 trust=made(value="its publisher"))  # fmt: skip
-    exported = made(items=[item], graph=PATH, voc_root=PATH, val_list=PATH, seconds=12.3)
+    exported = made(items=[item], graph=PATH, voc_root=PATH, val_list=PATH, labels=PATH, seconds=12.3)
     file = made(path=Path(PATH), was_kept=False, bytes=123456789)
     written = made(files=[file], name="deeplab", precision="qint8_mixed_float16", targets=("x86-64-v4+vnni", "aarch64"))
     monkeypatch.setattr(export_c, "export_c", lambda *arguments: written)

@@ -33,6 +33,7 @@ from smalti.fetch.progress import Stage
 from smalti.fetch.registry import DATASETS, DEMO_LABELS, MODELS, VOC_LABELS, Archive, find_dataset, find_model
 from smalti.fetch.stamp import CHECKSUMS_NAME, STAMP_NAME
 from smalti.fetch.transport import Policy
+from smalti.vision.classes import LABELS_FILE, Classes, read_classes
 
 FULL = "deeplabv3_mnv2_pascal_train_aug"
 HALF = "deeplabv3_mnv2_dm05_pascal_trainval"
@@ -116,10 +117,11 @@ def test_first_export_from_a_folder(mirror: Path, tmp_path: Path) -> None:
     assert result.model is not None and result.model.trust is Trust.FIRST_USE
     assert result.model.sha256 == sha256(model_archive()) and result.bytes == len(model_archive())
     assert not result.was_cached and result.seconds > 0
-    assert everything(tmp_path / "a/b") == sorted(
-        [CHECKSUMS_NAME, FULL, f"{FULL}/{STAMP_NAME}", f"{FULL}/{GRAPH_NAME}", f"{FULL}/model.ckpt.index"]
-    )
+    written = (STAMP_NAME, GRAPH_NAME, LABELS_FILE, "model.ckpt.index")
+    assert everything(tmp_path / "a/b") == sorted([CHECKSUMS_NAME, FULL, *(f"{FULL}/{name}" for name in written)])
     assert seen == {Stage.VERIFY, Stage.UNPACK}
+    assert result.labels == result.graph.parent / LABELS_FILE
+    assert read_classes(result.labels) == Classes(VOC_LABELS)
     assert json.loads(json.dumps(result.to_json()))["model"]["trust"] == "first_use"
 
 

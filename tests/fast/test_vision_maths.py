@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from smalti.errors import DataError, InputError, UsageError
@@ -214,6 +215,35 @@ def test_nothing_counted_is_not_zero() -> None:
     result = ConfusionMatrix(["a"]).result()
     assert math.isnan(result.miou) and math.isnan(result.pixel_accuracy)
     assert result.to_json()["miou"] is None
+
+
+@given(
+    arrays(np.uint8, (4, 5), elements=st.integers(0, 20)),
+    arrays(np.uint8, (4, 5), elements=st.integers(0, 21)),
+    st.data(),
+)
+def test_without_names_the_accuracy_is_the_same(
+    prediction: NDArray[np.uint8], mask: NDArray[np.uint8], data: st.DataObject
+) -> None:
+    mask[mask == 21] = 255
+    named, numbered = ConfusionMatrix(VOC_LABELS), ConfusionMatrix(None)
+    cut = data.draw(st.integers(0, 3))
+    for counter in (named, numbered):
+        for part in (slice(0, cut), slice(cut, 4)):
+            counter.add(prediction[part], mask[part])
+    one, other = named.result(), numbered.result()
+    classes = 1 + max(int(prediction.max()), *(int(label) for label in mask.ravel() if label != 255), 0)
+    assert other.classes == classes and other.labels[-1] == f"class {classes - 1}"
+    np.testing.assert_array_equal(one.confusion[:classes, :classes], other.confusion)
+    assert one.confusion.sum() == other.confusion.sum() and one.images == other.images == 2
+    np.testing.assert_array_equal([one.miou, one.pixel_accuracy], [other.miou, other.pixel_accuracy])
+
+
+def test_without_names_the_void_label_is_no_prediction() -> None:
+    counter = ConfusionMatrix(None)
+    with pytest.raises(DataError, match="a predicted label is outside the 255 classes: 255"):
+        counter.add(np.array([[255]]), np.array([[0]]))
+    assert counter.result().labels == ("class 0",)
 
 
 @pytest.mark.parametrize("count", [0, 256])

@@ -18,6 +18,7 @@ from smalti.quant.record import CalibrationRecord
 from smalti.target.host import missing_features, resolve_targets
 from smalti.target.target import Target
 from smalti.vision.metrics import ConfusionMatrix
+from smalti.vision.palette import VOC_LABELS
 from smalti.vision.preprocess import Resize, resize_labels
 from stage_runners import Precision
 from tolerance import Tol, assert_close
@@ -117,7 +118,7 @@ def test_sizes_accuracy_and_threads(tmp_path: Path) -> None:
     constants, points = {}, {}
     for mode in MODES:
         done = graph.build(mode)
-        constants[mode], matrix = done.constant_bytes, ConfusionMatrix()
+        constants[mode], matrix = done.constant_bytes, ConfusionMatrix(VOC_LABELS)
         with smalti.load(done.path, threads=2) as engine:
             for image, truth in images:
                 matrix.add(resize_labels(engine(image), *truth.shape), truth)

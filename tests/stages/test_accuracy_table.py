@@ -122,11 +122,17 @@ def test_the_command_writes_every_form(done: AccuracyOptions, place: Path, capsy
     assert f"{IMAGES} images" in capsys.readouterr().out
     page = files[0].read_text()
     outside = re.findall(r'(?:src|href)="(?!data:)', page)
-    assert outside == [] and "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert outside == [] and "http" not in page
     table = read_table(done.output_dir / TABLE_FILE)
     flipping = sum(count > 0 for row in table.rows for count in row.flipped.values())
-    assert page.count("<svg") == 1 and page.count("<details") == 3 and page.count("<img") == flipping > 0
-    assert page.count("<rect") == 3 * CLASSES
+    assert page.count("<details") == 3 and page.count("<img") == 5 * flipping > 0
+    assert page.count('<div class="b"') == 3 * CLASSES
+    assert f"<code>smalti {' '.join(command(place, *more))}</code>" in page and f"<dd>{place}</dd>" in page
+    for row in table.rows:
+        for name, count in row.flipped.items():
+            share = f"{100 * count / row.pixels[name]:.3f} %"
+            heading = f'<span class="f">{name}</span> {share} of the pixels flip'
+            assert not count or (heading in page and f"<figcaption>flips, {share}</figcaption>" in page)
     lines = files[1].read_text().splitlines()
     assert lines[2].startswith("| Model | Quant_Mode | Shape_Mutable | mIoU | drop | flipped % | ms | file MB |")
     assert len(files[2].read_text().splitlines()) == 4

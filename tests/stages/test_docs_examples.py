@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from smalti.cli.main import run
+from smalti.demo.generator import CLASS_NAMES
+from smalti.segmenter import label_map
+from smalti.vision.overlay import add_legend
+from smalti.vision.palette import VOC_LABELS
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_RUN = "no-run"
@@ -51,9 +56,20 @@ def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_readme_runs_and_measures_what_it_promises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    legends: list[tuple[str, ...]] = []
+
+    def watch(picture: Any, labels: Any, names: Sequence[str], **how: Any) -> Any:
+        legends.append(tuple(names))
+        return add_legend(picture, labels, names, **how)
+
+    monkeypatch.setattr(label_map, "add_legend", watch)
     monkeypatch.chdir(tmp_path)
     assert {kind for kind, _ in _blocks(ROOT / "README.md")} == {"bash", "python"}
     _run(ROOT / "README.md")
-    found = re.search(r"mean IoU / pixel accuracy\s+([\d.]+)", capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    found = re.search(r"mean IoU / pixel accuracy\s+([\d.]+)", printed)
     assert found and float(found[1]) >= 85
+    tables = set(re.findall(r"[a-z]+", printed))
+    assert set(CLASS_NAMES) <= tables and not tables & (set(VOC_LABELS) - set(CLASS_NAMES)), "the demo's own names"
+    assert legends and all(names == CLASS_NAMES for names in legends)
     assert len(list(Path("labels/overlay").glob("*.jpg"))) == 60

@@ -26,6 +26,7 @@ from smalti.runtime.engine import Engine, load
 from smalti.scoring.evaluate import EvalResult, evaluate_folder
 from smalti.scoring.timing import time_calls
 from smalti.target.target import Target
+from smalti.vision.classes import Classes
 from smalti.vision.voc import find_pictures
 
 ImageProgress = Callable[[int, int], None]
@@ -49,6 +50,7 @@ class RunOptions:
         calib_num: training pictures to calibrate the quantising modes with.
         threads: threads of one inference; ``None``: the CPUs this process may use.
         image_num: only the first N pictures of the val list.
+        classes: names and colours in place of those that the registry knows.
     """
 
     target: Target
@@ -61,6 +63,7 @@ class RunOptions:
     calib_num: int = DEFAULT_IMAGES
     threads: int | None = None
     image_num: int | None = None
+    classes: Classes = Classes()
 
     @property
     def modes(self) -> tuple[QuantMode, ...]:
@@ -150,7 +153,12 @@ def run(
     if exported.graph is None or exported.voc_root is None or exported.val_list is None:
         raise CompilerError(f"the export of {entry.name} with {dataset.name} is incomplete")
     compile_options = CompileOptions(
-        targets=(options.target,), inputs=entry.inputs, outputs=entry.outputs, name=entry.name, labels=entry.labels
+        targets=(options.target,),
+        inputs=entry.inputs,
+        outputs=entry.outputs,
+        name=entry.name,
+        labels=options.classes.names or entry.labels,
+        colours=options.classes.colours,
     )
     road = _Road(options, exported.graph, exported.voc_root, exported.val_list, dataset, image_progress)
     rows: list[RunRow] = []
@@ -208,7 +216,8 @@ class _Road:
             options=InferOptions(overlay=True),
             progress=self.progress,
         )
-        accuracy = evaluate_folder(labels, self.voc_root, self.val_list, number, labels=self.dataset.labels)
+        names = self.options.classes.names or self.dataset.labels
+        accuracy = evaluate_folder(labels, self.voc_root, self.val_list, number, labels=names)
         seen = find_pictures(self.voc_root, self.val_list, number)
         return RunRow(mode, mutable, built, done, accuracy, statistics.median(time_calls(engine, seen)))
 

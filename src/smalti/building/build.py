@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smalti.artifact.colours import colours_of
 from smalti.artifact.program import Program
 from smalti.artifact.writer import write_programs
 from smalti.compiler import CompiledModel, CompileOptions, compile_graph
@@ -65,6 +66,7 @@ class BuildResult:
         report: what the importer and the passes recognised.
         precision: the precision mode.
         warnings: what the check of the calibration set found, in words.
+        labels: class names in the file, ``None`` where it has none; ``colours``: how many classes have their own.
     """
 
     path: Path
@@ -76,6 +78,8 @@ class BuildResult:
     report: ImportReport
     precision: str
     warnings: tuple[str, ...] = ()
+    labels: tuple[str, ...] | None = None
+    colours: int = 0
 
     @property
     def target(self) -> str:
@@ -106,6 +110,7 @@ class BuildResult:
             "programs": [program.to_json() for program in self.programs],
             "precision": self.precision,
             "warnings": list(self.warnings),
+            "labels": None if self.labels is None else list(self.labels),
             "report": self.report.to_json(),
         }
 
@@ -199,6 +204,7 @@ def build_table(result: BuildResult) -> Table:
         *_under("left out", [*_left_out("before the inputs", r.before_inputs), *_left_out("behind", r.after_outputs)]),
         *_under("checks", [about] if dropped else []),
         *_under("note", r.notes),
+        *_under("classes", [_classes_line(result)] if result.labels else []),
         ("precision", result.precision),
         *_under("code", [_program_line(program, len(result.programs)) for program in result.programs]),
         ("constants", f"{result.constant_bytes / 1e6:.2f} MB"),
@@ -234,6 +240,12 @@ def _silent(_what: str) -> None: ...
 
 def _under(key: str, lines: Sequence[str]) -> list[tuple[str, str]]:
     return [("" if i else key, line) for i, line in enumerate(lines)]
+
+
+def _classes_line(result: BuildResult) -> str:
+    names = result.labels or ()
+    coloured = f", {result.colours} with colours of their own" if result.colours else ""
+    return f"{len(names)} names{coloured}: {', '.join(names)}"
 
 
 def _program_line(program: BuiltProgram, count: int) -> str:
@@ -294,4 +306,6 @@ def _result(
         report=compiled.report,
         precision=compiled.manifest.precision,
         warnings=() if record is None else record.warnings,
+        labels=compiled.manifest.labels,
+        colours=sum(colour is not None for colour in colours_of(compiled.manifest) or ()),
     )

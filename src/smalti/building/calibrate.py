@@ -192,7 +192,12 @@ class _TappedEngine:
 def _compile(data: bytes, options: CompileOptions, threads: int | None) -> tuple[Tapped, Engine, Source]:
     target = resolve_target("native")
     plain = replace(
-        options, targets=(target,), quant=QuantOptions(QuantMode.FORCE_FLOAT32), batch_size=None, labels=None
+        options,
+        targets=(target,),
+        quant=QuantOptions(QuantMode.FORCE_FLOAT32),
+        batch_size=None,
+        labels=None,
+        colours=None,
     )
     imported = import_shaped(data, plain)
     inputs = imported.graph.inputs

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -22,6 +26,7 @@ from smalti.cli.options.calibration import (
 )
 from smalti.cli.options.inputs import BindOption, InputShapeOption, parse_binds
 from smalti.cli.options.inputs import parse_shapes as parse_input_shapes
+from smalti.cli.options.labelling import LabelsOption
 from smalti.cli.run import displays, parse_shapes
 from smalti.cli.sensitivity import CalibDirOption, CalibListOption
 from smalti.cli.stopping import stop_at_once
@@ -35,12 +40,16 @@ from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.scoring.accuracy import TABLE_FILE, AccuracyOptions, accuracy, find_material
 from smalti.scoring.baseline import BaselineResult, baseline_table, compare_tables
 from smalti.scoring.html import WORST_IMAGES, html_report
+from smalti.scoring.html_pictures import ReportSource
 from smalti.scoring.report import accuracy_rows_table, to_csv, to_markdown
 from smalti.scoring.rows import AccuracyTable, read_table
 from smalti.target.host import resolve_target
-from smalti.vision.voc import list_pictures, output_names, read_labels
+from smalti.vision.classes import read_classes
+from smalti.vision.palette import class_palette
+from smalti.vision.voc import inner_folder, list_pictures, output_names
 
 _TABLE_WIDTH = 96
+_PASSWORD: Final = re.compile(r"//[^/@\s]*@")
 DEFAULT_MODES = "f32,f16,q8_f16"
 
 HELP = help_text(
@@ -61,6 +70,7 @@ HELP = help_text(
 
 
 def accuracy_command(
+    context: typer.Context,
     model: Annotated[str, typer.Option("--model", help="Name of a known model, or a frozen GraphDef (.pb).")] = DEMO,
     modes: Annotated[str, typer.Option("--modes", help="Precision modes with commas, or all.")] = DEFAULT_MODES,
     shape_mutable: Annotated[str, typer.Option("--shape-mutable", help="true, false, or both with a comma.")] = "true",
@@ -83,10 +93,7 @@ def accuracy_command(
     calib_algo: CalibAlgoOption = None,
     weight_granularity: GranularityOption = None,
     activation: ActivationOption = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option("--labels", help="Text file of class names, one a line; default: the model's, else VOC's 21."),
-    ] = None,
+    labels: LabelsOption = None,
     mirror: Annotated[
         str | None, typer.Option("--mirror", help="Folder or address with the archives.", show_default=False)
     ] = None,
@@ -118,6 +125,7 @@ def accuracy_command(
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
+    classes = read_classes(labels)
     options = AccuracyOptions(
         target=resolve_target(target),
         output_dir=output_dir,
@@ -138,7 +146,8 @@ def accuracy_command(
         calib_dir=calib_dir,
         calib_list=calib_list,
         calib_num=calib_num or DEFAULT_IMAGES,
-        labels=None if labels is None else read_labels(labels),
+        labels=classes.names,
+        colours=classes.colours,
         mirror=mirror,
         sha256=tuple(sha256 or ()),
         threads=threads,
@@ -162,7 +171,7 @@ def accuracy_command(
         if path is not None:
             write_text(path, text(table))
     if html is not None:
-        write_text(html, _report(table, options, worst_images, compared))
+        write_text(html, _report(table, options, worst_images, compared, context.obj or ()))
     _show(table, compared, as_json)
     if compared is not None and compared.is_worse:
         raise typer.Exit(ExitCode.ACCURACY)
@@ -172,14 +181,27 @@ def _bar() -> AbstractContextManager[Progress]:
     return progress_bar("measure")
 
 
-def _report(table: AccuracyTable, options: AccuracyOptions, worst: int, compared: BaselineResult | None) -> str:
+def _report(
+    table: AccuracyTable,
+    options: AccuracyOptions,
+    worst: int,
+    compared: BaselineResult | None,
+    arguments: Sequence[str],
+) -> str:
     material = find_material(options)
     entries = list_pictures(material.image_dir, material.file_list, options.image_num)
-    pictures = {
-        name: entry.path for name, entry in zip(output_names(entries), entries, strict=True) if entry.path is not None
-    }
+    source = ReportSource(
+        options.output_dir,
+        {name: entry for name, entry in zip(output_names(entries), entries, strict=True) if entry.path is not None},
+        inner_folder(material.gt_dir, "SegmentationClass"),
+        class_palette(options.colours),
+        f"{material.image_dir}" + ("" if material.file_list is None else f", {material.file_list}"),
+        f"{material.gt_dir}",
+        _PASSWORD.sub("//", shlex.join(["smalti", *arguments])),
+        datetime.now(timezone.utc),
+    )
     extra: list[Table] = [] if compared is None else [baseline_table(compared)]
-    return html_report(table, options.output_dir, pictures, worst, extra)
+    return html_report(table, source, worst, extra)
 
 
 def _show(table: AccuracyTable, compared: BaselineResult | None, as_json: bool) -> None:

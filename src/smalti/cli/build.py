@@ -47,7 +47,7 @@ from smalti.frontend.budget import GraphLimits
 from smalti.frontend.recognise import GRAPH_FILE
 from smalti.jobs.places import check_places
 from smalti.target.host import resolve_targets
-from smalti.vision.voc import read_labels
+from smalti.vision.classes import read_classes
 
 HELP = help_text(
     "Compile a frozen TensorFlow graph into an offline model file.",
@@ -129,7 +129,9 @@ def build_command(
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", help="Text file of class names to store, one a line.", show_default=False),
+        typer.Option(
+            "--labels", help="Text file of classes to store, one a line: name, or name #rrggbb.", show_default=False
+        ),
     ] = None,
     image_dir: CalibImageDirOption = None,
     file_list: CalibFileListOption = None,
@@ -165,6 +167,7 @@ def build_command(
     targets = resolve_targets(target)
     if len(targets) < len(target.split(",")):
         note(f"--target {target} is {', '.join(map(str, targets))}: each is built once")
+    classes = read_classes(labels)
     options = CompileOptions(
         targets=targets,
         quant=arguments.quant_options(read),
@@ -176,7 +179,8 @@ def build_command(
         input_shapes=parse_shapes(input_shape),
         binds=parse_binds(bind),
         name=name or model_name(tf_model),
-        labels=None if labels is None else read_labels(labels),
+        labels=classes.names,
+        colours=classes.colours,
         limits=GraphLimits(max_graph_bytes, max_graph_nodes, max_constant_bytes),
     )
     if stop_at is not None:

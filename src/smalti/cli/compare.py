@@ -10,6 +10,7 @@ import typer
 from smalti.cli.build import build_status
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import FileListOption, InputSizeOption, ResizeOption
+from smalti.cli.options.labelling import LabelsOption
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, note, print_json, progress_bar, say
 from smalti.comparing.compare import DEFAULT_IMAGES, DEFAULT_THRESHOLD, NUMPY, CompareOptions, compare
 from smalti.comparing.result import WORST, CompareResult
@@ -17,7 +18,7 @@ from smalti.comparing.tables import flips_table, layer_table
 from smalti.frontend.recognise import GRAPH_FILE
 from smalti.jobs.outputs import write_text
 from smalti.jobs.places import check_places
-from smalti.vision.palette import VOC_LABELS
+from smalti.vision.classes import read_classes
 
 HELP = help_text(
     "Compare every layer of an offline model with a reference, and count the pixels whose label flips.",
@@ -66,6 +67,7 @@ def compare_command(
         Path | None,
         typer.Option("--ranges", help="Calibration record the model was built with.", show_default=False),
     ] = None,
+    labels: LabelsOption = None,
     resize: ResizeOption = None,
     input_size: InputSizeOption = None,
     threads: ThreadsOption = None,
@@ -84,8 +86,9 @@ def compare_command(
         input_size=input_size,
         ranges=ranges,
         threads=threads,
+        classes=read_classes(labels),
     )
-    check_places({"--csv": csv}, (tf_model, tf_model / GRAPH_FILE, model, Path(reference), file_list, ranges))
+    check_places({"--csv": csv}, (tf_model, tf_model / GRAPH_FILE, model, Path(reference), file_list, ranges, labels))
     with build_status() as status, progress_bar("compare", told=status) as progress:
         result = compare(options, progress, status)
     if csv is not None:
@@ -104,7 +107,7 @@ def _show(result: CompareResult, worst: int) -> None:
     if worst:
         draw(layer_table(result.worst[:worst], "worst layers by diff2"))
     if result.flips:
-        draw(flips_table(result.total, result.labels or VOC_LABELS))
+        draw(flips_table(result.total, result.labels))
     first = result.first_departing
     say(
         f"no layer departs: diff2 is at most {result.threshold:g}"

@@ -17,6 +17,7 @@ from smalti.cli.infer import (
     ResizeOption,
     Sha256Option,
 )
+from smalti.cli.options.labelling import LabelsOption
 from smalti.cli.stopping import stop_at_once
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, note, print_json, progress_bar, say
 from smalti.errors import UsageError
@@ -25,10 +26,9 @@ from smalti.jobs.table import failures_table, stages_table
 from smalti.runtime.engine import load
 from smalti.scoring.evaluate import EvalResult, evaluate_folder, evaluate_model
 from smalti.scoring.tables import accuracy_table, confusion_table, eval_summary
+from smalti.vision.classes import read_classes
 from smalti.vision.images import DEFAULT_MAX_PIXELS
-from smalti.vision.palette import VOC_LABELS
 from smalti.vision.preprocess import Resize
-from smalti.vision.voc import read_labels
 
 NOTHING_KEPT: Final = "an accuracy is only of use over all images, so nothing is kept"
 
@@ -63,10 +63,7 @@ def eval_command(
     ] = None,
     file_list: FileListOption = None,
     image_num: ImageNumOption = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option("--labels", help="Text file of class names, one a line; default: the model's, else VOC's 21."),
-    ] = None,
+    labels: LabelsOption = None,
     confusion: Annotated[bool, typer.Option("--confusion", help="Also show the confusion matrix.")] = False,
     resize: ResizeOption = None,
     input_size: InputSizeOption = None,
@@ -76,7 +73,7 @@ def eval_command(
     sha256: Sha256Option = None,
     as_json: JsonOption = False,
 ) -> None:
-    names = None if labels is None else read_labels(labels)
+    names = read_classes(labels).names
     if (pred_dir is None) == (model is None):
         raise UsageError("give either --pred-dir, or --model with --image-dir")
     if pred_dir is not None:
@@ -88,7 +85,7 @@ def eval_command(
                 gt_dir,
                 file_list,
                 image_num,
-                labels=names or VOC_LABELS,
+                labels=names,
                 on_error=on_error,
                 progress=progress,
             )

@@ -91,6 +91,11 @@ def show_export(result: ExportResult, as_json: bool) -> None:
     for item in result.items:
         state = "was there already" if item.was_cached else f"from {item.source}"
         rows += [(item.name, f"{item.root}, {state}"), ("SHA-256", f"{item.sha256}, vouched for by {item.trust.value}")]
-    places = (("graph", result.graph), ("VOC root", result.voc_root), ("file list", result.val_list))
+    places = (
+        ("graph", result.graph),
+        ("VOC root", result.voc_root),
+        ("file list", result.val_list),
+        ("class names", result.labels),
+    )
     rows += [(what, str(path)) for what, path in places if path is not None]
     draw(Table(f"exported in {result.seconds:.1f} s", ("", ""), tuple(rows), left=(0, 1), fit=Fit(prose=(1,))))

@@ -35,9 +35,10 @@ from smalti.labelling.infer import InferOptions, InferResult, JobOptions, JobSta
 from smalti.labelling.job import Watch
 from smalti.labelling.summary import infer_summary
 from smalti.runtime.engine import load
+from smalti.vision.classes import read_classes
 from smalti.vision.images import DEFAULT_MAX_PIXELS
 from smalti.vision.preprocess import Resize
-from smalti.vision.voc import printable, read_labels
+from smalti.vision.voc import printable
 
 HELP = help_text(
     "Label every picture of a folder with an offline model.",
@@ -128,6 +129,7 @@ def infer_command(
 ) -> None:
     if report is not None:
         check_report(report, (model,))
+    classes = read_classes(labels)
     options = InferOptions(
         resize,
         input_size,
@@ -138,9 +140,10 @@ def infer_command(
         max_pixels,
         parse_tile(tile),
         overlap,
-        None if labels is None else read_labels(labels),
+        classes.names,
         output,
         ExportOptions(parse_kinds(export), min_area, tolerance),
+        classes.colours,
     )
     with load(model, threads, sha256, concurrency=MAX_AT_ONCE) as engine, job_bar() as watch, export_bar() as exporting:
         note(f"target: {engine.target}; threads: {engine.threads_reason}")

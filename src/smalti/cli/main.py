@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; errors of Smalti become one message on standard error."""
     as_json = "--json" in arguments
     try:
-        typer.main.get_command(app).main(args=list(arguments) or ["--help"], prog_name="smalti")
+        typer.main.get_command(app).main(args=list(arguments) or ["--help"], prog_name="smalti", obj=tuple(arguments))
     except SystemExit as end:
         return _ended(end, as_json)
     except SmaltiError as error:

@@ -13,12 +13,14 @@ import typer
 from smalti.apps.road import RunOptions, run, run_table
 from smalti.building.calibrate import DEFAULT_IMAGES
 from smalti.cli.build import TargetOption, build_status
+from smalti.cli.options.labelling import LabelsOption
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, fetch_bar, help_text, note, print_json, progress_bar, say
 from smalti.errors import UsageError
 from smalti.fetch.registry import DEMO
 from smalti.quant.modes import QuantMode
 from smalti.scoring.tables import accuracy_table
 from smalti.target.host import resolve_target
+from smalti.vision.classes import read_classes
 
 HELP = help_text(
     "Fetch a known model and its data, build it in several precisions, and print mIoU and milliseconds.",
@@ -57,6 +59,7 @@ def run_command(
         int, typer.Option("--calib-num", min=1, help="Training pictures to calibrate int8 and int16 with.")
     ] = DEFAULT_IMAGES,
     image_num: Annotated[int | None, typer.Option("--image-num", min=1, help="Only the first N pictures.")] = None,
+    labels: LabelsOption = None,
     output_dir: Annotated[Path, typer.Option("--output-dir", help="Folder for data, model and pictures.")] = Path(
         "output"
     ),
@@ -75,6 +78,7 @@ def run_command(
         calib_num=calib_num,
         threads=threads,
         image_num=image_num,
+        classes=read_classes(labels),
     )
     with displays() as display:
         result = run(

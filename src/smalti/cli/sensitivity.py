@@ -27,6 +27,7 @@ from smalti.cli.options.calibration import (
     read_ranges,
 )
 from smalti.cli.options.inputs import BindOption, InputShapeOption, ModelOption, parse_binds, parse_shapes
+from smalti.cli.options.labelling import LabelsOption
 from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, print_json, progress_bar
 from smalti.comparing.sensitivity import sensitivity, sensitivity_table
 from smalti.comparing.trials import PictureSet
@@ -37,7 +38,7 @@ from smalti.jobs.outputs import write_text
 from smalti.jobs.places import check_places
 from smalti.quant.modes import QuantMode
 from smalti.target.host import resolve_target
-from smalti.vision.voc import read_labels
+from smalti.vision.classes import read_classes
 
 DEFAULT_IMAGES = 32
 DEFAULT_MODE = QuantMode.QINT8_MIXED_FLOAT16
@@ -99,9 +100,7 @@ def sensitivity_command(
     input_size: InputSizeOption = None,
     input_shape: InputShapeOption = None,
     bind: BindOption = None,
-    labels: Annotated[
-        Path | None, typer.Option("--labels", help="Text file of class names, one a line; default: VOC's 21.")
-    ] = None,
+    labels: LabelsOption = None,
     target: TargetOption = "native",
     state: Annotated[
         Path | None, typer.Option("--state", help="File that remembers scores.", show_default=False)
@@ -129,7 +128,7 @@ def sensitivity_command(
         input_shapes=parse_shapes(input_shape),
         binds=parse_binds(bind),
         name=model_name(tf_model),
-        labels=None if labels is None else read_labels(labels),
+        labels=read_classes(labels).names,
     )
     record = find_ranges(arguments, read, tf_model, options)
     data = PictureSet(image_dir, gt_dir, file_list, image_num)

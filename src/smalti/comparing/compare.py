@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from smalti.artifact.colours import colours_of
 from smalti.artifact.manifest import Manifest
 from smalti.building.build import read_graph
 from smalti.building.calibrate import load_record
@@ -39,9 +40,10 @@ from smalti.jobs.outputs import OutputFolder
 from smalti.jobs.pictures import seen_pictures
 from smalti.jobs.stream import Progress, choose_preprocess
 from smalti.runtime.engine import Engine, load
+from smalti.vision.classes import Classes
 from smalti.vision.headers import ImageFormat
 from smalti.vision.images import encode_picture
-from smalti.vision.palette import VOC_LABELS
+from smalti.vision.palette import class_palette
 from smalti.vision.preprocess import Resize
 from smalti.vision.voc import Entry, list_pictures, output_names
 
@@ -64,6 +66,7 @@ class CompareOptions:
         resize, input_size: how pictures meet the network, if not as the model says.
         ranges: the calibration record of the model, which gives exactly its biases.
         threads: threads of an inference.
+        classes: names and colours in place of those in the file.
     """
 
     tf_model: Path
@@ -78,6 +81,7 @@ class CompareOptions:
     input_size: int | None = None
     ranges: Path | None = None
     threads: int | None = None
+    classes: Classes = Classes()
 
 
 def compare(
@@ -108,7 +112,7 @@ def compare(
         say(f"preparing the reference: {options.reference}")
         reference = stack.enter_context(_reference(options, data, compile_options, lowered, engine.manifest))
         folder = None if options.maps is None else stack.enter_context(OutputFolder(options.maps))
-        job = _Comparison(lowered, taps, engine, tapped, reference, folder, given is not None)
+        job = _Comparison(lowered, taps, engine, tapped, reference, folder, options.classes, given is not None)
         preprocess = choose_preprocess(engine, options.resize, options.input_size)
         names = output_names(entries)
         for index, (entry, picture) in enumerate(seen_pictures(entries, preprocess)):
@@ -126,7 +130,7 @@ def compare(
             job.tap_effect(),
             tuple(job.flips),
             options.maps,
-            engine.manifest.labels,
+            job.names,
             time.perf_counter() - start,
         )
 
@@ -140,6 +144,7 @@ class _Comparison:
         tapped: TappedEngine,
         reference: Source,
         folder: OutputFolder | None,
+        classes: Classes,
         has_record: bool,
     ) -> None:
         self.graph = lowered.canonical
@@ -148,6 +153,8 @@ class _Comparison:
         self.tapped = tapped
         self.reference = reference
         self.folder = folder
+        self.names = classes.names or engine.manifest.labels or ()
+        self.palette = class_palette(classes.colours or colours_of(engine.manifest))
         self.same_biases = has_record or keeps_means(engine.manifest)
         self.sums = {tap.name: DifferenceSums() for tap in taps}
         self.missing: dict[str, str] = {}
@@ -184,8 +191,7 @@ class _Comparison:
         margins = self._margins(sample, picture, wanted != labels)
         self.flips.append(count_flips(entry.name, wanted, labels, margins))
         if self.folder is not None and picture.shape[:2] == labels.shape:
-            classes = self.engine.manifest.labels or VOC_LABELS
-            drawn = draw_flips(picture, wanted, labels, margins, classes)
+            drawn = draw_flips(picture, wanted, labels, margins, self.names, palette=self.palette)
             self.folder.write(name, encode_picture(drawn, ImageFormat.PNG))
 
     def _margins(self, sample: Sample, picture: NDArray[np.uint8], wrong: NDArray[np.bool_]) -> NDArray[np.float32]:

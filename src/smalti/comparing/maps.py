@@ -16,6 +16,7 @@ from smalti.ir import ops
 from smalti.ir.dims import evaluate
 from smalti.ir.graph import Node
 from smalti.ir.reference_image import resize
+from smalti.vision.classes import class_name
 from smalti.vision.overlay import add_legend, blend
 
 EDGES: Final = (0.01, 0.05, 0.1, 0.25, 0.5)
@@ -50,15 +51,24 @@ class Flips:
         """Flipped pixels of all."""
         return self.flipped / self.pixels if self.pixels else 0.0
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+    def to_json(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return plain values; classes by number and by name."""
         return {
             "name": self.name,
             "pixels": self.pixels,
             "flipped": self.flipped,
             "share": self.share,
             "margin_below": {str(edge): count for edge, count in zip(EDGES, self.below, strict=True)},
-            "pairs": [{"reference": a, "model": b, "pixels": n} for a, b, n in self.pairs],
+            "pairs": [
+                {
+                    "reference": a,
+                    "model": b,
+                    "reference_name": class_name(a, names),
+                    "model_name": class_name(b, names),
+                    "pixels": n,
+                }
+                for a, b, n in self.pairs
+            ],
         }
 
 
@@ -118,28 +128,30 @@ def draw_flips(
     picture: NDArray[np.uint8],
     reference: NDArray[np.integer],
     model: NDArray[np.integer],
-    margins: NDArray[np.float32] | None,
+    margins: NDArray[np.float32],
     names: Sequence[str],
-    titles: tuple[str, str] = ("reference", "model"),
+    palette: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Return three pictures side by side: the reference's labels, the model's, and the flips in heat colours.
 
     Args:
         picture: RGB uint8 [H, W, 3], as the network saw it.
         reference, model: label maps [H, W].
-        margins: the reference's margin at each flipped pixel, in C order; ``None`` draws all of them red.
+        margins: the reference's margin at each flipped pixel, in C order.
         names: class names.
-        titles: of the first two pictures.
+        palette: colours of the classes, uint8 [256, 3]; ``None``: VOC's.
     """
     wrong = reference != model
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     flips = np.repeat((grey // 3 + 20)[..., None], 3, axis=2).astype(np.uint8)
-    flips[wrong] = heat(np.ones(1)) if margins is None else heat(margins)
+    flips[wrong] = heat(margins)
     share = f"{int(wrong.sum()):,} of {wrong.size:,} flip ({100 * wrong.mean():.3f} %)"
     panels = [
-        _titled(add_legend(blend(picture, reference), reference, names), titles[0]),
-        _titled(add_legend(blend(picture, model), model, names), titles[1]),
-        _titled(flips if margins is None else _with_scale(flips), share),
+        *(
+            _titled(add_legend(blend(picture, labels, palette=palette), labels, names, palette=palette), title)
+            for labels, title in ((reference, "reference"), (model, "model"))
+        ),
+        _titled(_with_scale(flips), share),
     ]
     height = max(panel.shape[0] for panel in panels)
     padded = [np.pad(p, ((0, height - p.shape[0]), (0, _FRAME), (0, 0)), constant_values=32) for p in panels]

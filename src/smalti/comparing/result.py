@@ -87,7 +87,7 @@ class CompareResult:
     taps: TapEffect
     flips: tuple[Flips, ...]
     maps: Path | None
-    labels: tuple[str, ...] | None
+    labels: tuple[str, ...]
     seconds: float
 
     @property
@@ -128,8 +128,8 @@ class CompareResult:
                 "differing_outputs": self.taps.differing,
                 "same_biases": self.taps.same_biases,
             },
-            "flips": self.total.to_json() if self.flips else None,
-            "per_image": [flips.to_json() for flips in self.flips],
+            "flips": self.total.to_json(self.labels) if self.flips else None,
+            "per_image": [flips.to_json(self.labels) for flips in self.flips],
             "maps": None if self.maps is None else str(self.maps),
             "seconds": self.seconds,
         }

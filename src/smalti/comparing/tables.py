@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from smalti.comparing.maps import EDGES, Flips
 from smalti.comparing.result import LayerDifference
 from smalti.jobs.table import Fit, Table
+from smalti.vision.classes import class_name
 
 
 def layer_table(layers: Sequence[LayerDifference], title: str) -> Table:
@@ -36,12 +37,8 @@ def flips_table(flips: Flips, labels: Sequence[str]) -> Table:
         share = count / flips.flipped if flips.flipped else 0.0
         rows.append((f"where the margin is below {edge}", f"{count:,}", f"{100 * share:.1f} % of them"))
     for a, b, pixels in flips.pairs:
-        rows.append((f"{_label(a, labels)} -> {_label(b, labels)}", f"{pixels:,}", ""))
+        rows.append((f"{class_name(a, labels)} -> {class_name(b, labels)}", f"{pixels:,}", ""))
     return Table("labels", ("", "pixels", "share"), tuple(rows), left=(0,), fit=Fit(prose=(0,)))
-
-
-def _label(number: int, labels: Sequence[str]) -> str:
-    return labels[number] if 0 <= number < len(labels) else str(number)
 
 
 def _short(value: float) -> str:

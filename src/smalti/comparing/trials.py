@@ -28,7 +28,6 @@ from smalti.quant.record import CalibrationRecord
 from smalti.quant.scheme import quantise
 from smalti.vision.images import naming, read_file, read_mask
 from smalti.vision.metrics import ConfusionMatrix
-from smalti.vision.palette import VOC_LABELS
 from smalti.vision.preprocess import resize_labels
 from smalti.vision.voc import Entry, inner_folder, list_pictures
 
@@ -178,7 +177,7 @@ class Trials:
 
     def _run(self, engine: TappedEngine, sums: DifferenceSums | None, flips: list[int] | None) -> float | None:
         """Run an engine over the pictures; keep its results as the reference where nothing is to be summed."""
-        counter = ConfusionMatrix(self.options.labels or VOC_LABELS)
+        counter = ConfusionMatrix(self.options.labels)
         found: list[_Reference] = []
         preprocess = choose_preprocess(engine.engine)
         for index, (entry, picture) in enumerate(seen_pictures(self._entries, preprocess)):

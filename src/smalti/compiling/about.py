@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from smalti import __version__
+from smalti.artifact.colours import COLOURS_KEY
 from smalti.compiling.options import CompileOptions
 from smalti.compiling.sizes import IMAGE_RANK, image_sides, size_limit
 from smalti.frontend.given import plain_shapes, plain_values
@@ -55,12 +56,14 @@ def describe(data: bytes, graph: Graph, options: CompileOptions, report: ImportR
 
 
 def _given(options: CompileOptions) -> dict[str, Any]:
-    """Return the shapes and values that were given for tensors, if any: the graph alone does not say them."""
+    """Return the shapes and values that were given for tensors, and colours for classes, if any: no graph says them."""
     said: dict[str, Any] = {}
     if options.input_shapes:
         said["input_shapes"] = {name: list(shape) for name, shape in plain_shapes(options.input_shapes).items()}
     if options.binds:
         said["binds"] = plain_values(options.binds)
+    if options.colours is not None:
+        said[COLOURS_KEY] = list(options.colours)
     return said
 
 

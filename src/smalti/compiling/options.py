@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from smalti.artifact.colours import is_colour
 from smalti.artifact.format import MAX_PROGRAMS
 from smalti.errors import UsageError
 from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
@@ -35,6 +36,7 @@ class CompileOptions:
             4096 elements. A tensor of unknown rank takes the shape of the value.
         name: name of the model in reports.
         labels: class names to store in the file.
+        colours: ``#rrggbb`` (small digits) or ``None`` for each of the labels, to store with them.
         limits: how large the graph may be.
     """
 
@@ -49,6 +51,7 @@ class CompileOptions:
     binds: Mapping[str, Any] = field(default_factory=dict, hash=False)
     name: str = "model"
     labels: tuple[str, ...] | None = None
+    colours: tuple[str | None, ...] | None = None
     limits: GraphLimits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
@@ -56,6 +59,12 @@ class CompileOptions:
             raise UsageError(f"a model file is for 1 to {MAX_PROGRAMS} targets, not {len(self.targets)}")
         if len(set(self.targets)) != len(self.targets):
             raise UsageError(f"a target is named twice: {', '.join(map(str, self.targets))}")
+        if self.colours is not None:
+            if len(self.colours) != len(self.labels or ()):
+                raise UsageError(f"there are {len(self.colours)} colours, but {len(self.labels or ())} labels")
+            wrong = [colour for colour in self.colours if colour is not None and not is_colour(colour)]
+            if wrong:
+                raise UsageError(f"a colour is # and six small hexadecimal digits, such as #ff8000, not {wrong[0]!r}")
         # Plain copies: what a caller does to its arrays and dictionaries later changes nothing here.
         object.__setattr__(self, "input_shapes", plain_shapes(self.input_shapes))
         object.__setattr__(self, "binds", plain_values(self.binds))

@@ -17,6 +17,7 @@ from smalti import __version__
 from smalti.demo.dataset import write_voc_layout
 from smalti.errors import ArchiveError, FetchError, UsageError
 from smalti.fetch.archive import UnpackedFile, unpack
+from smalti.fetch.class_names import name_classes
 from smalti.fetch.disk import disk_errors, file_sha256, locked_folder, open_plain, remove_any, shown, write_small
 from smalti.fetch.download import download, wrong_checksum
 from smalti.fetch.install import check_replaceable, fresh_folder, install
@@ -120,6 +121,7 @@ class ExportResult:
         graph: the frozen GraphDef.
         voc_root: folder with JPEGImages, SegmentationClass and ImageSets.
         val_list: file list of the val set.
+        labels: file of the class names, of the model where there is one, else of the data set.
         seconds: wall time.
     """
 
@@ -128,6 +130,7 @@ class ExportResult:
     graph: Path | None
     voc_root: Path | None
     val_list: Path | None
+    labels: Path | None
     seconds: float
 
     @property
@@ -153,6 +156,7 @@ class ExportResult:
             "graph": self.graph and str(self.graph),
             "voc_root": self.voc_root and str(self.voc_root),
             "val_list": self.val_list and str(self.val_list),
+            "labels": self.labels and str(self.labels),
             "was_cached": self.was_cached,
             "bytes": self.bytes,
             "seconds": self.seconds,
@@ -160,7 +164,7 @@ class ExportResult:
 
 
 def export(options: ExportOptions) -> ExportResult:
-    """Export a model, a data set or both into ``options.output_dir``.
+    """Export a model, a data set or both into ``options.output_dir``, with the class names as ``labels.txt`` in each.
 
     A folder appears there whole or not at all. What is there already, from the same source and unchanged, is left
     alone without any network access. A folder that export did not make, or in which somebody put files, is never
@@ -182,12 +186,15 @@ def export(options: ExportOptions) -> ExportResult:
     with locked_folder(options.output_dir, options.progress, options.lock_patience):
         model_item = None if model is None else _export_model(model, options, mirror, stated.get(model.name))
         dataset_item = None if dataset is None else _export_dataset(dataset, options, mirror, stated.get(dataset.name))
+        done = (model_item, model), (dataset_item, dataset)
+        named = [name_classes(item.root, entry.labels) for item, entry in done if item and entry]
     return ExportResult(
         model_item,
         dataset_item,
         graph=None if model is None or model_item is None else model_item.root / model.graph,
         voc_root=None if dataset_item is None else dataset_item.root,
         val_list=None if dataset is None or dataset_item is None else dataset_item.root / dataset.val_list,
+        labels=named[0],
         seconds=time.perf_counter() - start,
     )
 

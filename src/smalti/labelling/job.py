@@ -53,8 +53,8 @@ class OutputSize(str, Enum):
 class InferOptions:
     """How to run: see ``smalti infer --help``. ``resize`` and ``input_size`` None = what the model's manifest says.
 
-    ``tile``, ``overlap``, ``labels`` and ``output`` are those of :class:`smalti.segmenter.segmenter.Segmenter`;
-    ``export`` are the annotation files to make of the label maps.
+    ``tile``, ``overlap``, ``labels``, ``colours`` and ``output`` are those of
+    :class:`smalti.segmenter.segmenter.Segmenter`; ``export`` are the annotation files to make of the label maps.
     """
 
     resize: Resize | None = None
@@ -69,6 +69,7 @@ class InferOptions:
     labels: tuple[str, ...] | None = None
     output: str | None = None
     export: ExportOptions = ExportOptions()
+    colours: tuple[str | None, ...] | None = None
 
     def segmenter(self, engine: Engine) -> Segmenter:
         """Return what labels pictures so. Raises UsageError where an option does not fit the model."""
@@ -79,6 +80,7 @@ class InferOptions:
             tile=self.tile,
             overlap=self.overlap,
             labels=self.labels,
+            colours=self.colours,
             output=self.output,
             max_pixels=self.max_pixels,
         )
@@ -90,6 +92,7 @@ class InferOptions:
             "--overlap": self.overlap,
             "--output": self.output,
             "--labels": None if self.labels is None else ",".join(self.labels),
+            "--labels (colours)": None if self.colours is None else ",".join(colour or "" for colour in self.colours),
         }
         return {
             "--resize": preprocess.resize.value,

@@ -40,7 +40,6 @@ from smalti.segmenter.segmenter import Segmenter
 from smalti.target.target import Target
 from smalti.vision.images import encode_mask, naming, read_mask
 from smalti.vision.metrics import ConfusionMatrix
-from smalti.vision.palette import VOC_LABELS
 from smalti.vision.preprocess import resize_labels
 from smalti.vision.voc import Entry, inner_folder, list_pictures, output_names
 
@@ -67,7 +66,8 @@ class AccuracyOptions:
         image_num: only the first N pictures.
         calib_dir, calib_list: pictures to calibrate on; ``None``: ``image_dir``, and train.txt of a VOC root.
         calib_num: at most so many of them.
-        labels: class names; ``None``: those of a known model, else VOC's.
+        labels: class names; ``None``: those of a known model, else classes go by number.
+        colours: ``#rrggbb`` or ``None`` for each class; ``None``: VOC's.
         mirror, sha256: as for export, for a known model.
         threads: threads of one inference.
         force: measure again what is there already.
@@ -89,6 +89,7 @@ class AccuracyOptions:
     calib_list: Path | None = None
     calib_num: int = 100
     labels: tuple[str, ...] | None = None
+    colours: tuple[str | None, ...] | None = None
     mirror: str | None = None
     sha256: tuple[str, ...] = ()
     threads: int | None = None
@@ -277,6 +278,7 @@ class _Job:
             binds=self.options.binds,
             name=m.name,
             labels=m.labels,
+            colours=self.options.colours,
         )
 
     def _key(self, compiled: CompileOptions, float32: AccuracyRow | None) -> str:
@@ -293,6 +295,8 @@ class _Job:
             "cpu": self.device,
             "float32": None if float32 is None else float32.key,
         }
+        if compiled.colours is not None:
+            said["colours"] = compiled.colours
         if compiled.input_shapes or compiled.binds:
             said["given"] = [compiled.input_shapes, compiled.binds]
         if compiled.quant_mode is not QuantMode.FORCE_FLOAT32:
@@ -324,18 +328,19 @@ class _Job:
         built = build(self.material.graph, self.folder.path / model_file, compiled, record=record)
         self.tell(f"{name}: measuring")
         labels_dir = f"labels/{name}"
-        counter = ConfusionMatrix(compiled.labels or VOC_LABELS)
+        counter = ConfusionMatrix(compiled.labels)
         flipped: dict[str, int] = {}
         pixels: dict[str, int] = {}
         with load(built.path, self.options.threads, built.sha256, concurrency=MAX_AT_ONCE) as engine:
-            results = Segmenter(engine).entries(self.entries, Clock(), pictures=len(self.entries))
+            segmenter = Segmenter(engine)
+            results = segmenter.entries(self.entries, Clock(), pictures=len(self.entries))
             try:
                 for index, item in enumerate(results):
                     entry, file = self.entries[index], self.names[index]
                     if isinstance(item, tuple):
                         failed(entry, item[1], OnError.STOP)
                         continue
-                    self.folder.write(f"{labels_dir}/{file}", encode_mask(item.labels))
+                    self.folder.write(f"{labels_dir}/{file}", encode_mask(item.labels, segmenter.palette))
                     path = self.masks / f"{entry.stem}.png"
                     with naming(path):
                         mask = read_mask(path)

@@ -26,7 +26,6 @@ from smalti.jobs.stream import (
 from smalti.segmenter.segmenter import Segmenter
 from smalti.vision.images import DEFAULT_MAX_PIXELS, read_mask
 from smalti.vision.metrics import ConfusionMatrix, Segmentation
-from smalti.vision.palette import VOC_LABELS
 from smalti.vision.preprocess import Resize, resize_labels
 from smalti.vision.voc import find_pictures, inner_folder, list_masks
 
@@ -74,14 +73,15 @@ def evaluate_folder(
     file_list: Path | None = None,
     image_num: int | None = None,
     *,
-    labels: Sequence[str] = VOC_LABELS,
+    labels: Sequence[str] | None = None,
     on_error: OnError = OnError.STOP,
     progress: Progress | None = None,
 ) -> EvalResult:
     """Compare the label maps of ``pred_dir`` with the masks of ``gt_dir``, both PNG files of the same names.
 
     The images are those of ``file_list``, else every label map in ``pred_dir``; at most ``image_num``. A label map of
-    another size is scaled to its mask by the nearest neighbour. One confusion matrix is accumulated over all images.
+    another size is scaled to its mask by the nearest neighbour. One confusion matrix is accumulated over all images;
+    without ``labels``, the class names, it has as many classes as the largest label (255 does not count) asks for.
     A missing or bad file raises DataError, or is listed with ``OnError.SKIP``; UsageError for folders and lists.
     """
     start = time.perf_counter()
@@ -119,14 +119,14 @@ def evaluate_model(
 ) -> EvalResult:
     """Run an engine over pictures and compare its label maps with their masks, without files in between.
 
-    ``labels`` defaults to the manifest's, else VOC's. Otherwise as :func:`evaluate_folder` and
-    :func:`smalti.labelling.infer.infer`; pictures without a mask are failures.
+    ``labels`` defaults to the manifest's; where that has none either, classes go by number. Otherwise as
+    :func:`evaluate_folder` and :func:`smalti.labelling.infer.infer`; pictures without a mask are failures.
     """
     start = time.perf_counter()
     masks = inner_folder(gt_dir, "SegmentationClass")
     segmenter = Segmenter(engine, resize=resize, input_size=input_size, labels=labels, max_pixels=max_pixels)
     entries = find_pictures(image_dir, file_list, image_num)
-    counter = ConfusionMatrix(labels or engine.manifest.labels or VOC_LABELS)
+    counter = ConfusionMatrix(segmenter.names or None)
     failures: list[Failure] = []
     clock = Clock()
     at_once = segmenter.sharing(len(entries))[1]

@@ -44,10 +44,7 @@ def accuracy_title(table: AccuracyTable) -> str:
 
 def classes_table(table: AccuracyTable) -> Table:
     """Return the IoU of every class in every row."""
-    names = table.rows[0].accuracy.labels if table.rows else ()
-    rows = tuple(
-        (name, *(percent(float(row.accuracy.iou[index])) for row in table.rows)) for index, name in enumerate(names)
-    )
+    rows = tuple((name, *(percent(row.iou(index)) for row in table.rows)) for index, name in enumerate(table.labels))
     columns = ("class", *(f"{row.mode.alias} {'mutable' if row.shape_mutable else 'static'}" for row in table.rows))
     footer = ("mean", *(percent(row.accuracy.miou) for row in table.rows))
     fit = Fit(names=(0,), leave=tuple(range(len(columns) - 1, 1, -1)))

@@ -67,6 +67,11 @@ class AccuracyRow:
         """A name for files: mode and shape."""
         return row_name(self.mode, self.shape_mutable)
 
+    def iou(self, label: int) -> float:
+        """Return the IoU of a class, NaN where it does not occur."""
+        values = self.accuracy.iou
+        return float(values[label]) if label < len(values) else math.nan
+
     @property
     def flipped_share(self) -> float:
         """Flipped pixels of all."""
@@ -117,6 +122,11 @@ class AccuracyTable:
     pictures_sha256: str
     images: int
     rows: tuple[AccuracyRow, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names; where classes go by number, those of the row with the largest label."""
+        return max((row.accuracy.labels for row in self.rows), key=len, default=())
 
     def float32(self, shape_mutable: bool) -> AccuracyRow | None:
         """Return the row that the others of the same shape are compared with."""

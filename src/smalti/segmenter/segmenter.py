@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from smalti.artifact.colours import colours_of
 from smalti.errors import DataError, InputError, UsageError
 from smalti.jobs.stream import (
     MAX_AT_ONCE,
@@ -33,7 +34,7 @@ from smalti.segmenter.network import Network
 from smalti.segmenter.sources import Source, read_source, source_name
 from smalti.segmenter.tiles import Tiling, label_by_labels, label_by_scores
 from smalti.vision.images import DEFAULT_MAX_PIXELS, check_max_pixels
-from smalti.vision.palette import voc_palette
+from smalti.vision.palette import class_palette
 from smalti.vision.preprocess import Resize, resize_labels
 from smalti.vision.voc import Entry
 
@@ -59,6 +60,7 @@ class Segmenter:
             overlap add theirs up before the largest is taken.
         overlap: pixels that neighbouring tiles share at least; ``None``: an eighth of the smaller side.
         labels: class names in place of those in the file.
+        colours: ``#rrggbb`` or ``None`` for each class, in place of those in the file; a class without one has VOC's.
         output: the output to take where a model has several that could be the label map.
         max_pixels: larger pictures are refused from their header, before they are decoded.
         sha256: load the file only if this is its SHA-256.
@@ -80,6 +82,7 @@ class Segmenter:
         tile: tuple[int, int] | None = None,
         overlap: int | None = None,
         labels: Sequence[str] | None = None,
+        colours: Sequence[str | None] | None = None,
         output: str | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         sha256: str | None = None,
@@ -103,11 +106,13 @@ class Segmenter:
                 raise UsageError("tiles are cut from the picture at its own size: leave resize and input_size out")
             own_size = Resize.NONE if self.tiling is not None else resize
             self.preprocess: Preprocess = choose_preprocess(self.engine, own_size, input_size)
+            if colours is None and isinstance(self.engine, LoadedEngine):
+                colours = colours_of(self.engine.manifest)
         except BaseException:
             self.close()
             raise
         self.names: tuple[str, ...] = tuple(labels if labels is not None else self.engine.manifest.labels or ())
-        self.palette = voc_palette()
+        self.palette = class_palette(colours)
         self.max_pixels = max_pixels
 
     # ---- one picture, or many ---------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import DataError, UsageError
-from smalti.vision.palette import VOC_LABELS, VOID_LABEL
+from smalti.vision.classes import class_names
+from smalti.vision.palette import VOID_LABEL
 
 MAX_CLASSES = 255
 
@@ -84,14 +85,19 @@ def _number(value: float) -> float | None:
 
 
 class ConfusionMatrix:
-    """Accumulates one confusion matrix over any number of label maps."""
+    """Accumulates one confusion matrix over any number of label maps.
 
-    def __init__(self, labels: Sequence[str] = VOC_LABELS, *, void: int = VOID_LABEL) -> None:
-        if not 1 <= len(labels) <= MAX_CLASSES:
+    ``labels`` are the class names.  ``None``: as many classes as the largest label asks for, called ``class 0`` and so
+    on; the mean IoU is the same, since it leaves out classes that occur nowhere.
+    """
+
+    def __init__(self, labels: Sequence[str] | None, *, void: int = VOID_LABEL) -> None:
+        if labels is not None and not 1 <= len(labels) <= MAX_CLASSES:
             raise UsageError(f"an evaluation needs 1 to {MAX_CLASSES} classes, not {len(labels)}")
-        self._labels = tuple(labels)
+        self._labels = None if labels is None else tuple(labels)
         self._void = void
-        self._counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
+        classes = 1 if labels is None else len(labels)
+        self._counts = np.zeros((classes, classes), dtype=np.int64)
         self._images = 0
 
     def add(self, prediction: NDArray[np.integer], mask: NDArray[np.integer]) -> None:
@@ -101,22 +107,31 @@ class ConfusionMatrix:
         """
         if prediction.shape != mask.shape:
             raise DataError(f"the label map {prediction.shape} and the mask {mask.shape} differ in size")
-        classes = len(self._labels)
+        classes = len(self._counts) if self._labels is not None else MAX_CLASSES
         if prediction.size and not 0 <= int(prediction.min()) <= int(prediction.max()) < classes:
             raise DataError(f"a predicted label is outside the {classes} classes: {_outside(prediction, classes)}")
         known = mask != self._void
         truth = mask[known].astype(np.int64)
         if truth.size and not 0 <= int(truth.min()) <= int(truth.max()) < classes:
             raise DataError(f"a label of the mask is outside the {classes} classes: {_outside(truth, classes)}")
+        if self._labels is None:
+            classes = self._grow(1 + max((int(found.max()) for found in (prediction, truth) if found.size), default=0))
         pairs = truth * classes + prediction[known]
         self._counts += np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
         self._images += 1
+
+    def _grow(self, wanted: int) -> int:
+        """Make room for that many classes; return how many there are then."""
+        more = max(0, wanted - len(self._counts))
+        self._counts = np.pad(self._counts, (0, more))
+        return len(self._counts)
 
     def result(self) -> Segmentation:
         """Return what has been counted so far, frozen."""
         counts = self._counts.copy()
         counts.setflags(write=False)
-        return Segmentation(counts, self._labels, self._images)
+        labels = class_names(len(counts)) if self._labels is None else self._labels
+        return Segmentation(counts, labels, self._images)
 
     def measured(self) -> Segmentation:
         """Return the result; DataError where no pixel was counted, so that there is no accuracy."""

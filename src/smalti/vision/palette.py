@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -45,6 +46,15 @@ def voc_palette() -> NDArray[np.uint8]:
         for place in range(3):
             colours[:, channel] |= ((index >> (3 * place + channel)) & 1) << (7 - place)
     return colours.astype(np.uint8)
+
+
+def class_palette(colours: Sequence[str | None] | None) -> NDArray[np.uint8]:
+    """Return the colour of every label, uint8 [256, 3] in RGB: ``#rrggbb`` where a class has one, else VOC's."""
+    table = voc_palette()
+    for label, colour in enumerate(colours or ()):
+        if colour is not None:
+            table[label] = list(bytes.fromhex(colour.removeprefix("#")))
+    return table
 
 
 def colourise(labels: NDArray[np.integer], palette: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:

@@ -22,7 +22,6 @@ from smalti.vision.names import PICTURE_SUFFIXES, NameList, OutputNames, encode_
 
 MASK_SUFFIX: Final = ".png"
 _PARTS: Final = ("JPEGImages", "SegmentationClass")
-LONGEST_LABEL: Final = 200
 _MAX_LIST_BYTES: Final = 256 * 2**20
 
 
@@ -113,26 +112,6 @@ def inner_folder(folder: Path, inner: str) -> Path:
 def read_list(file_list: Path) -> list[str]:
     """Return the lines of a file list that are not blank. Raises UsageError when it is not a readable text."""
     return list(_lines(file_list))
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Return the class names in a text file, one a line; the first is label 0.  Blank lines do not count.
-
-    Raises:
-        UsageError: the file cannot be read, holds no name, repeats one, or one is not printable or too long.
-    """
-    names = tuple(read_list(path))
-    if not names:
-        raise UsageError(f"{printable(str(path))} holds no class name")
-    for number, name in enumerate(names, 1):
-        if not name.isprintable() or len(name) > LONGEST_LABEL:
-            raise UsageError(
-                f"{printable(str(path))}: name {number} must be UTF-8 text of at most {LONGEST_LABEL} printable "
-                f"characters, not {printable(name[:40])!r}"
-            )
-        if name in names[: number - 1]:
-            raise UsageError(f"{printable(str(path))}: {name!r} stands there twice; every class needs its own name")
-    return names
 
 
 def _lines(file_list: Path) -> Iterator[str]:

@@ -19,7 +19,9 @@ from smalti.vision.voc import printable
 LabelsOption = Annotated[
     Path | None,
     typer.Option(
-        "--labels", help="Text file of class names, one a line, in place of those in the file.", show_default=False
+        "--labels",
+        help="Text file of classes, one a line: name, or name #rrggbb. Default: those in the model file, else numbers.",
+        show_default=False,
     ),
 ]
 OutputOption = Annotated[
