@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from smalti.building.build import build, build_passes, build_table
+from smalti.building.hints import speed_hint
 from smalti.cli.heartbeat import Told, heartbeat
 from smalti.cli.options.bounded import Bound, EvalListOption, GtDirOption, MaxDropOption
 from smalti.cli.options.calibration import (
@@ -194,6 +195,9 @@ def build_command(
         options = bound.apply(tf_model, options, record, showing, as_json)
         result = build(tf_model, output_model_path, options, record=record, dump_dir=dump_dir, progress=showing)
     print_json(result.to_json()) if as_json else draw(build_table(result))
+    hint = speed_hint(options.quant_mode, targets[0]) if target == "native" else None
+    if hint is not None:
+        note(f"hint: {hint}")
 
 
 def model_name(path: Path) -> str:
