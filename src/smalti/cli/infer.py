@@ -152,7 +152,17 @@ def infer_command(
                 file_list=file_list,
                 image_num=image_num,
                 options=options,
-                job=JobOptions(engine.digest, engine.target, restart, retry_failed, report, watch, stop, exporting),
+                job=JobOptions(
+                    engine.digest,
+                    engine.target,
+                    restart,
+                    retry_failed,
+                    report,
+                    watch,
+                    stop,
+                    exporting,
+                    engine.file_sha256(),
+                ),
             )
     show_infer(result, as_json)
     if not result.finished:

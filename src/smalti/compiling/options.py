@@ -55,7 +55,7 @@ class CompileOptions:
         if not 1 <= len(self.targets) <= MAX_PROGRAMS:
             raise UsageError(f"a model file is for 1 to {MAX_PROGRAMS} targets, not {len(self.targets)}")
         if len(set(self.targets)) != len(self.targets):
-            raise UsageError(f"a target is named twice: {', '.join(map(str, self.targets))}")
+            raise UsageError(f"a target is named twice: {', '.join(map(str, self.targets))}; name each once")
         # Plain copies: what a caller does to its arrays and dictionaries later changes nothing here.
         object.__setattr__(self, "input_shapes", plain_shapes(self.input_shapes))
         object.__setattr__(self, "binds", plain_values(self.binds))

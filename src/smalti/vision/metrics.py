@@ -103,11 +103,17 @@ class ConfusionMatrix:
             raise DataError(f"the label map {prediction.shape} and the mask {mask.shape} differ in size")
         classes = len(self._labels)
         if prediction.size and not 0 <= int(prediction.min()) <= int(prediction.max()) < classes:
-            raise DataError(f"a predicted label is outside the {classes} classes: {_outside(prediction, classes)}")
+            raise DataError(
+                f"a predicted label is outside the {classes} classes: {_outside(prediction, classes)}; "
+                "--labels names all classes"
+            )
         known = mask != self._void
         truth = mask[known].astype(np.int64)
         if truth.size and not 0 <= int(truth.min()) <= int(truth.max()) < classes:
-            raise DataError(f"a label of the mask is outside the {classes} classes: {_outside(truth, classes)}")
+            raise DataError(
+                f"a label of the mask is outside the {classes} classes: {_outside(truth, classes)}; --labels "
+                "names all classes"
+            )
         pairs = truth * classes + prediction[known]
         self._counts += np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
         self._images += 1
