@@ -42,7 +42,7 @@ class UsageError(SmaltiError):
 
 
 class DataError(SmaltiError):
-    """Untrusted data is not acceptable."""
+    """Untrusted data is not acceptable: a file, a picture, an archive or a graph."""
 
 
 class GraphError(DataError):
@@ -81,7 +81,7 @@ class UnsupportedGraphError(GraphError):
 
 
 class ImageError(DataError):
-    """A picture cannot be decoded or is over a limit."""
+    """A picture cannot be decoded, or is over a limit; jobs list it and go on."""
 
 
 class ArchiveError(DataError):
@@ -121,11 +121,11 @@ class TargetError(ModelFileError):
 
 
 class InputError(SmaltiError):
-    """An array given to an engine has the wrong shape or dtype."""
+    """An array or a picture does not fit: the wrong shape, dtype or kind; nothing was run."""
 
 
 class OutputError(SmaltiError):
-    """A result cannot be written."""
+    """A result cannot be written: the disk is full, or permission is missing."""
 
 
 class ResourceError(SmaltiError):
@@ -133,4 +133,4 @@ class ResourceError(SmaltiError):
 
 
 class CompilerError(SmaltiError):
-    """A bug in Smalti: a pass, plan or kernel broke its own rules."""
+    """A bug in Smalti: a pass, plan or kernel broke its own rules. Please report it."""
