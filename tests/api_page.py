@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from enum import Enum
 from importlib import import_module
 from types import ModuleType
@@ -34,7 +35,6 @@ with smalti.Segmenter("model.smalti") as segmenter:
 ANNOTATIONS = ("picture", "coco", "geojson", "labelme", "shares")
 SECTIONS = ("Args:", "Attributes:", "Raises:", "Returns:")
 _ROLE = re.compile(r":\w+:`~?([^`]+)`")
-_MEMORY = re.compile(r" at 0x[0-9a-f]+")
 
 
 def api_markdown() -> str:
@@ -68,13 +68,13 @@ def text_of(thing: Any) -> str:
         if line in SECTIONS:
             found += [f"{line[:-1]}:", ""]
         elif line.startswith("        "):
-            found.append(f"  {line.strip()}")
+            found.append(f"  {line.strip()}".rstrip())
         elif line.startswith("    ") and ":" in line:
             names, _, about = line.strip().partition(": ")
             found.append(f"- `{names}`: {about}")
         else:
             found.append(line)
-    return "\n".join(found).rstrip() + "\n"
+    return "\n".join(line.rstrip() for line in found).rstrip() + "\n"
 
 
 def _entry(place: str, thing: Any) -> str:
@@ -95,7 +95,7 @@ def _class(place: str, kind: type) -> str:
         if name.startswith("_") and name != "__call__":
             continue
         if isinstance(value, property):
-            properties.append(f"- `{name}`: {' '.join(text_of(value).split())}")
+            properties.append(f"- `{name}`: {' '.join(text_of(value).split())}".rstrip())
         elif inspect.isfunction(value) and value.__doc__:
             shown = kind.__name__.lower() if name == "__call__" else f"{kind.__name__}.{name}"
             parts.append(_function(shown, value, "####"))
@@ -106,13 +106,33 @@ def _class(place: str, kind: type) -> str:
 
 def _signature(thing: Any) -> str:
     signature = inspect.signature(thing)
-    shown = [p for name, p in signature.parameters.items() if name != "self"]
-    text = _MEMORY.sub("", str(signature.replace(parameters=shown)))
-    words = text.replace("'", "") if isinstance(text, str) else text
+    shown = [_plain(p) for name, p in signature.parameters.items() if name != "self"]
+    words = str(signature.replace(parameters=shown)).replace("'", "")
     if len(words) < 90:
         return words
     inner, _, after = words[1:].rpartition(")")
     return "(\n" + "".join(f"    {part},\n" for part in _split(inner)) + f"){after}"
+
+
+class _Shown:
+    """A default value as the page shows it, the same in every version of Python."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _plain(parameter: inspect.Parameter) -> inspect.Parameter:
+    value = parameter.default
+    if isinstance(value, Enum):
+        return parameter.replace(default=_Shown(f"{type(value).__name__}.{value.name}"))
+    if is_dataclass(value) and not isinstance(value, type):
+        return parameter.replace(default=_Shown(f"{type(value).__name__}()"))
+    if inspect.isfunction(value):
+        return parameter.replace(default=_Shown(value.__name__))
+    return parameter.replace(default=_Shown("...")) if "factory" in repr(value) else parameter
 
 
 def _split(text: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,7 @@ def test_the_page_is_generated_from_the_docstrings() -> None:
 @pytest.mark.parametrize("module", [smalti, smalti.apps], ids=lambda module: module.__name__)
 def test_every_public_name_has_a_docstring_in_the_page(module: ModuleType) -> None:
     page = PAGE.read_text(encoding="utf-8")
+    assert not re.search(r"^- `\w+`:$", page, re.MULTILINE), "a property has no docstring"
     for name in set(module.__all__) - {"__version__"}:
         thing = getattr(module, name)
         assert len(inspect.getdoc(thing) or "") > 20, name

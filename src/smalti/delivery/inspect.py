@@ -111,6 +111,7 @@ class Inspection:
 
     @property
     def macs(self) -> int:
+        """Multiplications of one run at ``sizes``."""
         return sum(layer.macs for layer in self.layers)
 
     def to_json(self) -> dict[str, Any]:

@@ -108,6 +108,7 @@ class InferResult:
 
     @property
     def finished(self) -> bool:
+        """Whether every picture was tried and every annotation file written."""
         return self.left == 0 and not self.exported.stopped
 
     @property
