@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from api_page import api_markdown
 from cli_page import cli_markdown
+from graphs_page import graphs_markdown
 from rooms import with_rooms
 from smalti.frontend.tensorflow.supported import supported_ops_markdown
 from soak_page import with_figures
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
+(DOCS / "python-api.md").write_text(api_markdown(), encoding="utf-8")
+(DOCS / "graphs-known-to-work.md").write_text(graphs_markdown(DOCS / "graphs.json"), encoding="utf-8")
 (DOCS / "cli.md").write_text(cli_markdown(), encoding="utf-8")
 page = DOCS / "reliability.md"
 page.write_text(with_figures(page.read_text(encoding="utf-8"), DOCS / "soak.json"), encoding="utf-8")

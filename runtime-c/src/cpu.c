@@ -250,7 +250,7 @@ void smi_describe_target(const smi_manifest *manifest, smi_text *message) {
   smi_add(message, "the model was built for ");
   if (!parse_target(&manifest->target, &t)) {
     smi_add_quoted(message, manifest->target.text, manifest->target.bytes, SIZE_MAX);
-    smi_add(message, ", which this Smalti does not know");
+    smi_add(message, ", which this Smalti does not know: update Smalti, or build it again with this one");
     return;
   }
   if (strcmp(t.arch, smi_cpu_arch()) != 0) {

@@ -246,7 +246,7 @@ static smalti_status place(const smi_manifest *m, smi_plan *plan, uint64_t *size
   smi_u128 sum = 0;
   for (size_t i = 0; i < m->arena_count; i++) {
     int64_t size = plan->dims[m->arena[i].size];
-    if (size < 0) return smi_fail(error, SMALTI_INPUT, "these input sizes are too small for this model");
+    if (size < 0) return smi_fail(error, SMALTI_INPUT, "these input sizes are too small for this model: give larger arrays");
     sum += (smi_u128)(uint64_t)size * (uint64_t)(m->arena[i].per_thread ? plan->threads : 1);
   }
   if (sum > SMI_WORKSPACE_BYTES) {

@@ -24,10 +24,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 class SmaltiError(Exception):
-    """Base of every error that Smalti raises on purpose."""
+    """Base of every error that Smalti raises on purpose.
+
+    ``next_step`` is what to do about an error of this kind, where the message itself does not say it: the command line
+    prints it below a message that names no option.
+    """
+
+    next_step: ClassVar[str] = ""
 
 
 class UsageError(SmaltiError):
@@ -35,11 +42,13 @@ class UsageError(SmaltiError):
 
 
 class DataError(SmaltiError):
-    """Untrusted data is not acceptable."""
+    """Untrusted data is not acceptable: a file, a picture, an archive or a graph."""
 
 
 class GraphError(DataError):
     """A GraphDef is damaged, inconsistent or over a limit."""
+
+    next_step = "freeze the network again, from its SavedModel, Keras model or checkpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,14 @@ class UnsupportedNode:
 
 
 class UnsupportedGraphError(GraphError):
-    """Lists every unsupported node of a graph at once."""
+    """Lists every unsupported node of a graph at once.
+
+    Args:
+        problems: one entry for each operation and reason.
+        advice: a sentence below the list.
+    """
+
+    next_step = "--outputs can end the graph before these nodes, --inputs can begin it behind them"
 
     def __init__(self, problems: tuple[UnsupportedNode, ...], advice: str | None = None) -> None:
         self.problems = problems
@@ -65,15 +81,19 @@ class UnsupportedGraphError(GraphError):
 
 
 class ImageError(DataError):
-    """A picture cannot be decoded or is over a limit."""
+    """A picture cannot be decoded, or is over a limit; jobs list it and go on."""
 
 
 class ArchiveError(DataError):
     """An archive is damaged or holds something unsafe."""
 
+    next_step = "fetch the archive again, or give one from another place with --mirror"
+
 
 class FetchError(SmaltiError):
-    """A download failed."""
+    """A download failed: network, checksum, disk."""
+
+    next_step = "give the command again when the cause is gone: what has arrived whole is kept"
 
 
 class ModelFileError(SmaltiError):
@@ -83,9 +103,13 @@ class ModelFileError(SmaltiError):
 class NotAModelError(ModelFileError):
     """The file is not an offline model file."""
 
+    next_step = "give a file that `smalti build` has written"
+
 
 class DamagedModelError(ModelFileError):
-    """The file is cut or its checksum does not match."""
+    """The file is cut, or a checksum does not match."""
+
+    next_step = "copy the file again from where it came, or build it again"
 
 
 class ModelVersionError(ModelFileError):
@@ -97,11 +121,11 @@ class TargetError(ModelFileError):
 
 
 class InputError(SmaltiError):
-    """An array given to an engine has the wrong shape or dtype."""
+    """An array or a picture does not fit: the wrong shape, dtype or kind; nothing was run."""
 
 
 class OutputError(SmaltiError):
-    """A result cannot be written."""
+    """A result cannot be written: the disk is full, or permission is missing."""
 
 
 class ResourceError(SmaltiError):
@@ -109,4 +133,4 @@ class ResourceError(SmaltiError):
 
 
 class CompilerError(SmaltiError):
-    """A bug in Smalti: a pass, plan or kernel broke its own rules."""
+    """A bug in Smalti: a pass, plan or kernel broke its own rules. Please report it."""

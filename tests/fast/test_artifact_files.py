@@ -19,7 +19,7 @@ from smalti.artifact import writer
 from smalti.artifact.format import MAX_MANIFEST_BYTES, SectionKind
 from smalti.artifact.manifest import Manifest
 from smalti.artifact.program import check_target
-from smalti.artifact.reader import open_model
+from smalti.artifact.reader import model_sha256, open_model
 from smalti.artifact.writer import write_model
 from smalti.errors import (
     CompilerError,
@@ -360,3 +360,19 @@ def test_no_memory_to_read(tmp_path: Path, parts: Parts, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "pread", refuse)
     with pytest.raises(ResourceError, match="no memory to read the model file"):
         smalti.load(path)
+
+
+def test_the_sha256_of_a_loaded_file_is_that_of_its_bytes(tmp_path: Path, parts: Parts) -> None:
+    path = tmp_path / "m.smalti"
+    digest = write_model(path, parts.manifest, parts.constants, parts.code)
+    with open_model(path) as file:
+        assert model_sha256(file.path, file.digest) == digest != file.digest
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DamagedModelError, match="cut"):
+        model_sha256(file.path, file.digest)
+    write_model(path, parts.manifest, parts.constants + b"more", parts.code)
+    with pytest.raises(DamagedModelError, match="was replaced after it was loaded"):
+        model_sha256(file.path, file.digest)
+    path.unlink()
+    with pytest.raises(ModelFileError, match="No such file"):
+        model_sha256(file.path, file.digest)

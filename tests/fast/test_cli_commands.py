@@ -42,6 +42,9 @@ class FakeEngine:
     target = "x86-64-v2"
     digest = "0" * 64
 
+    def file_sha256(self) -> str:
+        return "1" * 64
+
     def __init__(self) -> None:
         self.manifest = FakeManifest()
 
@@ -214,7 +217,8 @@ def test_errors_become_one_message(
 
     monkeypatch.setattr(infer, "load", refuse)
     assert run(infer_args()) == code
-    assert capsys.readouterr().err.splitlines()[-1] == f"smalti: {text}"
+    after = f"\n  {error.next_step}" if isinstance(error, SmaltiError) and error.next_step else ""
+    assert capsys.readouterr().err.endswith(f"smalti: {text}{after}\n")
 
 
 def test_a_bug_keeps_its_traceback(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

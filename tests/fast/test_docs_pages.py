@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli_page import cli_markdown
+from graphs_page import graphs_markdown
 from rooms import ROOMS
 from smalti.cli.commands import COMMANDS
 from smalti.ir.graph import Level
@@ -40,6 +41,12 @@ def test_the_figures_of_the_long_checks_are_those_recorded() -> None:
     page = _text("docs/reliability.md")
     assert page == with_figures(page, ROOT / "docs" / "soak.json"), "run scripts/docs"
     assert page.count("| holds |") >= 20
+
+
+def test_the_page_of_networks_is_what_was_recorded() -> None:
+    page = _text("docs/graphs-known-to-work.md")
+    assert page == graphs_markdown(ROOT / "docs" / "graphs.json"), "run scripts/docs"
+    assert page.count("| yes |") >= 10
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

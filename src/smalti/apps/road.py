@@ -85,7 +85,15 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """All rows, and where things are. ``target`` is what ran."""
+    """All rows, and where things are.
+
+    Attributes:
+        model: name of the model.
+        target, threads, threads_reason: what ran, and how.
+        export: where the model and the data are.
+        rows: one entry for each precision mode and shape mode.
+        output_dir: folder with the model files, label maps and pictures.
+    """
 
     model: str
     target: str

@@ -29,7 +29,10 @@ def check_target(manifest: Manifest, host: Host | None = None) -> None:
     try:
         target = Target.parse(manifest.target)
     except UsageError as error:
-        raise TargetError(f"the model was built for {manifest.target!r}, which this Smalti does not know") from error
+        raise TargetError(
+            f"the model was built for {manifest.target!r}, which this Smalti does not know: update Smalti, or "
+            "build it again with this one"
+        ) from error
     if target.arch != host.arch:
         raise TargetError(
             f"the model was built for {target.arch} CPUs ({target}), this machine is {host.arch}: "

@@ -193,6 +193,32 @@ def open_model(path: str | os.PathLike[str], sha256: str | None = None) -> Model
         raise
 
 
+def model_sha256(path: str, digest: str) -> str:
+    """Return the SHA-256 of a model file in hexadecimal, as ``sha256sum`` prints it.
+
+    ``digest`` is that of the file when it was loaded (see :class:`ModelFile`); another file in its place is refused.
+
+    Raises:
+        DamagedModelError: the file is another one now.
+        ModelFileError: it cannot be read.
+    """
+    whole = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            prefix = file.read(PREFIX_BYTES)
+            header = prefix + file.read(
+                max(0, unpack_prefix(prefix, os.fstat(file.fileno()).st_size).header_bytes - len(prefix))
+            )
+            if hashlib.sha256(header).hexdigest() != digest:
+                raise DamagedModelError(f"{path}: the file was replaced after it was loaded")
+            whole.update(header)
+            while piece := file.read(_CHUNK):
+                whole.update(piece)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot read the model file: {error.strerror}") from error
+    return whole.hexdigest()
+
+
 def _check_open(descriptor: int, name: str, sha256: str | None) -> ModelFile:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):

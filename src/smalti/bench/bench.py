@@ -162,7 +162,10 @@ def _check(options: BenchOptions) -> None:
     if options.compare is not None and options.against is not None:
         raise UsageError("give --compare or --against, not both")
     if options.iterations < 1 or not 1 <= options.concurrency <= MAX_THREADS:
-        raise UsageError(f"at least 1 iteration and 1 to {MAX_THREADS} requests at a time are needed")
+        raise UsageError(
+            f"at least 1 iteration and 1 to {MAX_THREADS} requests at a time are needed: see --iterations and "
+            "--concurrency"
+        )
     limit = 24 * 3600e3
     if not (0 <= options.duration_ms <= limit and 0 <= options.warmup_ms <= limit):
         raise UsageError("--duration and --warmup are from 0 to one day")

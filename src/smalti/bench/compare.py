@@ -129,7 +129,7 @@ def read_report(path: Path) -> SavedReport:
     try:
         record = json.loads(read_file(path, max_bytes=MAX_REPORT_BYTES).decode("utf-8"))
         if record["format"] != REPORT_FORMAT:
-            raise DataError(f"{path} is not a report of this version of smalti bench")
+            raise DataError(f"{path} is not a report of this version of smalti bench: write it again with --save")
         parameters = record["parameters"]
         groups = {str(group["name"]): _saved_group(group) for group in record["performance"]["groups"]}
         return SavedReport(
@@ -141,7 +141,7 @@ def read_report(path: Path) -> SavedReport:
             groups,
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DataError(f"{path} is not a report of smalti bench") from error
+        raise DataError(f"{path} is not a report of smalti bench: give a file that --save wrote") from error
 
 
 def compare_reports(this: SavedReport, base: SavedReport, max_regression: float) -> Comparison:

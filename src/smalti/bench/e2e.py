@@ -92,7 +92,7 @@ def measure_end_to_end(engine: Engine, image_dir: Path | None, file_list: Path |
     total = summarise([sum(row) for row in rows])
     parts = {part: found for part, found in zip(PARTS, columns, strict=True) if found is not None}
     if total is None:
-        raise UsageError("no picture was labelled")
+        raise UsageError("no picture was labelled: give --image-dir pictures that the model takes")
     return EndToEnd(len(rows), image_dir is None, parts, total, seconds, run.images / run.seconds)
 
 

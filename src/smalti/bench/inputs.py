@@ -99,7 +99,7 @@ def read_run_config(path: Path, manifest: Manifest) -> tuple[ShapeGroup, ...]:
     try:
         record = json.loads(read_file(path, max_bytes=MAX_CONFIG_BYTES).decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON") from error
+        raise DataError(f'{path} is not JSON: give an object with the key "groups"') from error
     if not isinstance(record, dict) or set(record) != {"groups"} or not isinstance(record["groups"], list):
         raise DataError(f'{path} must hold one object with the key "groups" and a list')
     groups = tuple(_config_group(path, i, entry, manifest) for i, entry in enumerate(record["groups"]))
@@ -362,7 +362,9 @@ def _config_group(path: Path, index: int, entry: Any, manifest: Manifest) -> Sha
         key = tensor.name if tensor.name in given else tensor.name.removesuffix(":0")
         shapes[tensor.name] = _config_shape(given.pop(key, None), f"{where}: {tensor.name}")
     if given:
-        raise UsageError(f"{where} names {min(given)[:80]!r}, which is not an input of this model")
+        raise UsageError(
+            f"{where} names {min(given)[:80]!r}, which is not an input of this model: `smalti inspect` lists them"
+        )
     return _named(shapes) if name is None else ShapeGroup(name, shapes)
 
 
@@ -383,7 +385,10 @@ def _checked(groups: tuple[ShapeGroup, ...]) -> tuple[ShapeGroup, ...]:
 
 def _agreed(count: int, fixed: int | None) -> int:
     if fixed is not None and count != fixed:
-        raise UsageError(f"the batch size of this model is {fixed}, not {count}")
+        raise UsageError(
+            f"the batch size of this model is {fixed}, not {count}: leave --batch away, or build the model "
+            "again with --batch-size"
+        )
     if count < 1:
         raise UsageError("the batch size must be at least 1")
     return count

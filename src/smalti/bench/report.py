@@ -123,7 +123,18 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
-    """Everything that one run of ``smalti bench`` measured."""
+    """Everything that one run of ``smalti bench`` measured.
+
+    Attributes:
+        parameters: the options of the run.
+        batch, threads, threads_reason, concurrency: how requests were made.
+        times: seconds of loading and of the first request.
+        device, manifest, tensors: the machine, the model file, its inputs and outputs.
+        utilisation: how much of the machine the run used.
+        groups, result: the shapes and their latencies.
+        cold: starts in new processes; None: not asked for.
+        layers, end_to_end, comparison: what ``--profile``, ``--e2e``, ``--compare`` and ``--against`` add.
+    """
 
     parameters: Mapping[str, str | int | float | bool | None]
     batch: int

@@ -266,7 +266,9 @@ def _check_labels(labels: Sequence[str] | None, graph: Graph) -> None:
     for output in graph.outputs:
         classes = _classes(output)
         if labels is not None and classes is not None and len(labels) != classes:
-            raise UsageError(f"the graph has {classes} classes, but there are {len(labels)} labels")
+            raise UsageError(
+                f"the graph has {classes} classes, but there are {len(labels)} labels: give --labels a name for each"
+            )
 
 
 def _classes(node: Node) -> int | None:

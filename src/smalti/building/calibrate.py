@@ -131,7 +131,10 @@ def load_record(path: Path) -> CalibrationRecord:
         if not path.is_file():
             raise UsageError("there is no such file; --save-ranges writes one")
         if path.stat().st_size > MAX_RECORD_BYTES:
-            raise UsageError(f"too large for a calibration record ({MAX_RECORD_BYTES // 2**20} MB at most)")
+            raise UsageError(
+                f"too large for a calibration record ({MAX_RECORD_BYTES // 2**20} MB at most): give the file "
+                "that --save-ranges wrote"
+            )
         return parse_record(path.read_bytes())
     except OSError as error:
         raise UsageError(f"cannot read {shown}: {error.strerror}") from error

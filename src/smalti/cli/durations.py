@@ -23,5 +23,5 @@ def parse_duration(text: str, option: str) -> float:
         raise UsageError(f"{option} takes a time such as 4s, 500ms or 2m (a bare number is seconds), not {text!r}")
     seconds = float(found[1]) * _SECONDS[found[2]]
     if not math.isfinite(seconds):
-        raise UsageError(f"{option} {text} is longer than any run")
+        raise UsageError(f"{option} {text} is longer than any run: give one day at most")
     return seconds

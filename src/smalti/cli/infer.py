@@ -155,7 +155,17 @@ def infer_command(
                 file_list=file_list,
                 image_num=image_num,
                 options=options,
-                job=JobOptions(engine.digest, engine.target, restart, retry_failed, report, watch, stop, exporting),
+                job=JobOptions(
+                    engine.digest,
+                    engine.target,
+                    restart,
+                    retry_failed,
+                    report,
+                    watch,
+                    stop,
+                    exporting,
+                    engine.file_sha256(),
+                ),
             )
     if result.left_out:
         note(f"outputs of the model that are no label map and were left out: {printable(', '.join(result.left_out))}")

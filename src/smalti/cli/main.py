@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as end:
         return _ended(end, as_json)
     except SmaltiError as error:
-        return _fail(exit_code(error), error, str(error), as_json)
+        return _fail(exit_code(error), error, str(error), as_json, "" if "--" in str(error) else error.next_step)
     except KeyboardInterrupt:
         note("smalti: interrupted")
         return ExitCode.INTERRUPTED
@@ -133,8 +133,10 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _fail(code: ExitCode, error: BaseException, text: str, as_json: bool) -> int:
+def _fail(code: ExitCode, error: BaseException, text: str, as_json: bool, next_step: str = "") -> int:
     note(f"smalti: {text}")
+    if next_step:
+        note(f"  {next_step}")
     if as_json:
         record = _error_record(code, type(error).__name__, text)
         if isinstance(error, UnsupportedGraphError):

@@ -201,7 +201,9 @@ class _Comparison:
         env = bind_sizes(self.graph, {self.graph.inputs[0].name: picture[np.newaxis]})
         logits = full_logits(self.labels, sample.layers[self.labels.inputs[0].name], env)
         if logits.shape[:2] != wrong.shape:
-            raise UsageError("the labels of this graph are moved after they are chosen, so there is no confidence")
+            raise UsageError(
+                "the labels of this graph are moved after they are chosen, so there is no confidence: leave --maps away"
+            )
         return margins_at(logits, wrong)
 
     def layers(self) -> tuple[LayerDifference, ...]:

@@ -110,7 +110,10 @@ def full_logits(node: Node, logits: NDArray[np.float32], env: dict[str, int]) ->
         height, width = (evaluate(size, env) for size in op.crop)
         return np.asarray(logits[0, :height, :width], np.float32)
     if not isinstance(op, ops.ArgMax) or op.axis != logits.ndim - 1 or logits.ndim != 4:
-        raise UsageError("this graph takes no labels of [1, H, W, classes] logits, so there is no confidence to show")
+        raise UsageError(
+            "this graph takes no labels of [1, H, W, classes] logits, so there is no confidence to show: "
+            "leave --maps away"
+        )
     return np.asarray(logits[0], np.float32)
 
 

@@ -75,7 +75,20 @@ class TapEffect:
 
 @dataclass(frozen=True, slots=True)
 class CompareResult:
-    """The comparison of a model with a reference; layers are in the graph's order."""
+    """The comparison of a model with a reference.
+
+    Attributes:
+        model, precision, reference: what was compared with what.
+        images: pictures compared.
+        threshold: diff2 above which a layer departs from the reference.
+        layers: one entry for each layer, in the graph's order.
+        not_compared: layers left out, each with the reason.
+        taps: whether looking at layers changes the labels.
+        flips: pixels whose label differs.
+        maps: folder of the pictures of flipped pixels, if asked for.
+        labels: class names.
+        seconds: wall time.
+    """
 
     model: str
     precision: str

@@ -254,7 +254,8 @@ def choose_kept_layers(
     if not search.holds(trials.layers, f"everything in {options.quant_mode.float_type.value}"):
         raise UsageError(
             f"even with every layer in {options.quant_mode.float_type.value} mIoU drops by "
-            f"{100 * search.trials[-1].drop:.3f} points, more than {100 * max_miou_drop:.3f}"
+            f"{100 * search.trials[-1].drop:.3f} points, more than {100 * max_miou_drop:.3f}: give a larger "
+            "--max-miou-drop, or a --quant-mode with float32"
         )
     count = min(probe_images, data.image_num or probe_images)
     probe_state = None if state is None else state.with_name(state.name + ".probe")

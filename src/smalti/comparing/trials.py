@@ -118,7 +118,7 @@ class Trials:
         self._plain = plain
         self.layers = self._changed_layers(plain)
         if not self.layers:
-            raise UsageError(f"{options.quant_mode.value} changes no layer of this graph")
+            raise UsageError(f"{options.quant_mode.value} changes no layer of this graph: choose another --quant-mode")
         self._state = state
         self._key = self._fingerprint()
         self._known = {} if state is None else _read_state(state, self._key)
@@ -237,12 +237,16 @@ def _read_state(path: Path, key: str) -> dict[str, Score]:
     try:
         record = json.loads(read_file(path, max_bytes=MAX_STATE_BYTES).decode("utf-8"))
         if record["format"] != STATE_FORMAT:
-            raise UsageError(f"{path} holds no scores of sensitivity trials; it is left alone")
+            raise UsageError(
+                f"{path} holds no scores of sensitivity trials; it is left alone: move it or take another folder"
+            )
         if record["key"] != key:
             return {}
         return {str(name): _score(said) for name, said in record["scores"].items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
-        raise UsageError(f"{path} holds no scores of sensitivity trials; it is left alone") from error
+        raise UsageError(
+            f"{path} holds no scores of sensitivity trials; it is left alone: move it or take another folder"
+        ) from error
 
 
 def _score(said: dict[str, Any]) -> Score:

@@ -58,10 +58,12 @@ class CompileOptions:
         if not 1 <= len(self.targets) <= MAX_PROGRAMS:
             raise UsageError(f"a model file is for 1 to {MAX_PROGRAMS} targets, not {len(self.targets)}")
         if len(set(self.targets)) != len(self.targets):
-            raise UsageError(f"a target is named twice: {', '.join(map(str, self.targets))}")
+            raise UsageError(f"a target is named twice: {', '.join(map(str, self.targets))}; name each once")
         if self.colours is not None:
             if len(self.colours) != len(self.labels or ()):
-                raise UsageError(f"there are {len(self.colours)} colours, but {len(self.labels or ())} labels")
+                raise UsageError(
+                    f"there are {len(self.colours)} colours, but {len(self.labels or ())} labels: give one for each"
+                )
             wrong = [colour for colour in self.colours if colour is not None and not is_colour(colour)]
             if wrong:
                 raise UsageError(f"a colour is # and six small hexadecimal digits, such as #ff8000, not {wrong[0]!r}")

@@ -211,7 +211,7 @@ def _stated_checksums(options: ExportOptions) -> dict[str, str]:
         if name not in names:
             raise UsageError(f"there is a checksum for {shown(name)!r}, which is not exported")
         if not is_sha256(digest.lower()):
-            raise UsageError(f"{shown(digest)[:80]!r} is not a SHA-256: 64 hexadecimal digits")
+            raise UsageError(f"{shown(digest)[:80]!r} is not a SHA-256: give 64 hexadecimal digits")
         if stated.setdefault(name, digest.lower()) != digest.lower():
             raise UsageError(f"there are two checksums for {shown(name)!r}")
     return stated
@@ -382,7 +382,7 @@ def _copy_embedded(name: str, source: Embedded, graph: str, options: ExportOptio
     try:
         data = files(source.package).joinpath(source.resource).read_bytes()
     except OSError as error:
-        raise FetchError(f"{label} cannot be read: the installation is damaged") from error
+        raise FetchError(f"{label} cannot be read: the installation is damaged; install Smalti again") from error
     sha256 = hashlib.sha256(data).hexdigest()
     root = options.output_dir / name
     found = None if options.force else _cached(name, root, label, sha256)

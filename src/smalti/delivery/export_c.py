@@ -81,7 +81,7 @@ def export_c(model: Path, output_dir: Path, name: str | None = None, replace_exa
     """
     name = checked_name(name) if name is not None else name_of(model)
     if output_dir.exists() and not output_dir.is_dir():
-        raise UsageError(f"{printable(str(output_dir))} is not a folder")
+        raise UsageError(f"{printable(str(output_dir))} is not a folder: give --output-dir one, or a name that is free")
     with open_model(model) as file:
         programs = tuple(file.programs())
         constants = bytearray(file.constants.size)
@@ -129,7 +129,10 @@ def _architecture(manifest: Manifest) -> str:
     try:
         return Target.parse(manifest.target).arch
     except UsageError as error:
-        raise TargetError(f"the model was built for {manifest.target!r}, which this Smalti does not know") from error
+        raise TargetError(
+            f"the model was built for {manifest.target!r}, which this Smalti does not know: update Smalti, or "
+            "build it again with this one"
+        ) from error
 
 
 def _symbol(name: str, manifest: Manifest) -> str:

@@ -111,6 +111,7 @@ class Inspection:
 
     @property
     def macs(self) -> int:
+        """Multiplications of one run at ``sizes``."""
         return sum(layer.macs for layer in self.layers)
 
     def to_json(self) -> dict[str, Any]:
@@ -219,7 +220,7 @@ def _symbol_values(manifest: Manifest, wanted: tuple[int, int] | None) -> list[i
         said = manifest.preprocess.get("input_size")
         return [_default(symbol, said if isinstance(said, int) else DEFAULT_SIZE) for symbol in manifest.symbols]
     if not manifest.symbols:
-        raise UsageError("this model has one fixed input size")
+        raise UsageError("this model has one fixed input size: leave the sizes out")
     if len(manifest.symbols) > 2:
         raise UsageError("this model has more than two free sizes; only its default sizes can be shown")
     return list(wanted[: len(manifest.symbols)])

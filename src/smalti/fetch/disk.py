@@ -53,7 +53,7 @@ def open_plain(path: Path) -> BinaryIO:
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise FetchError(f"{shown(path)} is no plain file")
+        raise FetchError(f"{shown(path)} is no plain file: move it or take another folder")
     return open(handle, "rb")
 
 
@@ -119,7 +119,7 @@ def locked_folder(folder: Path, progress: Progress, patience: float) -> Iterator
     """
     with disk_errors(folder):
         if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{shown(folder)} is not a folder")
+            raise UsageError(f"{shown(folder)} is not a folder: choose another place to write to")
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -143,7 +143,9 @@ def _lock(handle: int, folder: Path, progress: Progress, patience: float) -> Non
                 return
             raise FetchError(f"cannot lock {shown(folder)}: {os.strerror(error.errno or 0)}") from error
         if time.monotonic() >= end:
-            raise ResourceError(f"another export is writing to {shown(folder)}")
+            raise ResourceError(
+                f"another export is writing to {shown(folder)}: wait for its end or take another folder"
+            )
         progress(Stage.WAIT, folder.name, 0, None)
         time.sleep(_LOCK_POLL)
 

@@ -18,7 +18,7 @@ def check_replaceable(root: Path) -> None:
         return
     with disk_errors(root):
         if root.is_symlink() or not root.is_dir():
-            raise UsageError(f"{shown(root)} is in the way: it is no folder")
+            raise UsageError(f"{shown(root)} is in the way: it is no folder; move it or take another place")
         if not any(root.iterdir()):
             return
     stamp = read_stamp(root)

@@ -34,11 +34,11 @@ def parse_mirror(text: str) -> Mirror:
         check_address(text)
         parts = urlsplit(text)
         if parts.query or parts.fragment:
-            raise UsageError("the address of a mirror ends before any '?' or '#'")
+            raise UsageError("the address of a mirror ends before any '?' or '#': leave out what follows")
         return Mirror(None, text.rstrip("/"))
     folder = Path(text).absolute()
     if not text or not os.path.isdir(folder):
-        raise UsageError(f"there is no mirror folder {shown(text)!r}")
+        raise UsageError(f"there is no mirror folder {shown(text)!r}: give --mirror a folder or an https address")
     return Mirror(folder, None)
 
 

@@ -64,9 +64,11 @@ def check_address(address: str) -> str:
     except ValueError:
         fits = False
     if not fits or len(address) > _MAX_ADDRESS or not address.isprintable() or " " in address:
-        raise UsageError(f"{shown(address)[:200]!r} is not an http or https address")
+        raise UsageError(f"{shown(address)[:200]!r} is not an http or https address: give one, or a folder")
     if "@" in parts.netloc:
-        raise UsageError("an address with a user name or password in it is not supported")
+        raise UsageError(
+            "an address with a user name or password in it is not supported: give --mirror a folder instead"
+        )
     return address
 
 
@@ -113,7 +115,9 @@ def _manager(address: str) -> urllib3.PoolManager:
         proxy = f"http://{proxy}"
     proxy_parts = urlsplit(proxy)
     if proxy_parts.scheme not in _SCHEMES:
-        raise UsageError(f"a proxy of the kind {shown(proxy_parts.scheme)!r} is not supported")
+        raise UsageError(
+            f"a proxy of the kind {shown(proxy_parts.scheme)!r} is not supported: give an http or https proxy"
+        )
     login = proxy_parts.netloc.rpartition("@")[0]
     headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
     return urllib3.ProxyManager(proxy, num_pools=1, proxy_headers=headers)

@@ -103,7 +103,10 @@ class Evaluation:
         found = tuple(self._output(edge) for edge in outputs)
         for edge in self.rule.inputs:
             if edge not in self._inputs or (edge in self._given and edge not in self._read):
-                raise UsageError(f"the outputs do not depend on the input {shorten(self.raw.name_of(edge))}")
+                raise UsageError(
+                    f"the outputs do not depend on the input {shorten(self.raw.name_of(edge))}: leave it out "
+                    "of --inputs"
+                )
         return found
 
     def was_read(self, edge: Edge) -> bool:

@@ -71,7 +71,7 @@ def value_text(value: Plain) -> str:
 def _add(found: dict[str, Any], name: str, item: object) -> None:
     full = name if ":" in name else f"{name}:0"
     if full in found:
-        raise UsageError(f"{full} is named twice")
+        raise UsageError(f"{full} is named twice: leave one of them out")
     found[full] = item
 
 

@@ -74,7 +74,7 @@ def recognise_file(path: Path) -> Format | None:
         with path.open("rb") as file:
             return recognise(source_of_file(file.fileno()))
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}; give a file that you may read") from error
 
 
 def graph_in_folder(path: Path) -> Path:
@@ -89,7 +89,7 @@ def graph_in_folder(path: Path) -> Path:
         with os.scandir(path) as entries:
             names = sorted(entry.name for entry, _ in zip(entries, range(MAX_FILES), strict=False) if entry.is_file())
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}; give a file that you may read") from error
     found = {name: known for name in names if (known := recognise_file(path / name)) is not None and name}
     graph = next((name for name, known in found.items() if not known.advice), None)
     if graph is not None:

@@ -58,12 +58,15 @@ class OutputFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileExistsError, NotADirectoryError) as error:
-            raise UsageError(f"{printable(str(self.path))} is not a folder") from error
+            raise UsageError(f"{printable(str(self.path))} is not a folder: choose another --output-dir") from error
         except OSError as error:
             raise write_error(self.path, error) from error
         try:
             if not _lock(self._handle):
-                raise ResourceError(f"another job is writing to {printable(str(self.path))}")
+                raise ResourceError(
+                    f"another job is writing to {printable(str(self.path))}: wait for its end, or choose "
+                    "another --output-dir"
+                )
             _remove_left_overs(self.path)
         except OSError as error:
             self._close()

@@ -32,7 +32,9 @@ def check_places(outputs: Mapping[str, Path | None], inputs: Iterable[Path | Non
             raise write_error(path, error) from error
         other = taken.setdefault(os.path.realpath(path), option)
         if other != option:
-            raise UsageError(f"{other} and {option} are the same file: {printable(str(path))}")
+            raise UsageError(
+                f"{other} and {option} are the same file: {printable(str(path))}; choose another for one of them"
+            )
 
 
 def _check(option: str, path: Path, read: Iterable[Path]) -> None:
@@ -41,7 +43,7 @@ def _check(option: str, path: Path, read: Iterable[Path]) -> None:
         raise UsageError(f"{option} {shown} is a folder: give it a file's name")
     folder = os.path.realpath(path.parent)
     if folder == "/dev" or f"{folder}/".startswith("/proc/") or (path.exists() and not path.is_file()):
-        raise UsageError(f"{option} {shown} is no plain file, and such a place is not written to")
+        raise UsageError(f"{option} {shown} is no plain file, and such a place is not written to: choose another file")
     if path.exists() and any(other.exists() and path.samefile(other) for other in read):
         raise UsageError(f"{option} would be written over {shown}, which the job reads: choose another file")
     above = Path(folder)

@@ -232,7 +232,9 @@ def choose_preprocess(engine: Engine, resize: Resize | None = None, input_size: 
     if policy is Resize.NONE:
         return Preprocess(policy, None)
     if size is None:
-        raise UsageError(f"this model has no input size to {policy.value} pictures to: use --resize none")
+        raise UsageError(
+            f"this model has no size to {policy.value} pictures to: use --resize none, or build with --input-shape"
+        )
     sides = (size,) if isinstance(size, int) else tuple(size)
     if not all(1 <= side <= MAX_INPUT_SIZE for side in sides):
         raise UsageError(f"the input size must be 1 to {MAX_INPUT_SIZE}, not {size}")

@@ -64,7 +64,9 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         if len(set(self.kinds)) != len(self.kinds):
-            raise UsageError(f"a kind of annotations is named twice: {', '.join(kind.value for kind in self.kinds)}")
+            raise UsageError(
+                f"a kind of annotations is named twice: {', '.join(kind.value for kind in self.kinds)}; name each once"
+            )
         for option, value in (("--min-area", self.min_area), ("--tolerance", self.tolerance)):
             if not 0 <= value < float("inf"):
                 raise UsageError(f"{option} is a number of pixels of at least 0, not {value}")

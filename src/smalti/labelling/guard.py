@@ -33,10 +33,13 @@ def refuse_folders_that_are_files(output_dir: Path, options: InferOptions) -> No
     """Raise UsageError when the overlays' folder is a file, or a report of the job is a folder."""
     overlays = output_dir / OVERLAY_FOLDER
     if options.overlay and os.path.lexists(overlays) and not overlays.is_dir():
-        raise UsageError(f"{printable(str(overlays))} is not a folder")
+        raise UsageError(f"{printable(str(overlays))} is not a folder: move it, or choose another --output-dir")
     for name in REPORT_FILES:
         if (output_dir / name).is_dir():
-            raise UsageError(f"{printable(str(output_dir / name))} is a folder: the report cannot be written")
+            raise UsageError(
+                f"{printable(str(output_dir / name))} is a folder: the report cannot be written; move it, or "
+                "choose another --output-dir"
+            )
 
 
 def refuse_picture_folder(pictures: Pictures, output_dir: Path, options: InferOptions) -> None:

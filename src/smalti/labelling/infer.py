@@ -68,6 +68,7 @@ class JobOptions:
         watch: is told how far the job is, in the caller's thread.
         stop: is asked after each picture whether to stop there.
         exporting: is told of every label map that annotation files are made of: the kind, how many, of how many.
+        sha256: the SHA-256 of the model file in hexadecimal, for the report.
     """
 
     model: str
@@ -78,6 +79,7 @@ class JobOptions:
     watch: Watch | None = None
     stop: Callable[[], bool] | None = None
     exporting: ExportProgress | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class InferResult:
 
     @property
     def finished(self) -> bool:
+        """Whether every picture was tried and every annotation file written."""
         return self.left == 0 and not self.exported.stopped
 
     @property
@@ -283,6 +286,8 @@ class _Run:
         if self._job.report is not None:
             paths.append(self._job.report)
         said = self._identity(self._job).to_json()
+        if self._job.sha256 is not None:
+            said = {"sha256": self._job.sha256, **said}
         for path in paths:
             if path.suffix.lower() == ".json":
                 write_pieces(path, report_json(self._ledger, self._pictures.names, said))

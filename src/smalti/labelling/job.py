@@ -257,7 +257,10 @@ class InferJob:
             self._unreadable = self._unreadable + 1 if isinstance(problem, StorageError) else 0
             if self._unreadable >= UNREADABLE_IN_A_ROW:
                 path = printable(str(item.entry.path))
-                raise OutputError(f"{path}: {problem}; the last {UNREADABLE_IN_A_ROW} pictures could not be read")
+                raise OutputError(
+                    f"{path}: {problem}; the last {UNREADABLE_IN_A_ROW} pictures could not be read: look "
+                    "after the disk, then give the command again"
+                )
 
     def _record(self, item: _Coloured, problem: Problem | None) -> Record:
         if problem is not None:

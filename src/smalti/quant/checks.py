@@ -79,7 +79,11 @@ def _dead(observer: Observer) -> str:
     total = sum(n for n, _ in dead)
     worst = _shown([f"{t.name} ({n} of {t.channel_low.size})" for n, t in dead])
     channels = "channel has" if total == 1 else "channels have"
-    return f"{total} {channels} one and the same value in all images (dead, or not reached by these images): {worst}"
+    return (
+        f"{total} {channels} one and the same value in all images (dead, or not reached by these images): {worst}. "
+        "This costs no accuracy by itself, since a tensor's range is that of all its channels; if these images lack "
+        "something that the network is to find, add images that show it"
+    )
 
 
 def _halves(observer: Observer) -> str:

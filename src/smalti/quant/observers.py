@@ -87,7 +87,10 @@ def tap(graph: Graph, nodes: Sequence[Node] | None = None) -> Tapped:
     """
     chosen = observed_nodes(graph) if nodes is None else tuple(nodes)
     if not chosen:
-        raise DataError("this graph computes no float32 tensor whose range could be observed")
+        raise DataError(
+            "this graph computes no float32 tensor whose range could be observed: build it with --quant-mode "
+            "force_float32"
+        )
     names = {node.name for node in chosen}
     if len(names) != len(chosen):
         raise CompilerError("two observed tensors have the same name")

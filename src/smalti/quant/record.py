@@ -149,7 +149,7 @@ def parse_record(data: bytes) -> CalibrationRecord:
     digest = graph.get("sha256")
     tensors = _object(top["tensors"], "tensors", None)
     if not tensors:
-        raise UsageError("the calibration record names no tensor")
+        raise UsageError("the calibration record names no tensor: give one that --save-ranges wrote")
     return CalibrationRecord(
         tensors={name: _tensor(name, value) for name, value in tensors.items()},
         options=None if top.get("settings") is None else _options(top["settings"]),

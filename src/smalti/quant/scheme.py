@@ -78,7 +78,10 @@ def quantise(graph: Graph, options: QuantOptions, record: CalibrationRecord | No
     layers = {node.name for node in graph.nodes() if isinstance(node.op, CONVOLUTIONS)}
     unknown = sorted(set(options.keep) - layers)
     if unknown:
-        raise UsageError(f"there is no convolution named {', '.join(unknown)} to keep in float")
+        raise UsageError(
+            f"there is no convolution named {', '.join(unknown)} to keep in float: give names of `smalti "
+            "inspect --layers`"
+        )
     mode = options.mode
     if mode is QuantMode.FORCE_FLOAT32:
         return Quantised(graph, (), _precisions(graph, options, tail_of(graph)), {})

@@ -183,7 +183,7 @@ class ContextPool:
         permit = self._spare() if is_nested else self._next()
         if self._closed:
             self._permits.put(permit)
-            raise UsageError("this engine is closed")
+            raise UsageError("this engine is closed: load the model again")
         try:
             context = self._free.pop()
         except IndexError:

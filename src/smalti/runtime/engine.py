@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from smalti import knobs
 from smalti.artifact.manifest import Manifest
 from smalti.artifact.program import Program, check_target, choose_program
-from smalti.artifact.reader import ModelFile, open_model
+from smalti.artifact.reader import ModelFile, model_sha256, open_model
 from smalti.errors import InputError, UsageError
 from smalti.runtime.context import Context, ContextPool, Recipe
 from smalti.runtime.dims import Shape
@@ -103,6 +103,14 @@ class Engine:
     def digest(self) -> str:
         """A digest that tells model files apart, in hexadecimal (not the ``sha256`` of :func:`load`)."""
         return self._digest
+
+    def file_sha256(self) -> str:
+        """Return the SHA-256 of the file, as ``sha256sum`` prints it and :func:`load` takes it; reads the file again.
+
+        Raises:
+            ModelFileError: the file was replaced after it was loaded, or cannot be read any more.
+        """
+        return model_sha256(self._path, self._digest)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

@@ -107,7 +107,7 @@ class ShapePlanner:
     def _place(self, dims: list[int], threads: int) -> Placement:
         sizes = [dims[b.size] * (threads if b.per_thread else 1) for b in self._manifest.arena]
         if any(size < 0 for size in sizes):
-            raise InputError("these input sizes are too small for this model")
+            raise InputError("these input sizes are too small for this model: give larger arrays")
         if sum(sizes) > _MAX_BYTES:
             raise InputError(f"these input sizes need {sum(sizes)} bytes of workspace, more than any machine has")
         return self._arena.place(sizes)

@@ -154,7 +154,10 @@ def find_material(options: AccuracyOptions, fetch_progress: FetchProgress = sile
             ),
         )
     if options.model not in [entry.name for entry in MODELS] and path.suffix:
-        raise UsageError(f"there is no graph {path}")
+        raise UsageError(
+            f"there is no graph {path}: give --model a frozen GraphDef (.pb), or a name that `smalti export "
+            "--list` shows"
+        )
     entry = find_model(options.model)
     own = options.image_dir is not None
     done = export(

@@ -49,6 +49,7 @@ class EvalResult:
 
     @property
     def miou(self) -> float:
+        """Mean IoU over the classes, 0 to 1."""
         return self.accuracy.miou
 
     def to_json(self) -> dict[str, Any]:

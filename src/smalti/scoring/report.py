@@ -13,7 +13,8 @@ COLUMNS = ("Model", "Quant_Mode", "Shape_Mutable", "mIoU", "drop", "flipped %", 
 
 
 def accuracy_rows_table(table: AccuracyTable, with_model: bool = True) -> Table:
-    """Return one row for each build: drop in points of mIoU, flipped pixels against float32 of the same shapes.
+    ""
+    """Return one row for each build: mIoU lost in points (or gained), and flipped pixels against float32.
 
     Without its column, the model stands in the title.
     """
@@ -89,4 +90,8 @@ def _flag(value: bool) -> str:
 
 
 def _points(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value + 0.0:.3f}"
+    """Return points lost; what is less than none is called a gain."""
+    if math.isnan(value):
+        return "-"
+    shown = f"{abs(value):.3f}"
+    return f"gain {shown}" if value < 0 and float(shown) else shown

@@ -169,11 +169,11 @@ def read_table(path: Path) -> AccuracyTable:
         DataError: it is no such table.
     """
     if not path.is_file():
-        raise UsageError(f"there is no accuracy table {path}")
+        raise UsageError(f"there is no accuracy table {path}: write one with --output-dir, or leave --baseline away")
     try:
         record = json.loads(read_file(path, max_bytes=MAX_TABLE_BYTES).decode("utf-8"))
         if record["format"] != TABLE_FORMAT:
-            raise DataError(f"{path} is not an accuracy table of this version of Smalti")
+            raise DataError(f"{path} is not an accuracy table of this version of Smalti: measure it again")
         return AccuracyTable(
             str(record["model"]),
             str(record["graph_sha256"]),
@@ -182,7 +182,9 @@ def read_table(path: Path) -> AccuracyTable:
             tuple(_row(said) for said in record["rows"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
-        raise DataError(f"{path} is not a table of smalti accuracy") from error
+        raise DataError(
+            f"{path} is not a table of smalti accuracy: give a report that the command wrote as JSON"
+        ) from error
 
 
 def kept(row: AccuracyRow) -> AccuracyRow:

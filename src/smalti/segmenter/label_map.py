@@ -128,7 +128,7 @@ class LabelMap:
 
     def _byte_labels(self) -> NDArray[np.integer]:
         if self.labels.dtype != np.uint8 and (int(self.labels.min()) < 0 or int(self.labels.max()) > 255):
-            raise UsageError("only labels from 0 to 255 have a colour")
+            raise UsageError("only labels from 0 to 255 have a colour: use the labels array itself")
         return self.labels
 
 

@@ -36,7 +36,7 @@ class Network:
             self._output = _choose(self._loaded.manifest.outputs, output)
             self.left_out = tuple(o.name for o in self._loaded.manifest.outputs if o is not self._output)
         elif output is not None:
-            raise UsageError("an output can only be chosen of a loaded model")
+            raise UsageError("an output can only be chosen of a loaded model: give the path of a model file")
 
     @property
     def manifest(self) -> Manifest:
@@ -86,7 +86,9 @@ class Network:
             UsageError: this model gives no scores, or not of each pixel, or of one class alone.
         """
         if self._loaded is None or self._output is None or not self.gives_scores:
-            raise UsageError("this model gives labels, not scores")
+            raise UsageError(
+                "this model gives labels, not scores: build it with --outputs at the tensor before its ArgMax"
+            )
         found: NDArray[np.floating] = self._run(self._loaded, self._output, image, threads)
         return _check_scores(found.astype(np.float32, copy=False), image.shape[0], image.shape[1])
 

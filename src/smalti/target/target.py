@@ -85,7 +85,7 @@ class Target:
                 raise UsageError(f"target {base} has no extension {extension!r}; known: {known}")
             extra.add(feature)
         if len(set(extensions)) != len(extensions):
-            raise UsageError(f"target {text!r} names an extension twice")
+            raise UsageError(f"target {text!r} names an extension twice: name each once")
         return cls(
             name="+".join([base, *sorted(extensions)]),
             arch=level.arch,

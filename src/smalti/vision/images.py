@@ -187,7 +187,9 @@ def _checked_parts(data: bytes, max_pixels: int) -> ImageParts:
     check_max_pixels(max_pixels)
     header = read_header(data)
     if header.pixels > max_pixels:
-        raise ImageError(f"{header.width} x {header.height} pixels are more than the limit of {max_pixels}")
+        raise ImageError(
+            f"{header.width} x {header.height} pixels are more than the limit of {max_pixels} (--max-pixels)"
+        )
     parts = split_image(data)
     if parts.scans * header.pixels > _SCANS_PER_PICTURE * max_pixels:
         raise ImageError(f"{parts.scans} scans over {header.width} x {header.height} pixels are too much work")

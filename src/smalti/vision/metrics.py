@@ -109,11 +109,17 @@ class ConfusionMatrix:
             raise DataError(f"the label map {prediction.shape} and the mask {mask.shape} differ in size")
         classes = len(self._counts) if self._labels is not None else MAX_CLASSES
         if prediction.size and not 0 <= int(prediction.min()) <= int(prediction.max()) < classes:
-            raise DataError(f"a predicted label is outside the {classes} classes: {_outside(prediction, classes)}")
+            raise DataError(
+                f"a predicted label is outside the {classes} classes: {_outside(prediction, classes)}; "
+                "--labels names all classes"
+            )
         known = mask != self._void
         truth = mask[known].astype(np.int64)
         if truth.size and not 0 <= int(truth.min()) <= int(truth.max()) < classes:
-            raise DataError(f"a label of the mask is outside the {classes} classes: {_outside(truth, classes)}")
+            raise DataError(
+                f"a label of the mask is outside the {classes} classes: {_outside(truth, classes)}; --labels "
+                "names all classes"
+            )
         if self._labels is None:
             classes = self._grow(1 + max((int(found.max()) for found in (prediction, truth) if found.size), default=0))
         pairs = truth * classes + prediction[known]

@@ -33,7 +33,9 @@ def target_size(height: int, width: int, policy: Resize, input_size: InputSize) 
     if policy is Resize.NONE:
         return height, width
     if input_size is None:
-        raise UsageError(f"this model has no input size to {policy.value} pictures to: use --resize none")
+        raise UsageError(
+            f"this model has no size to {policy.value} pictures to: use --resize none, or build with --input-shape"
+        )
     if policy is Resize.STRETCH:
         return input_size if isinstance(input_size, tuple) else (input_size, input_size)
     if isinstance(input_size, tuple):

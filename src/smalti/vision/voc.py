@@ -105,7 +105,7 @@ def list_masks(gt_dir: Path, file_list: Path | None = None, image_num: int | Non
 def inner_folder(folder: Path, inner: str) -> Path:
     """Return ``folder / inner`` when ``folder`` is a VOC root, else ``folder``; UsageError when it is no folder."""
     if not folder.is_dir():
-        raise UsageError(f"there is no folder {printable(str(folder))}")
+        raise UsageError(f"there is no folder {printable(str(folder))}: give one that exists")
     return folder / inner if (folder / inner).is_dir() else folder
 
 
@@ -118,9 +118,11 @@ def _lines(file_list: Path) -> Iterator[str]:
     """Yield the lines of a file list that are not blank, without reading it whole."""
     try:
         if not file_list.is_file():
-            raise UsageError(f"there is no file list {printable(str(file_list))}")
+            raise UsageError(
+                f"there is no file list {printable(str(file_list))}: give a text file with a name in each line"
+            )
         if file_list.stat().st_size > _MAX_LIST_BYTES:
-            raise UsageError(f"the file list {printable(str(file_list))} is too large")
+            raise UsageError(f"the file list {printable(str(file_list))} is too large: cut it into several")
         with open(file_list, "rb") as lines:
             for number, line in enumerate(lines):
                 if number == 0 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -154,7 +156,7 @@ def check_different(names: NameList) -> None:
     """Raise UsageError when a name stands twice in a list."""
     twice = names.repeated()
     if twice is not None:
-        raise UsageError(f"the list names {printable(names[twice])} twice")
+        raise UsageError(f"the list names {printable(names[twice])} twice: leave one of the lines out")
 
 
 def _find(
@@ -165,11 +167,15 @@ def _find(
     if file_list is None:
         found = _scan(folder, image_num, suffixes)
         if not len(found):
-            raise UsageError(f"there is no {what} ({', '.join(suffixes)}) in {printable(str(folder))}")
+            raise UsageError(
+                f"there is no {what} ({', '.join(suffixes)}) in {printable(str(folder))}: give another folder"
+            )
         return found
     listed = _read(folder, file_list, image_num, suffixes, what)
     if not len(listed):
-        raise UsageError(f"the file list {printable(str(file_list))} is empty")
+        raise UsageError(
+            f"the file list {printable(str(file_list))} is empty: write the name of a picture in each line"
+        )
     return listed
 
 

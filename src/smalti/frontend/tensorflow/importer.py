@@ -158,5 +158,5 @@ def _edges(raw: RawGraph, names: tuple[str, ...], option: str) -> tuple[Edge, ..
         raise UsageError(f"{option}: name at least one tensor")
     found = tuple(find_tensor(raw, name, option) for name in names)
     if len(set(found)) != len(found):
-        raise UsageError(f"{option}: a tensor is named twice in {', '.join(names)}")
+        raise UsageError(f"{option}: a tensor is named twice in {', '.join(names)}; name each once")
     return found
