@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import random
@@ -54,6 +55,8 @@ def test_the_unbroken_run(place: Path) -> None:
     report = json.loads((place / "whole" / "smalti-report.json").read_text())
     rows = (place / "whole" / "smalti-report.csv").read_text().splitlines()
     assert (report["done"], report["failed"], report["pictures"]) == (PICTURES + 9, 9, PICTURES + 18)
+    models = [hashlib.sha256(path.read_bytes()).hexdigest() for path in place.glob("*.smalti")]
+    assert report["sha256"] in models and report["model"] not in models
     assert len(report["failures"]) == 9 and len(rows) == 1 + PICTURES + 18
     kinds = {failure["name"].rsplit("-")[-1].split(".")[0]: failure["reason"] for failure in report["failures"]}
     assert "empty" in kinds["empty"] and "pixels" in kinds["bomb"] and "regular" in kinds["folder"]
