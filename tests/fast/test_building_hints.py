@@ -43,4 +43,4 @@ def test_the_figures_are_those_of_the_page() -> None:
     for mode, row in (("bf16", "force_bfloat16"), ("q8_f16", "qint8_mixed_float16")):
         said = float(re.findall(rf"{mode}[^(]*\(about ([0-9.]+) times", hint)[0])
         measured = float(re.findall(rf"^\| `{row}` \| 2 .*\| ([0-9.]+) \([^|]*\) \|$", page, re.MULTILINE)[0])
-        assert said == pytest.approx(measured, abs=0.05)
+        assert said == round(measured, 1)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from smalti.cli.main import run
-from smalti.delivery import doctor
-from smalti.delivery.doctor import NEEDED, doctor_table, examine
+from smalti.delivery.doctor import NEEDED, doctor, doctor_table
 from smalti.target.host import Host
 from smalti.target.target import Caches, Target
 
@@ -23,7 +22,7 @@ def _host(target: str) -> Host:
 
 
 def _notes(target: str) -> str:
-    return "\n".join(examine(host=_host(target)).notes)
+    return "\n".join(doctor(host=_host(target)).notes)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +37,7 @@ def _notes(target: str) -> str:
     ],
 )
 def test_what_a_cpu_has_is_told(target: str, bfloat16: bool, int8: bool) -> None:
-    found = examine(host=_host(target))
+    found = doctor(host=_host(target))
     assert (found.target, found.bfloat16, found.int8) == (target, bfloat16, int8)
     assert ("no 8-bit dot products" in _notes(target)) is not int8
     assert ("does not multiply bfloat16" in _notes(target)) is not bfloat16
@@ -46,7 +45,7 @@ def test_what_a_cpu_has_is_told(target: str, bfloat16: bool, int8: bool) -> None
 
 
 def test_a_cpu_below_every_target_is_told() -> None:
-    found = examine(host=Host("x86_64", "an old CPU", frozenset(), CACHES))
+    found = doctor(host=Host("x86_64", "an old CPU", frozenset(), CACHES))
     assert found.target is None and "which every target needs: nothing runs here" in found.notes[0]
     assert ("target", "none fits") in doctor_table(found).rows
 
@@ -59,8 +58,8 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
             raise metadata.PackageNotFoundError(name)
         return real(name)
 
-    monkeypatch.setattr(doctor.metadata, "version", version)
-    found = examine()
+    monkeypatch.setattr(metadata, "version", version)
+    found = doctor()
     assert found.packages["pillow"] is None and set(found.packages) == set(NEEDED)
     assert "pillow is missing, needed to decode pictures: pip install pillow" in found.notes
     assert ("pillow", "missing: needed to decode pictures") in doctor_table(found).rows
@@ -70,14 +69,14 @@ def test_threads_and_memory_that_do_not_suffice_are_noted(tmp_path: Path, monkey
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc" / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:   500000 kB\n")
     monkeypatch.setenv("SMALTI_THREADS", "64")
-    found = examine(tmp_path, _host("x86-64-v3"))
-    assert found.memory_mb == pytest.approx(512) and any("only 512 MB of memory" in note for note in found.notes)
+    found = doctor(tmp_path, _host("x86-64-v3"))
+    assert found.memory_mb == 512 and any("only 512 MB of memory" in note for note in found.notes)
     assert found.threads == 64 and any("64 threads share" in note for note in found.notes)
-    assert examine(tmp_path / "nothing").memory_mb is None
+    assert doctor(tmp_path / "nothing").memory_mb is None
 
 
 def test_every_note_says_what_to_do() -> None:
-    notes = examine(host=_host("x86-64-v2")).notes
+    notes = doctor(host=_host("x86-64-v2")).notes
     assert len(notes) >= 2 and all(":" in note or ";" in note for note in notes)
 
 

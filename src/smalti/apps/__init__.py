@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from smalti.comparing.result import CompareResult
     from smalti.comparing.sensitivity import SensitivityResult, sensitivity
     from smalti.compiler import CompileOptions
-    from smalti.delivery.doctor import examine
+    from smalti.delivery.doctor import doctor
     from smalti.delivery.export import ExportOptions, ExportResult, export
     from smalti.delivery.export_c import export_c
     from smalti.delivery.inspect import Inspection, inspect
@@ -57,9 +57,9 @@ __all__ = [
     "calibrate_folder",
     "calibrate_model",
     "compare",
+    "doctor",
     "evaluate_folder",
     "evaluate_model",
-    "examine",
     "export",
     "export_c",
     "infer",
@@ -101,7 +101,7 @@ _PLACES: Final = {
     "compare": "smalti.comparing.compare",
     "evaluate_folder": "smalti.scoring.evaluate",
     "evaluate_model": "smalti.scoring.evaluate",
-    "examine": "smalti.delivery.doctor",
+    "doctor": "smalti.delivery.doctor",
     "export": "smalti.delivery.export",
     "export_c": "smalti.delivery.export_c",
     "infer": "smalti.labelling.infer",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smalti.cli.ui import JsonOption, draw, help_text, print_json, say
-from smalti.delivery.doctor import doctor_table, examine
+from smalti.delivery.doctor import doctor, doctor_table
 
 HELP = help_text(
     "Tell what this machine and this installation are, and what would be slow or missing here.",
@@ -14,7 +14,7 @@ HELP = help_text(
 
 
 def doctor_command(as_json: JsonOption = False) -> None:
-    found = examine()
+    found = doctor()
     if as_json:
         print_json(found.to_json())
         return

@@ -85,7 +85,7 @@ class Diagnosis:
         }
 
 
-def examine(root: Path = _ROOT, host: Host | None = None) -> Diagnosis:
+def doctor(root: Path = _ROOT, host: Host | None = None) -> Diagnosis:
     """Look at this machine and installation; ``root`` is where ``/proc`` and ``/sys`` are read.
 
     Nothing is built or run. Raises UsageError where SMALTI_THREADS is no number of threads.
