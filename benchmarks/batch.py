@@ -7,7 +7,6 @@ each batch is compared with the jobs before and after it.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -15,9 +14,8 @@ from typing import Any
 
 import cv2
 
-from benchmarks.job import job_parser, run_job
+from benchmarks.job import job_parser, run_benchmark, run_job
 from benchmarks.stats import median
-from smalti.errors import SmaltiError
 from smalti.jobs.stream import MAX_AT_ONCE
 from smalti.runtime.engine import load
 from smalti.segmenter.segmenter import Segmenter
@@ -26,22 +24,18 @@ from smalti.vision.voc import find_pictures
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write the JSON.  0: done; 2: wrong arguments or files."""
-    chosen = job_parser("benchmarks.batch", "Segmenter.batch beside a job of infer.").parse_args(arguments)
-    try:
-        report = measure(chosen)
-    except SmaltiError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(
+    parser = job_parser("benchmarks.batch", "Segmenter.batch beside a job of infer.")
+    return run_benchmark(parser.parse_args(arguments), measure, _text)
+
+
+def _text(report: dict[str, Any]) -> str:
+    return (
         f"{report['pictures']} pictures, {report['threads']} threads, {len(report['shares'])} rounds\n"
         f"infer   {report['job_ms']:.2f} ms a picture\n"
         f"batch   {report['batch_ms']:.2f} ms a picture\n"
         f"pictures a second: {100 * report['share']:.1f} % of infer's"
         f" ({100 * min(report['shares']):.1f} to {100 * max(report['shares']):.1f})"
     )
-    return 0
 
 
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,16 @@ from smalti.vision.voc import find_pictures
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write the JSON.  0: done; 2: wrong arguments or files."""
-    chosen = job_parser("benchmarks.job", "A whole job beside the engine alone.").parse_args(arguments)
+    parser = job_parser("benchmarks.job", "A whole job beside the engine alone.")
+    return run_benchmark(parser.parse_args(arguments), measure, _text)
+
+
+def run_benchmark(
+    chosen: argparse.Namespace,
+    measure: Callable[[argparse.Namespace], dict[str, Any]],
+    text: Callable[[dict[str, Any]], str],
+) -> int:
+    """Measure, print the text of the report, write it as JSON; return the exit code."""
     try:
         report = measure(chosen)
     except SmaltiError as error:
@@ -39,14 +48,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(
+    print(text(report))
+    return 0
+
+
+def _text(report: dict[str, Any]) -> str:
+    return (
         f"{report['pictures']} pictures, {report['threads']} threads, {len(report['shares'])} rounds\n"
         f"engine alone   {report['engine_ms']:.2f} ms a picture\n"
         f"whole job      {report['job_ms']:.2f} ms a picture\n"
         f"throughput     {100 * report['share']:.1f} % of the engine alone"
         f" ({100 * min(report['shares']):.1f} to {100 * max(report['shares']):.1f})"
     )
-    return 0
 
 
 def job_parser(name: str, what: str) -> argparse.ArgumentParser:
