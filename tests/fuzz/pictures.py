@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 import struct
 import zlib
 from functools import lru_cache
@@ -113,6 +114,57 @@ def mutant(seed: int, number: int) -> bytes:
             break
     data = bytes(bad)
     return with_right_checksums(data) if data.startswith(PNG_SIGNATURE) and rng.random() < 0.5 else data
+
+
+def parts_of(data: bytes) -> list[bytes]:
+    """Return a sound picture as its parts: chunks of a PNG, segments and coded pixels of a JPEG."""
+    if data.startswith(PNG_SIGNATURE):
+        parts, at = [PNG_SIGNATURE], len(PNG_SIGNATURE)
+        while at < len(data):
+            end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+            parts.append(data[at:end])
+            at = end
+        return parts
+    return [part for part in re.split(rb"(?=\xff[^\x00\xff])", data) if part]
+
+
+def gentle_mutant(seed: int, number: int) -> bytes:
+    """Return a picture with one or two parts dropped, doubled, swapped, cut or changed: decoders go far into most."""
+    rng = random.Random(f"gentle {seed} {number}")
+    pool = (*seeds(), packed(smooth(40, 56), progressive=True, restart_marker_blocks=4))
+    original = pool[number % len(pool)]
+    parts = parts_of(original)
+    for _ in range(rng.randint(1, 2)):
+        at = rng.randrange(len(parts))
+        action = rng.randrange(7)
+        if action == 0 and len(parts) > 2:
+            del parts[at]
+        elif action == 1:
+            parts.insert(rng.randrange(len(parts)), parts[at])
+        elif action == 2:
+            other = rng.randrange(len(parts))
+            parts[at], parts[other] = parts[other], parts[at]
+        elif action == 3:
+            parts[at] = _resized(parts[at], rng.randint(-3, 3), original.startswith(PNG_SIGNATURE))
+        elif parts[at]:
+            changed = bytearray(parts[at])
+            changed[rng.randrange(len(changed))] = rng.choice((0, 1, 2, 255, rng.randrange(256)))
+            parts[at] = bytes(changed)
+    data = b"".join(parts)
+    return with_right_checksums(data) if data.startswith(PNG_SIGNATURE) else data
+
+
+def _resized(part: bytes, by: int, is_png: bool) -> bytes:
+    """Return a part with a few bytes more or fewer in its body, and the length that fits."""
+    if is_png and len(part) >= 12:
+        body = part[8:-4][: len(part) - 12 + by] + b"\x07" * max(by, 0)
+        return chunk(part[4:8], body)
+    if not is_png and len(part) > 4 and part[1] not in range(0xD0, 0xDA):
+        length = int.from_bytes(part[2:4], "big")
+        body, rest = part[4 : 2 + length], part[2 + length :]
+        body = body[: max(0, len(body) + by)] + b"\x07" * max(by, 0)
+        return part[:2] + struct.pack(">H", len(body) + 2) + body + rest
+    return part[:by] if by < 0 else part + b"\x07" * by
 
 
 def jpeg_with_size(width: int, height: int) -> bytes:

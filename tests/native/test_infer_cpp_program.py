@@ -18,17 +18,19 @@ from PIL import Image
 
 from deeplab_kit import train_names, voc_bytes
 from infer_cpp_kit import build, once, run, shared_folder, smalti_command
+from picture_cases import mutants, picture_cases
 from small_segmenter import SIDE, network
 from smalti.building.build import build as build_model
 from smalti.compiler import CompileOptions
 from smalti.demo.dataset import GRAPH_PATH, graph_bytes, write_voc_layout
 from smalti.demo.generator import demo_image
+from smalti.errors import ImageError
 from smalti.frontend.tensorflow.importer import import_graph
 from smalti.labelling.infer import InferResult, infer
 from smalti.runtime.engine import load
 from smalti.scoring.evaluate import evaluate_folder
 from smalti.target.host import resolve_targets
-from smalti.vision.images import decode_image, encode_picture, read_image, read_mask
+from smalti.vision.images import DEFAULT_MAX_PIXELS, decode_image, encode_picture, read_image, read_mask
 from smalti.vision.overlay import blend
 from tolerance import Tol, assert_close
 
@@ -38,6 +40,7 @@ CHECKED = (
     "-DCMAKE_CXX_FLAGS=-O0 -fsanitize=address,undefined -fno-sanitize-recover=undefined",
 )
 SECONDS = 60
+MUTANTS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,28 @@ def test_label_maps_and_refusals_are_those_of_python(program: Program, photos: P
     assert said["output_dir"] == str(got) and said["precision"] == "force_float32"
     with load(program.model) as engine:
         assert said["target"] == said["targets"][0] == engine.manifest.target
+
+
+def test_cases_and_mutants_end_as_they_must_under_the_checks(program: Program, tmp_path: Path) -> None:
+    """Every kind of picture, sound or not, through a reader that is watched for each byte that it touches."""
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    cases = [case for case in picture_cases() if case.max_pixels == DEFAULT_MAX_PIXELS]
+    for number, case in enumerate(cases):
+        (folder / f"case{number:04}.jpg").write_bytes(case.data)
+    refused = {f"case{number:04}.jpg": case.words for number, case in enumerate(cases) if case.pixels is None}
+    for number, (_, data) in enumerate(mutants(MUTANTS)):
+        (folder / f"mutant{number:04}.png").write_bytes(data)
+        try:
+            decode_image(data)
+        except ImageError as error:
+            refused[f"mutant{number:04}.png"] = str(error)
+    done = program("--image_dir", folder, "--save_img", "false", "--json")
+    assert done.code == 3, done.err
+    said = {failure["name"]: failure["reason"] for failure in done.json["failures"]}
+    assert set(said) == set(refused)
+    assert all(said[name].startswith(words) for name, words in refused.items())
+    assert done.json["images"] == len(cases) + MUTANTS - len(refused) > 250
 
 
 def test_a_program_of_the_file_is_chosen(program: Program, photos: Path, tmp_path: Path) -> None:

@@ -79,14 +79,15 @@ bool jpeg_start(JpegDecoder& decoder, const Bytes& data) {
   return state.output_components == channels;
 }
 
-bool jpeg_rows(JpegDecoder& decoder, std::uint8_t* pixels, std::size_t stride) {
+// `whole`: go on to the end marker, as libjpeg wants it.
+bool jpeg_rows(JpegDecoder& decoder, std::uint8_t* pixels, std::size_t stride, bool whole) {
   if (setjmp(decoder.errors.back)) return false;
   jpeg_decompress_struct& state = decoder.state;
   while (state.output_scanline < state.output_height) {
     JSAMPROW row = pixels + stride * state.output_scanline;
     jpeg_read_scanlines(&state, &row, 1);
   }
-  jpeg_finish_decompress(&state);
+  if (whole) jpeg_finish_decompress(&state);
   return true;
 }
 
@@ -106,23 +107,71 @@ void grey_to_rgb(const std::uint8_t* grey, std::uint8_t* rgb, std::size_t count)
   for (std::size_t i = 0; i < count; ++i, rgb += 3) rgb[0] = rgb[1] = rgb[2] = grey[i];
 }
 
-Picture decode_jpeg(const PictureFile& file) {
+struct JpegSamples {
+  Bytes values;  // as coded: grey, RGB or inverted inks
+  std::size_t channels = 0;
+  bool lacks_pixels = false;
+};
+
+bool decode_samples(const PictureFile& file, const Bytes& data, bool whole, JpegSamples& samples) {
   JpegDecoder decoder;
-  if (!jpeg_start(decoder, file.data)) throw damaged(file.format);
+  if (!jpeg_start(decoder, data)) return false;
   const auto height = static_cast<int>(decoder.state.output_height), width = static_cast<int>(decoder.state.output_width);
   if (height != file.height || width != file.width) throw bad_picture("the JPEG gives two different sizes");
-  const auto pixels = static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
-  const auto channels = static_cast<std::size_t>(decoder.state.output_components);
-  Bytes samples(pixels * channels);
-  if (!jpeg_rows(decoder, samples.data(), static_cast<std::size_t>(width) * channels)) throw damaged(file.format);
-  if (decoder.errors.lacks_pixels) throw bad_picture("the JPEG is cut: pixels are missing");
-  Picture picture{height, width, {}};
-  if (channels == 3) {
-    picture.rgb = std::move(samples);
+  samples.channels = static_cast<std::size_t>(decoder.state.output_components);
+  const std::size_t stride = static_cast<std::size_t>(width) * samples.channels;
+  samples.values.resize(stride * static_cast<std::size_t>(height));
+  if (!jpeg_rows(decoder, samples.values.data(), stride, whole)) return false;
+  samples.lacks_pixels = decoder.errors.lacks_pixels;
+  return true;
+}
+
+// The file with bytes before every marker that ends coded pixels: a decoder that has all pixels skips them.
+Bytes filled(const PictureFile& file) {
+  const std::size_t share = (std::size_t{16} << 20) / file.piece_ends.size();
+  Bytes filling(std::min(std::size_t{1024}, std::max(std::size_t{256}, share)));
+  std::uint32_t state = 1;
+  for (std::uint8_t& byte : filling) {
+    state = state * 1664525 + 1013904223;
+    byte = static_cast<std::uint8_t>(1 + (state >> 16) % 254);
+  }
+  Bytes made;
+  std::size_t start = 0;
+  for (const std::size_t end : file.piece_ends) {
+    made.insert(made.end(), &file.data[start], &file.data[end]);
+    made.insert(made.end(), filling.begin(), filling.end());
+    start = end;
+  }
+  made.insert(made.end(), &file.data[start], file.data.data() + file.data.size());
+  return made;
+}
+
+// As smalti.vision.jpeg does it, which only sees pixels: what is refused there is refused here, and nothing else.
+JpegSamples decode_all_samples(const PictureFile& file) {
+  JpegSamples samples;
+  if (file.in_order) {
+    Bytes cut(file.data.data(), &file.data[file.piece_ends[0]]);
+    cut.insert(cut.end(), 8, 0xfe);  // as many bytes as a decoder looks ahead
+    if (decode_samples(file, cut, false, samples)) return samples;
+  }
+  if (!decode_samples(file, file.data, true, samples)) throw damaged(file.format);
+  if (!samples.lacks_pixels) return samples;
+  JpegSamples other;
+  if (!decode_samples(file, filled(file), true, other)) throw damaged(file.format);
+  if (samples.values != other.values) throw bad_picture("the JPEG is cut: pixels are missing");
+  return samples;
+}
+
+Picture decode_jpeg(const PictureFile& file) {
+  JpegSamples samples = decode_all_samples(file);
+  Picture picture{file.height, file.width, {}};
+  if (samples.channels == 3) {
+    picture.rgb = std::move(samples.values);
     return picture;
   }
+  const auto pixels = static_cast<std::size_t>(file.height) * static_cast<std::size_t>(file.width);
   picture.rgb.resize(pixels * 3);
-  (channels == 1 ? grey_to_rgb : inks_to_rgb)(samples.data(), picture.rgb.data(), pixels);
+  (samples.channels == 1 ? grey_to_rgb : inks_to_rgb)(samples.values.data(), picture.rgb.data(), pixels);
   return picture;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "problem.hpp"
@@ -12,7 +13,7 @@ namespace app {
 namespace {
 
 constexpr int kMaxSegments = 10000;
-constexpr std::int64_t kMaxRestarts = 1 << 20;
+constexpr std::size_t kMaxRestarts = 1 << 20;
 constexpr int kCoefficients = 64;
 constexpr std::uint8_t kProgressive = 0xc2;
 constexpr int kNever = 99;
@@ -48,7 +49,7 @@ class Coverage {
   }
 
   // `header` is the body of the header of a scan with `pieces` parts between restart markers.
-  void add(const Bytes& header, std::int64_t pieces, unsigned interval) {
+  void add(const Bytes& header, std::size_t pieces, unsigned interval) {
     const std::size_t count = header.empty() ? 0 : header[0];
     if (header.size() < 4 + 2 * count) throw bad_picture("the JPEG has a scan header that is cut");
     const std::uint8_t* range = &header[1 + 2 * count];
@@ -58,11 +59,15 @@ class Coverage {
     const int first = progressive_ ? range[0] : 0, last = progressive_ ? range[1] : kCoefficients - 1;
     for (std::size_t i = 0; i < count; ++i) {
       auto& bits = left_[header[1 + 2 * i]];
+      // A scan that refines follows on the one that sent the bits above its own.
+      const int high = progressive_ ? range[2] >> 4 : 0;
+      if (high != 0 && std::any_of(bits.begin() + first, bits.begin() + last + 1, [&](int left) { return left > high; }))
+        throw bad_picture("the JPEG is cut: a scan is missing");
       std::fill(bits.begin() + first, bits.begin() + last + 1, progressive_ ? range[2] & 15 : 0);
     }
     if (interval != 0) {
       const std::int64_t units = units_of(count, header[1]);
-      if (pieces != (units + interval - 1) / interval)
+      if (static_cast<std::int64_t>(pieces) < (units + interval - 1) / interval)  // some cameras end with a marker too many
         throw bad_picture("the JPEG is cut: a part between two restart markers is missing");
     }
   }
@@ -100,11 +105,19 @@ std::size_t next_marker(const Bytes& data, std::size_t at) {
   throw cut();
 }
 
-std::int64_t count_pieces(const Bytes& data, std::size_t start, std::size_t end) {
-  std::int64_t pieces = 1;
-  for (std::size_t i = start; i + 1 < end; ++i) pieces += data[i] == 0xff && is_restart(data[i + 1]);
-  if (pieces > kMaxRestarts + 1) throw bad_picture("the JPEG has too many restart markers");
-  return pieces;
+// Adds the ends of the pieces of the scan whose coded pixels start at `at`; returns where the marker behind it is.
+std::size_t find_pieces(const Bytes& data, std::size_t at, std::vector<std::size_t>& ends) {
+  std::size_t start = at;
+  for (std::size_t restarts = 0; at + 1 < data.size(); ++at) {
+    if (data[at] != 0xff || data[at + 1] == 0 || data[at + 1] == 0xff) continue;
+    std::size_t end = at;
+    while (end > start && data[end - 1] == 0xff) --end;  // bytes of 255 before a marker belong to the marker
+    ends.push_back(end);
+    if (!is_restart(data[at + 1])) return at;
+    if (++restarts > kMaxRestarts) throw bad_picture("the JPEG has too many restart markers");
+    start = at + 2;
+  }
+  throw cut();
 }
 
 }  // namespace
@@ -112,10 +125,11 @@ std::int64_t count_pieces(const Bytes& data, std::size_t start, std::size_t end)
 JpegScans check_jpeg_scans(const Bytes& data, std::size_t at, const JpegFrame& frame) {
   struct Scan {
     Bytes header;
-    std::int64_t pieces;
+    std::size_t pieces;
     unsigned interval;
   };
   std::vector<Scan> scans;
+  std::vector<std::size_t> ends;
   unsigned interval = frame.interval;
   for (int i = 0; i < kMaxSegments; ++i) {
     at = next_marker(data, at);
@@ -124,7 +138,7 @@ JpegScans check_jpeg_scans(const Bytes& data, std::size_t at, const JpegFrame& f
       Coverage coverage(frame);
       for (const Scan& scan : scans) coverage.add(scan.header, scan.pieces, scan.interval);
       coverage.check();
-      return {at + 2, static_cast<std::int64_t>(scans.size())};
+      return {at + 2, static_cast<std::int64_t>(scans.size()), std::move(ends)};
     }
     if (marker == 1) {
       at += 2;
@@ -136,9 +150,10 @@ JpegScans check_jpeg_scans(const Bytes& data, std::size_t at, const JpegFrame& f
     if (length < 2 || at >= data.size()) throw cut();
     if (marker == 0xdd && body + 2 <= data.size()) interval = big16(&data[body]);
     if (marker == 0xda) {
-      const std::size_t following = next_marker(data, at);
-      scans.push_back({Bytes(&data[body], &data[at]), count_pieces(data, at, following), interval});
-      at = following;
+      Bytes header(&data[body], &data[at]);
+      const std::size_t before = ends.size();
+      at = find_pieces(data, at, ends);
+      scans.push_back({std::move(header), ends.size() - before, interval});
     }
   }
   throw bad_picture("the JPEG has too many segments");

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "picture.hpp"
 
@@ -18,8 +19,9 @@ struct JpegFrame {
 };
 
 struct JpegScans {
-  std::size_t end = 0;     // behind the end marker
+  std::size_t end = 0;  // behind the end marker
   std::int64_t count = 0;
+  std::vector<std::size_t> piece_ends;  // where coded pixels end: in front of every marker that ends or parts a scan
 };
 
 // Walk from the first scan at `at` to the end marker.  Throws Problem(Exit::bad_data) where a scan, a part of one between

@@ -53,15 +53,17 @@ Bytes read_file(const std::string& path) {
   if (size > kMaxFileBytes)
     throw bad_picture("the file has " + std::to_string(size) + " bytes, more than the limit of " +
                       std::to_string(kMaxFileBytes));
-  Bytes data(size);
+  // One byte more than there are: a file that is longer by now is still being written.
+  Bytes data(size + 1);
   std::size_t filled = 0;
-  while (filled < size) {
-    const ssize_t got = read(file.get(), data.data() + filled, size - filled);
+  while (filled < data.size()) {
+    const ssize_t got = read(file.get(), data.data() + filled, data.size() - filled);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw read_error(errno);
     if (got == 0) break;
     filled += static_cast<std::size_t>(got);
   }
+  if (filled > size) throw bad_picture("the file grew while it was read");
   data.resize(filled);
   return data;
 }

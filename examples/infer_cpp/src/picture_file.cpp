@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "jpeg_scans.hpp"
+#include "png_pixels.hpp"
 #include "problem.hpp"
 
 namespace app {
@@ -51,7 +52,7 @@ int exif_orientation(const Bytes& exif) {
 void check_size(const PictureFile& file, std::int64_t scans, std::int64_t max_pixels) {
   const std::int64_t pixels = std::int64_t{file.width} * file.height;
   const std::string size = std::to_string(file.width) + " x " + std::to_string(file.height) + " pixels are ";
-  if (pixels > max_pixels) throw bad_picture(size + "more than the limit of " + std::to_string(max_pixels));
+  if (pixels > max_pixels) throw bad_picture(size + "more than the limit of " + std::to_string(max_pixels) + " (--max-pixels)");
   if (scans * pixels > kScansPerPicture * max_pixels)
     throw bad_picture(std::to_string(scans) + " scans over " + size + "too much work");
 }
@@ -102,15 +103,25 @@ class JpegReader {
     if (makes_pixels(marker, bytes + 4, size - 4)) file_.data.insert(file_.data.end(), bytes, bytes + size);
   }
 
-  // JFIF (APP0) and Adobe (APP14) tell how colours are coded; every other APPn and COM is for people.
+  // JFIF (APP0) and Adobe (APP14), if whole, tell how colours are coded; every other APPn and COM is for people.
   static bool makes_pixels(std::uint8_t marker, const std::uint8_t* bytes, std::size_t size) {
-    if (marker == 0xe0) return starts_with(bytes, size, "JFIF\0", 5);
-    if (marker == 0xee) return starts_with(bytes, size, "Adobe", 5);
+    if (marker == 0xe0) return size >= 14 && starts_with(bytes, size, "JFIF\0", 5);
+    if (marker == 0xee) return size >= 12 && starts_with(bytes, size, "Adobe", 5);
     return !((marker >= 0xe0 && marker <= 0xef) || marker == 0xfe);
+  }
+
+  // Arithmetic coding too: its encoders leave out zeros at the end, so that no cut could be told apart.
+  static void check_coding(std::uint8_t marker) {
+    if (marker <= 0xc2) return;
+    const bool arithmetic = marker >= 0xc9 && marker <= 0xcb;
+    throw bad_picture(std::string("this JPEG is ") +
+                      (arithmetic ? "arithmetic-coded" : marker == 0xc3 ? "lossless" : "hierarchical") +
+                      ": only baseline and progressive Huffman coding is supported");
   }
 
   void frame(std::uint8_t marker, const std::uint8_t* bytes, std::size_t size) {
     if (frame_.marker != 0) throw bad_picture("the JPEG has two frame headers");
+    check_coding(marker);
     if (size < 10) throw bad_picture("the JPEG frame header is cut");
     file_.height = static_cast<int>(big16(bytes + 5));
     file_.width = static_cast<int>(big16(bytes + 7));
@@ -122,8 +133,11 @@ class JpegReader {
 
   PictureFile finish(std::int64_t max_pixels) {
     check_size(file_, 1, max_pixels);
-    const JpegScans scans = check_jpeg_scans(data_, at_, frame_);
+    JpegScans scans = check_jpeg_scans(data_, at_, frame_);
     check_size(file_, scans.count, max_pixels);
+    for (std::size_t& end : scans.piece_ends) end = end - at_ + file_.data.size();
+    file_.piece_ends = std::move(scans.piece_ends);
+    file_.in_order = frame_.marker <= 0xc1 && file_.piece_ends.size() == 1;
     file_.data.insert(file_.data.end(), data_.begin() + static_cast<std::ptrdiff_t>(at_),
                       data_.begin() + static_cast<std::ptrdiff_t>(scans.end));
     file_.orientation = exif_orientation(exif_);
@@ -147,6 +161,8 @@ PictureFile read_png(const Bytes& data, std::int64_t max_pixels) {
   const std::uint32_t width = big32(&data[16]), height = big32(&data[20]);
   if (width == 0 || height == 0 || width > INT32_MAX || height > INT32_MAX)
     throw bad_picture("the PNG header gives no valid size");
+  if (data[26] != 0 || data[27] != 0 || data[28] > 1)
+    throw bad_picture("the PNG header gives an unknown compression, filter or interlacing");
   PictureFile file;
   file.format = Format::png;
   file.width = static_cast<int>(width);
@@ -154,7 +170,8 @@ PictureFile read_png(const Bytes& data, std::int64_t max_pixels) {
   check_size(file, 1, max_pixels);
   file.data.assign(kPngSignature, kPngSignature + 8);
   Bytes exif;
-  bool lacks_palette = data[25] == 3;  // the colour type
+  const bool has_palette = data[25] == 3;  // the colour type
+  bool lacks_palette = has_palette;
   std::size_t at = 8;
   for (int i = 0; i < kMaxChunks; ++i) {
     if (at + 12 > data.size()) throw bad_picture("the PNG is cut");
@@ -164,16 +181,22 @@ PictureFile read_png(const Bytes& data, std::int64_t max_pixels) {
     if (kind == "IHDR" || kind == "PLTE" || kind == "IDAT" || kind == "IEND") {
       if (checksum(&data[at + 4], length + 4) != big32(&data[end - 4]))
         throw bad_picture("the PNG is damaged: a checksum does not match");
-      file.data.insert(file.data.end(), &data[at], &data[at] + (end - at));
+      if (kind == "IHDR" && at > 8) throw bad_picture("the PNG has two headers");
+      if (kind != "PLTE" || has_palette) file.data.insert(file.data.end(), &data[at], &data[at] + (end - at));
     } else if ((kind[0] & 0x20) == 0) {
       throw bad_picture("the PNG has a critical part of unknown kind");
     } else if (kind == "eXIf" && exif.empty()) {
       exif.assign(&data[at + 8], &data[at + 8] + length);
     }
     at = end;
-    if (kind == "PLTE") lacks_palette = false;
+    if (kind == "PLTE" && has_palette) {
+      if (!lacks_palette || length % 3 != 0 || length == 0 || length > 3 * 256)
+        throw bad_picture("the PNG is damaged: its palette is not one list of 1 to 256 colours");
+      lacks_palette = false;
+    }
     if (kind == "IDAT" && lacks_palette) throw bad_picture("the PNG is damaged: its palette is missing");
     if (kind == "IEND") {
+      check_png_pixels(file.data);
       file.orientation = exif_orientation(exif);
       return file;
     }

@@ -2,7 +2,9 @@
 // The structure of JPEG and PNG files, read before any decoder sees them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "picture.hpp"
 
@@ -16,6 +18,9 @@ struct PictureFile {
   int height = 0;
   int orientation = 1;  // EXIF: 1 to 8
   Bytes data;           // only the parts that make pixels: no profiles, texts, thumbnails, rotation, animation
+  // Of a JPEG: where in `data` coded pixels end, and whether they are one piece that a decoder gives out as it reads.
+  std::vector<std::size_t> piece_ends;
+  bool in_order = false;
 };
 
 const char* format_name(Format format);

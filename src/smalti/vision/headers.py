@@ -34,6 +34,7 @@ _SEQUENTIAL: Final = frozenset({0xC0, 0xC1})
 _MAX_RESTARTS: Final = 1 << 20
 _MAX_CHUNKS: Final = 200_000
 _PNG_KEPT: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+_PALETTE_BYTES: Final = 3 * 256
 _PNG_MAX_SIDE: Final = 2**31 - 1
 
 
@@ -157,11 +158,11 @@ def _jpeg_segments(data: bytes) -> _Segments:
 
 
 def _makes_pixels(marker: int, segment: bytes) -> bool:
-    """JFIF (APP0) and Adobe (APP14) tell how colours are coded; every other APPn and COM is for people."""
+    """JFIF (APP0) and Adobe (APP14), if whole, tell how colours are coded; every other APPn and COM is for people."""
     if marker == 0xE0:
-        return segment[4:9] == b"JFIF\0"
+        return segment[4:9] == b"JFIF\0" and len(segment) >= 18
     if marker == 0xEE:
-        return segment[4:9] == b"Adobe"
+        return segment[4:9] == b"Adobe" and len(segment) >= 16
     return not (0xE0 <= marker <= 0xEF or marker == 0xFE)
 
 
@@ -271,13 +272,19 @@ def _split_png(data: bytes) -> ImageParts:
         if kind in _PNG_KEPT:
             if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
                 raise ImageError("the PNG is damaged: a checksum does not match")
-            kept.append(view[at:end])
+            if kind == b"IHDR" and at > len(PNG_SIGNATURE):
+                raise ImageError("the PNG has two headers")
+            if kind != b"PLTE" or header.has_palette:
+                kept.append(view[at:end])
         elif not kind[0] & 0x20:
             raise ImageError("the PNG has a critical part of unknown kind")
         elif kind == b"eXIf" and not exif:
             exif = bytes(view[at + 8 : end - 4])
         at = end
-        has_palette = has_palette or kind == b"PLTE"
+        if kind == b"PLTE" and header.has_palette:
+            if has_palette or length % 3 or not 0 < length <= _PALETTE_BYTES:
+                raise ImageError("the PNG is damaged: its palette is not one list of 1 to 256 colours")
+            has_palette = True
         if kind == b"IDAT" and header.has_palette and not has_palette:
             raise ImageError("the PNG is damaged: its palette is missing")
         if kind == b"IEND":

@@ -29,6 +29,7 @@ from smalti.errors import DataError, ImageError, ResourceError, UsageError
 from smalti.vision.headers import ImageFormat, ImageHeader, ImageParts, read_header, split_image
 from smalti.vision.jpeg import decode_jpeg
 from smalti.vision.palette import voc_palette
+from smalti.vision.png_pixels import check_png_pixels
 from smalti.vision.voc import printable
 
 DEFAULT_MAX_PIXELS: Final = 64 * 2**20
@@ -208,6 +209,7 @@ def _opened(parts: ImageParts) -> Image.Image:
     try:
         if header.format is ImageFormat.JPEG:
             return decode_jpeg(parts)
+        check_png_pixels(parts.data)
         image = Image.open(io.BytesIO(parts.data), formats=("PNG",))
         if image.size != (header.width, header.height):
             raise ImageError("the PNG gives two different sizes")

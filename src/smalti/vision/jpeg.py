@@ -13,7 +13,6 @@ import io
 import itertools
 from typing import Final
 
-import numpy as np
 from PIL import Image
 
 from smalti.errors import ImageError
@@ -22,10 +21,22 @@ from smalti.vision.headers import ImageHeader, ImageParts
 _LOOKAHEAD: Final = b"\xfe" * 8
 """As many bytes as a decoder looks ahead. Almost all ones are the longest codes: less than one block of pixels."""
 _ROWS_AT_ONCE: Final = 64
-_FILLING: Final = np.random.default_rng(1).integers(1, 255, 1024, dtype=np.uint8).tobytes()
-"""More than a decoder takes for the largest unit of pixels: one that stays unfinished is dropped as if it was cut."""
+_FILLING_BYTES: Final = 1024
 _LEAST_FILLING: Final = 256
 _ALL_FILLING: Final = 16 * 2**20
+
+
+def _random_bytes(count: int) -> bytes:
+    """Return bytes of 1 to 254 by a rule that examples/infer_cpp has too, so that both refuse the same pictures."""
+    state, made = 1, bytearray()
+    for _ in range(count):
+        state = (state * 1664525 + 1013904223) % 2**32
+        made.append(1 + (state >> 16) % 254)
+    return bytes(made)
+
+
+_FILLING: Final = _random_bytes(_FILLING_BYTES)
+"""More than a decoder takes for the largest unit of pixels: one that stays unfinished is dropped as if it was cut."""
 
 
 def decode_jpeg(parts: ImageParts) -> Image.Image:
