@@ -130,10 +130,11 @@ bool decode_samples(const PictureFile& file, const Bytes& data, bool whole, Jpeg
 Bytes filled(const PictureFile& file) {
   const std::size_t share = (std::size_t{16} << 20) / file.piece_ends.size();
   Bytes filling(std::min(std::size_t{1024}, std::max(std::size_t{256}, share)));
+  filling[0] = 0xfe;  // short codes begin with zeros, and zeros are what a decoder fills in by itself
   std::uint32_t state = 1;
-  for (std::uint8_t& byte : filling) {
+  for (std::size_t i = 1; i < filling.size(); ++i) {
     state = state * 1664525 + 1013904223;
-    byte = static_cast<std::uint8_t>(1 + (state >> 16) % 254);
+    filling[i] = static_cast<std::uint8_t>(1 + (state >> 16) % 254);
   }
   Bytes made;
   std::size_t start = 0;

@@ -28,8 +28,9 @@ _ALL_FILLING: Final = 16 * 2**20
 
 def _random_bytes(count: int) -> bytes:
     """Return bytes of 1 to 254 by a rule that examples/infer_cpp has too, so that both refuse the same pictures."""
-    state, made = 1, bytearray()
-    for _ in range(count):
+    # Ones first: short codes begin with zeros, and zeros are what a decoder fills in by itself.
+    state, made = 1, bytearray(b"\xfe")
+    while len(made) < count:
         state = (state * 1664525 + 1013904223) % 2**32
         made.append(1 + (state >> 16) % 254)
     return bytes(made)
