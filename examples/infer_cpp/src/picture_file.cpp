@@ -52,7 +52,8 @@ int exif_orientation(const Bytes& exif) {
 void check_size(const PictureFile& file, std::int64_t scans, std::int64_t max_pixels) {
   const std::int64_t pixels = std::int64_t{file.width} * file.height;
   const std::string size = std::to_string(file.width) + " x " + std::to_string(file.height) + " pixels are ";
-  if (pixels > max_pixels) throw bad_picture(size + "more than the limit of " + std::to_string(max_pixels) + " (--max-pixels)");
+  if (pixels > max_pixels)
+    throw bad_picture(size + "more than the limit of " + std::to_string(max_pixels) + " (--max-pixels)");
   if (scans * pixels > kScansPerPicture * max_pixels)
     throw bad_picture(std::to_string(scans) + " scans over " + size + "too much work");
 }

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from smalti.errors import ImageError
 from smalti.scoring.rows import AccuracyRow, AccuracyTable
 from smalti.vision.classes import class_name
 from smalti.vision.images import naming, read_image, read_mask
 from smalti.vision.overlay import blend
 from smalti.vision.palette import VOID_LABEL
 from smalti.vision.preprocess import resize_labels, resize_picture
-from smalti.vision.voc import Entry
+from smalti.vision.voc import Entry, printable
 
 PANEL_WIDTH: Final = 320
 _PICTURE_COLOURS: Final = 192
@@ -85,7 +86,8 @@ def _panels(
     share: str,
 ) -> str:
     """Return a picture, its mask, the labels of float32 and of another row, and the flips, each with a caption."""
-    assert entry.path is not None, "only pictures that are there were measured"
+    if entry.path is None:
+        raise ImageError(f"{printable(entry.name)}: {entry.problem or 'no such picture'}")
     with naming(entry.path):
         pixels = read_image(entry.path)
     width = min(PANEL_WIDTH, pixels.shape[1])
