@@ -17,7 +17,8 @@ from smalti.ir import ops
 from smalti.ir.dims import Dim
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
-from smalti.ir.ops import BinaryFn, Layout, UnaryFn
+from smalti.ir.ops import BinaryFn, Layout
+from smalti.ir.ops.elementwise import UNARY
 from smalti.passes.match import count, never_negative, no_pads, per_channel, split_constant
 from smalti.passes.rewrite import Context, Rule, rewrite
 
@@ -114,28 +115,13 @@ def _redone(node: Node, context: Context) -> Node | None:
     return x.inputs[0] if no_pads(inner.crops) and no_pads(outer.pads) else None
 
 
-_KEEPS_ZERO = frozenset(
-    (
-        UnaryFn.NEG,
-        UnaryFn.ABS,
-        UnaryFn.SQUARE,
-        UnaryFn.SQRT,
-        UnaryFn.RELU,
-        UnaryFn.RELU6,
-        UnaryFn.LEAKY_RELU,
-        UnaryFn.ELU,
-        UnaryFn.TANH,
-    )
-)
-
-
 def _early_unary(node: Node, context: Context) -> Node | None:
     (x,) = node.inputs
     if not isinstance(x.op, ops.SpaceToBatch) or not context.single_use(x):
         return None
     if isinstance(x.inputs[0].op, ops.BatchToSpace):  # the two may cancel
         return None
-    if isinstance(node.op, ops.Unary) and node.op.fn not in _KEEPS_ZERO:
+    if isinstance(node.op, ops.Unary) and not UNARY[node.op.fn].keeps_zero:
         return None
     outside = make_node(node.op, x.inputs, f"{node.name}/unblocked")
     return make_node(x.op, (outside,), node.name)

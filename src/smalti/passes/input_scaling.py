@@ -17,7 +17,7 @@ from smalti.ir.dims import Dim
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
 from smalti.ir.ops import PadMode
-from smalti.ir.reference import eval_op
+from smalti.ir.schema import eval_op
 from smalti.numerics import DType
 from smalti.passes.batchnorm import as_affine
 from smalti.passes.match import Double, conv_weights, no_pads, rounded, value_of, widened

@@ -13,7 +13,7 @@ from smalti.ir.dims import Dim, nonnegative
 from smalti.ir.graph import Node, TensorType
 from smalti.ir.infer import constant
 from smalti.ir.ops import Layout, Op
-from smalti.ir.verify import size_attributes
+from smalti.ir.schema import size_attributes
 from smalti.numerics import DType
 
 Array = NDArray[Any]

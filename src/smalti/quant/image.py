@@ -9,7 +9,7 @@ from smalti.ir import ops
 from smalti.ir.graph import Node
 from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import Layout
-from smalti.ir.verify import LARGEST_DOUBLE_OFFSET
+from smalti.ir.ops.quantised import LARGEST_DOUBLE_OFFSET
 from smalti.numerics import DType
 from smalti.quant.params import MAX_BIAS, QParams
 
