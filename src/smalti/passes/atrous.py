@@ -43,10 +43,10 @@ def _pair(node: Node, context: Context) -> Node | None:
     inner, spread = conv.op, conv.inputs[0]
     if not isinstance(spread.op, ops.SpaceToBatch) or spread.op.block != outer.block or not context.single_use(conv):
         return None
-    if inner.stride != (1, 1) or inner.layout is not Layout.NHWC or (isinstance(inner, ops.Conv2d) and inner.residual):
+    if inner.stride != (1, 1) or inner.layout is not Layout.NHWC or conv.residual is not None:
         return None
     x = spread.inputs[0]
-    kernel = conv.inputs[1].type.shape
+    kernel = conv.weights.type.shape
     pads: list[int | Dim] = []
     for axis in (0, 1):
         taps, block, dilation = kernel[axis], outer.block[axis], inner.dilation[axis]
@@ -80,7 +80,7 @@ def _image_operand(node: Node, context: Context) -> Node | None:
         return node.inputs[0] if op.layout is Layout.NHWC else None
     if not isinstance(op, ops.Conv2d) or op.layout is not Layout.NHWC or op.residual:
         return None
-    plain = op.stride == (1, 1) and no_pads(op.pads) and node.inputs[1].type.shape[:2] == (1, 1)
+    plain = op.stride == (1, 1) and no_pads(op.pads) and node.weights.type.shape[:2] == (1, 1)
     return node.inputs[0] if plain and not isinstance(node.inputs[0].op, ops.SpaceToBatch) else None
 
 

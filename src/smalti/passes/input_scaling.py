@@ -155,7 +155,7 @@ def _conv_of_bytes(node: Node, context: Context, found: list[_Chain] | None = No
     image = chain.image
     if image.type.shape != shape:
         image = make_node(ops.Reshape(shape), (image,), f"{image.name}/image")
-    w = rounded(widened(weights) * chain.scale[:, None], node.inputs[1], node.inputs[1].name)
+    w = rounded(widened(weights) * chain.scale[:, None], node.weights, node.weights.name)
     folded = replace(op, pads=add_pads(op.pads, chain.pads), input_offset=offset)
     result = make_node(folded, (image, w, *node.inputs[2:]), node.name)
     if result.type != node.type:

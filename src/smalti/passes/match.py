@@ -88,11 +88,6 @@ def split_constant(node: Node) -> tuple[Node, Node, bool] | None:
     return None
 
 
-def channel_axis(layout: Layout) -> int:
-    """Return the axis of the channels of a 4-D image tensor."""
-    return 3 if layout is Layout.NHWC else 1
-
-
 def is_static(op: Op) -> bool:
     """Whether no attribute of an operation depends on the image size."""
     return all(isinstance(size, int) for size in size_attributes(op))
@@ -109,21 +104,22 @@ def never_negative(size: int | Dim) -> bool:
     return nonnegative(size)
 
 
-def never_zero(size: int | Dim) -> bool:
-    """Whether a size is provably at least one."""
-    return nonnegative(size - 1)
-
-
 def no_pads(pads: ops.Pads) -> bool:
     """Whether a padding pads nothing."""
     return all(p == 0 for p in pads)
 
 
-def conv_weights(node: Node) -> Array | None:
-    """Return the constant weights of an NHWC (depthwise) convolution with numbers we can fold into, else ``None``."""
-    if not isinstance(node.op, (ops.Conv2d, ops.DepthwiseConv2d)) or node.op.layout is not Layout.NHWC:
+def conv_weights(node: Node, grouped: bool = False) -> Array | None:
+    """Return the constant weights of an NHWC (depthwise) convolution with numbers we can fold into, else ``None``.
+
+    Weights of several groups count only where the caller says that it knows them.
+    """
+    op = node.op
+    if not isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d)) or op.layout is not Layout.NHWC:
         return None
-    return value_of(node.inputs[1]) if node.inputs[1].type.dtype in FOLDABLE else None
+    if isinstance(op, ops.Conv2d) and op.groups != 1 and not grouped:
+        return None
+    return value_of(node.weights) if node.weights.type.dtype in FOLDABLE else None
 
 
 def count(number: int, one: str, many: str) -> str:
