@@ -53,6 +53,10 @@ class Kind(Enum):
         return False
 
     @property
+    def ranged_by(self) -> str:
+        return "nothing"
+
+    @property
     def label(self) -> str:
         return self.value
 
@@ -105,7 +109,7 @@ def split(ctx: Context) -> Handled:
     """Equal parts along an axis, one for each name."""
     axis, parts = ctx.attrs.integer("axis", 0), ctx.attrs.integer("parts")
     x = ctx.value(0)
-    return join.split_evenly(ctx, x, ctx.check_axis(axis, x.type.rank), parts)
+    return join.split_evenly(ctx, x, ctx.check_axis(axis, x.type.rank), parts, "attribute parts")
 
 
 @TABLE.op("join", inputs=(1, 16))

@@ -99,7 +99,7 @@ def concat(ctx: Context) -> Handled:
 def unpack(ctx: Context) -> Handled:
     """Takes a tensor apart along an axis."""
     axis, count = ctx.attrs.integer("axis", 0), ctx.attrs.integer("num")
-    return join.unstack(ctx, ctx.value(0), axis, count)
+    return join.unstack(ctx, ctx.value(0), axis, count, "attribute num")
 
 
 @tf_op("Fill", inputs=2, types={"index_type": 0, "T": 1})
