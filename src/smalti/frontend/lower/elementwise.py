@@ -13,22 +13,8 @@ from smalti.frontend.values import Value
 from smalti.ir import ops
 from smalti.ir.dims import Dim
 from smalti.ir.ops import BinaryFn, UnaryFn
+from smalti.ir.ops.elementwise import UNARY
 from smalti.numerics import DType
-
-_FLOAT_ONLY = frozenset(
-    (
-        UnaryFn.SQRT,
-        UnaryFn.RSQRT,
-        UnaryFn.EXP,
-        UnaryFn.LOG,
-        UnaryFn.FLOOR,
-        UnaryFn.CEIL,
-        UnaryFn.ELU,
-        UnaryFn.SIGMOID,
-        UnaryFn.TANH,
-        UnaryFn.LEAKY_RELU,
-    )
-)
 
 
 def binary(ctx: Lowering, fn: BinaryFn, a: Value, b: Value) -> Value:
@@ -62,7 +48,7 @@ def divide(ctx: Lowering, a: Value, b: Value) -> Value:
 
 def unary(ctx: Lowering, fn: UnaryFn, x: Value, alpha: float = 0.0) -> Value:
     """A function of one operand; ``alpha`` is the parameter of those that have one."""
-    if fn in _FLOAT_ONLY:
+    if UNARY[fn].floats:
         ctx.require_float(x)
     known = arithmetic.UNARY.get(fn)
     result = ctx.try_symbolic(known, (x,), x.type.dtype) if known else None

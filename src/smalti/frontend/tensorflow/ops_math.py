@@ -29,24 +29,10 @@ _BINARY = {
     "LogicalAnd": BinaryFn.LOGICAL_AND,
     "LogicalOr": BinaryFn.LOGICAL_OR,
 }
-_UNARY = {
-    "Neg": UnaryFn.NEG,
-    "Abs": UnaryFn.ABS,
-    "Square": UnaryFn.SQUARE,
-    "Sqrt": UnaryFn.SQRT,
-    "Rsqrt": UnaryFn.RSQRT,
-    "Exp": UnaryFn.EXP,
-    "Log": UnaryFn.LOG,
-    "Floor": UnaryFn.FLOOR,
-    "Ceil": UnaryFn.CEIL,
-    "Round": UnaryFn.ROUND,
-    "Rint": UnaryFn.ROUND,
-    "Relu": UnaryFn.RELU,
-    "Relu6": UnaryFn.RELU6,
-    "Elu": UnaryFn.ELU,
-    "Sigmoid": UnaryFn.SIGMOID,
-    "Tanh": UnaryFn.TANH,
-}
+_OTHERWISE = frozenset((UnaryFn.LEAKY_RELU, UnaryFn.LOGICAL_NOT))
+"""Functions with a handler of their own below."""
+_UNARY = {fn.value.title().replace("_", ""): fn for fn in UnaryFn if fn not in _OTHERWISE} | {"Rint": UnaryFn.ROUND}
+"""TensorFlow writes the names of the functions in capitals; ROUND has two."""
 
 
 @tf_op(
