@@ -118,6 +118,10 @@ def _rounding(fn: Callable[[Array], Array]) -> Callable[[Array, float], Array]:
     return lambda x, alpha: fn(x) if x.dtype.kind == "f" else x
 
 
+def _leaky_relu(x: Array, alpha: float) -> Array:
+    return np.where(x > 0, x, x * x.dtype.type(alpha))
+
+
 def _elu(x: Array) -> Array:
     return np.where(x < 0, precise(np.expm1, np.minimum(x, x.dtype.type(0))), x)
 
