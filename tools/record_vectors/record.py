@@ -21,6 +21,7 @@ import cases_conv
 import cases_image
 import cases_math
 import cases_shape
+import cases_transposed
 import numpy as np
 import tensorflow as tf
 from case import Build, Case, v1
@@ -50,7 +51,7 @@ class Blob:
 
 def all_cases() -> Iterator[Case]:
     """Return every case, in order."""
-    for module in (cases_conv, cases_image, cases_math, cases_shape):
+    for module in (cases_conv, cases_image, cases_math, cases_shape, cases_transposed):
         yield from module.cases()
 
 

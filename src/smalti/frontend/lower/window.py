@@ -8,6 +8,7 @@ from enum import Enum
 from smalti.frontend.context import Lowering
 from smalti.frontend.values import Value
 from smalti.ir import ops
+from smalti.ir.dims import Dim
 from smalti.ir.graph import TensorType
 from smalti.ir.ops import Layout, Pads
 from smalti.ir.shapes import same_pads, spatial_axes
@@ -80,6 +81,22 @@ def pool(
     if not isinstance(padding, Auto) and (max(padding[:2]) >= size[0] or max(padding[2:]) >= size[1]):
         ctx.invalid("a window would see padding alone")
     return ctx.emit(ops.Pool(fn, size, stride, pads, layout), (x,))
+
+
+def pads_before(
+    ctx: Lowering,
+    padding: Padding,
+    size: tuple[int | Dim, int | Dim],
+    weights: TensorType,
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+) -> tuple[int, int]:
+    """Return the padding above and at the left of an image of ``size``, which must not depend on that size."""
+    kernel = _kernel_size(ctx, weights)
+    pads = _pads(padding, TensorType(weights.dtype, (1, *size, 1)), Layout.NHWC, kernel, stride, dilation)
+    if not (isinstance(pads[0], int) and isinstance(pads[2], int)):
+        ctx.unsupported("a padding that depends on the image size")
+    return pads[0], pads[2]
 
 
 def _kernel_size(ctx: Lowering, weights: TensorType) -> tuple[int, int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from smalti.frontend.lower import blocks, dense, window
+from smalti.frontend.lower import blocks, dense, transposed, window
+from smalti.frontend.lower.transposed import Transposed
 from smalti.frontend.lower.window import Auto, Padding
 from smalti.frontend.tensorflow.registry import Context, Handled, tf_op
 from smalti.frontend.values import Special
@@ -72,6 +73,31 @@ def convolution(ctx: Context) -> Handled:
     padding = _read_padding(ctx, layout)
     record = ops.Conv2d if ctx.op == "Conv2D" else ops.DepthwiseConv2d
     return window.convolution(ctx, ctx.value(0), ctx.value(1), record, stride, dilation, padding, layout)
+
+
+@tf_op(
+    "Conv2DBackpropInput",
+    inputs=3,
+    ignore=("use_cudnn_on_gpu",),
+    types={"T": 2},
+    note="transposed convolution: NHWC and NCHW; SAME, VALID, EXPLICIT; dilations; constant filters",
+)
+def transposed_convolution(ctx: Context) -> Handled:
+    """Transposed convolution: the gradient of a convolution with respect to its input."""
+    layout = read_layout(ctx)
+    stride = _pair(ctx, ctx.attrs.ints("strides"), "strides", layout)
+    dilation = _pair(ctx, ctx.attrs.ints("dilations", _ONES), "dilations", layout)
+    padding = _read_padding(ctx, layout)
+    sizes, filters, x = ctx.sizes(0, "the size of the result"), ctx.value(1), ctx.value(2)
+    if len(sizes) != 4:
+        ctx.invalid(f"the size of the result must be 4 numbers, not {len(sizes)}")
+    ctx.require_rank(filters, 4)
+    h, w, c = spatial_axes(layout)
+    if sizes[0] != x.type.shape[0] or sizes[c] != filters.type.shape[2]:
+        ctx.invalid(f"a result of {[str(s) for s in sizes]} for images {x.type} and filters {filters.type}")
+    before = window.pads_before(ctx, padding, (sizes[h], sizes[w]), filters.type, stride, dilation)
+    how = Transposed(stride, dilation, before, (sizes[h], sizes[w]), layout)
+    return transposed.transposed_convolution(ctx, x, filters, how, "hwoi")
 
 
 @tf_op("AvgPool", inputs=1, types={"T": 0})
