@@ -134,7 +134,7 @@ def test_all_nodes_that_are_not_supported_are_listed() -> None:
         node("join", ["f", "c", "d"], "y"),
     ]
     with pytest.raises(UnsupportedGraphError) as caught:
-        made(graph(*nodes, versions={"": 2, "extra": 7}))
+        made(graph(*nodes, versions={"": 2, "extra": 7, "other": 9}))
     assert {(p.op, p.count, p.first_node, p.reason) for p in caught.value.problems} == {
         ("mystery", 2, "a", "operation not supported"),
         ("other.negate", 1, "b", "operation not supported"),
@@ -216,13 +216,16 @@ def test_a_cycle_is_an_error() -> None:
         made(graph(node("add", ["x", "b"], "a"), node("add", ["x", "a"], "b"), node("add", ["a", "b"], "y")))
 
 
-def test_two_handlers_for_one_version_are_a_mistake_of_ours() -> None:
-    table: OpTable[TinyAttributes] = OpTable()
+def test_two_handlers_for_one_version_and_unknown_versions_are_mistakes_of_ours() -> None:
+    table: OpTable[TinyAttributes] = OpTable({"": 2})
     handler = TABLE.entries()[0].handler
     table.op("one", inputs=1)(handler)
     table.op("one", inputs=1, since=2)(handler)
     with pytest.raises(CompilerError, match="two handlers for one"):
         table.op("one", inputs=1, since=2)(handler)
+    for place in ({"since": 3}, {"since": 0}, {"domain": "other"}):
+        with pytest.raises(CompilerError, match="of the set of operations of two"):
+            table.op("two", inputs=1, **place)(handler)
     assert [(e.name, e.since) for e in table.entries()] == [("one", 1), ("one", 2)]
 
 
