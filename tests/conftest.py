@@ -1,8 +1,32 @@
-"""What a terminal says of itself is the same for every test: 80 columns, and no colours asked for."""
+"""What every test finds: a terminal of 80 columns without colours, and what a run makes once for all its tests."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared_objects import SharedObjects
+from smalti.codegen import assemble
 
 os.environ["COLUMNS"] = "80"
 os.environ.pop("FORCE_COLOR", None)
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A temporary folder that is the same in all workers of a run."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session", autouse=True)
+def made_once(run_folder: Path) -> Iterator[None]:
+    """Let the tests of a run share object code."""
+    objects = run_folder / "objects"
+    objects.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assemble, "emit_object", SharedObjects(objects))
+        yield
