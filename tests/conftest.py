@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from shared_objects import SharedObjects
 from smalti.codegen import assemble
+from smalti.demo import dataset
 
 os.environ["COLUMNS"] = "80"
 os.environ.pop("FORCE_COLOR", None)
@@ -24,9 +26,14 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def made_once(run_folder: Path) -> Iterator[None]:
-    """Let the tests of a run share object code."""
+    """Let the tests of a run share object code and the demo's pictures, and the processes they start share bytecode."""
     objects = run_folder / "objects"
     objects.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assemble, "emit_object", SharedObjects(objects))
+        patch.setattr(dataset, "demo_image", cache(dataset.demo_image))
+        patch.setenv("PYTHONPYCACHEPREFIX", str(run_folder / "bytecode"))
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        # No test pulls the plug, so none has to wait for the disk; a bad descriptor still raises.
+        patch.setattr(os, "fsync", os.fstat)
         yield
