@@ -99,7 +99,7 @@ ROOMS = (
     Room("demo", "the embedded network and its pictures", ("errors", "vision")),
     Room("fetch", "downloads and archives", ("errors", "vision", "demo")),
     Room("jobs", "what all jobs stand on: output files, places, an engine over many pictures, tables", _STOCK),
-    Room("annotations", "label maps as COCO, labelme, GeoJSON and CSV", ("errors", "vision")),
+    Room("annotations", "label maps as COCO, labelme, GeoJSON and CSV", ("errors", "vision", "jobs")),
     Room("segmenter", "a picture in; labels, masks, polygons out", (*_STOCK, "jobs", "annotations")),
     Room("building", "build and calibrate", (*_COMPILED, "vision", "jobs")),
     Room("labelling", "infer: a job that can be stopped and goes on", (*_STOCK, "jobs", "annotations", "segmenter")),

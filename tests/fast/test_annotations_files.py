@@ -20,7 +20,7 @@ from smalti.annotations.labelme import labelme_text
 from smalti.annotations.picture import Annotated, class_name, plain_points
 from smalti.annotations.shares import shares_pieces
 from smalti.errors import InputError
-from smalti.vision.label_counts import count_labels
+from smalti.vision.label_counts import count_labels, fit_a_byte
 from smalti.vision.polygon_masks import polygon_mask
 from smalti.vision.polygons import Polygon
 from smalti.vision.rings import ring_area
@@ -173,3 +173,11 @@ def test_labels_are_counted(values: list[int]) -> None:
     want = np.unique(labels, return_counts=True)
     assert count_labels(labels) == dict(zip(want[0].tolist(), want[1].tolist(), strict=True))
     assert count_labels(labels[:0]) == {} and count_labels(labels[:, :0]) == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "fit"), [([0, 255], True), ([], True), ([-1, 3], False), ([256], False), ([2**63 - 1], False)]
+)
+def test_labels_that_fit_a_byte(values: list[int], fit: bool) -> None:
+    assert fit_a_byte(np.array(values, np.int64)) is fit
+    assert fit_a_byte(np.array([0, 255], np.uint8)) and fit_a_byte(np.array([200], np.int16))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,13 @@ from smalti.cli.main import run
 from smalti.cli.ui import fetch_bar
 from smalti.fetch.progress import Stage
 from smalti.fetch.registry import MODELS
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def test_the_demo_is_exported_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,8 +68,14 @@ def test_the_registry_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert MODELS[0].name in capsys.readouterr().out
 
 
-def test_bars_take_any_order_of_stages() -> None:
+def test_bars_take_any_order_of_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr("sys.stderr", screen)
     with fetch_bar() as move:
         move(Stage.DOWNLOAD, "a[b].tar", 5, None)
         move(Stage.DOWNLOAD, "a[b].tar", 2, 10)
         move(Stage.UNPACK, "a[b].tar", 10, 10)
+    drawn = ESCAPES.sub("", screen.getvalue())
+    assert "downloading a[b].tar" in drawn and "2/10 bytes" in drawn
+    assert "unpacking a[b].tar" in drawn and "10/10 bytes" in drawn

@@ -183,10 +183,16 @@ def test_a_terminal_has_bars_and_no_lines(
 
 
 def test_the_thread_ends_with_the_work() -> None:
-    before = threading.active_count()
+    # Only its own: threads of other tests that ended with their work may still be counted for a moment.
+    before = set(threading.enumerate())
+
+    def own() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread not in before]
+
     with heartbeat.heartbeat(lambda: None, print):
-        assert threading.active_count() == before + 1
-    assert threading.active_count() == before
+        assert own() == ["smalti-heartbeat"]
+    assert own() == []
     with pytest.raises(KeyboardInterrupt), heartbeat.heartbeat(lambda: None, print):
+        assert own() == ["smalti-heartbeat"]
         raise KeyboardInterrupt
-    assert threading.active_count() == before
+    assert own() == []

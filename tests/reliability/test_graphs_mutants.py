@@ -35,11 +35,12 @@ def test_the_seeds_are_taken() -> None:
 
 @pytest.mark.parametrize("part", range(4))
 def test_mutated_bytes(part: int) -> None:
+    """A thousand in all, the same in every run: new ones are what ``scripts/soak`` makes, by the hour."""
     outcomes: Counter[str] = Counter()
-    for number in range(part * 500, part * 500 + 500):
+    for number in range(part * 250, part * 250 + 250):
         outcomes[attempt(byte_mutant(1, number), f"byte_mutant(1, {number})").partition(":")[0]] += 1
-    assert outcomes["GraphError"] > 50, outcomes
-    assert outcomes["accepted"] > 10, outcomes
+    assert outcomes["GraphError"] > 25, outcomes
+    assert outcomes["accepted"] > 5, outcomes
 
 
 def test_mutated_bytes_of_a_real_network() -> None:

@@ -17,7 +17,7 @@ from smalti.kernels.elementwise import functions
 from smalti.target.host import arch, missing_features, resolve_target
 from smalti.target.target import levels_of
 
-GRAPHS = 50
+GRAPHS = 30
 OPERATIONS = 5
 TARGETS = [resolve_target("native"), *(t for t in levels_of(arch()) if not missing_features(t.features))]
 

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import smalti
+from smalti.artifact.reader import open_model
 from smalti.building.build import build
 from smalti.building.calibrate import calibrate_model
-from smalti.compiler import CompileOptions, compile_graph
+from smalti.codegen.constants import ConstantPool
+from smalti.comparing.taps import lower
+from smalti.compiler import CompileOptions
 from smalti.delivery.inspect import facts_table, inspect
 from smalti.demo.dataset import GRAPH_PATH, graph_bytes
 from smalti.demo.generator import CLASS_NAMES, TRAIN_FIRST, demo_image
 from smalti.frontend.tensorflow.importer import import_graph
 from smalti.ir import ops
+from smalti.kernels.registry import FUSED, KERNELS
 from smalti.numerics import DType
 from smalti.passes.pipeline import run_pipeline
+from smalti.plan.planner import plan_graph
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord
 from smalti.target.host import resolve_targets
@@ -61,7 +68,7 @@ def record() -> CalibrationRecord:
 
 
 class Built:
-    """The finished file of each mode, with its labels of the val pictures."""
+    """The finished file of each mode, which gives labels and logits, and how well it labels the val pictures."""
 
     def __init__(self, folder: Path, record: CalibrationRecord) -> None:
         self.val = [demo_image(i) for i in range(PICTURES)]
@@ -69,7 +76,9 @@ class Built:
         self.points: dict[QuantMode, float] = {}
         for mode in QuantMode:
             self.paths[mode] = folder / f"{mode.alias}.smalti"
-            options = CompileOptions(resolve_targets("native"), QuantOptions(mode), name="demo", labels=CLASS_NAMES)
+            options = CompileOptions(
+                resolve_targets("native"), QuantOptions(mode), name="demo", labels=CLASS_NAMES, outputs=(LABELS, LOGITS)
+            )
             build(GRAPH_PATH, self.paths[mode], options, record=record if mode.quantised else None)
             self.points[mode] = self._miou(mode)
 
@@ -77,8 +86,12 @@ class Built:
         matrix = ConfusionMatrix(CLASS_NAMES)
         with smalti.load(self.paths[mode], threads=2) as engine:
             for image, mask in self.val:
-                matrix.add(engine(image), mask)
+                matrix.add(_labels(engine, image), mask)
         return matrix.result().miou
+
+
+def _labels(engine: smalti.Engine, image: NDArray[np.uint8]) -> NDArray[Any]:
+    return engine.run({IMAGE: image[None]})[LABELS][0]
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +106,12 @@ def test_accuracy_stays(built: Built, mode: QuantMode) -> None:
 
 
 def _constant_bytes(record: CalibrationRecord, mode: QuantMode, target: str) -> int:
-    options = CompileOptions(resolve_targets(target), QuantOptions(mode))
-    return len(compile_graph(GRAPH_PATH.read_bytes(), options, record=record if mode.quantised else None).constants)
+    """Return how large the constants of a file for that target are, as its plan says: no code is needed for that."""
+    (chosen,) = resolve_targets(target)
+    lowered = lower(graph_bytes(), CompileOptions((chosen,), QuantOptions(mode)), record if mode.quantised else None)
+    pool = ConstantPool()
+    pool.place(plan_graph(lowered.graph, chosen, KERNELS, fused=FUSED).constants)
+    return pool.nbytes
 
 
 @pytest.mark.parametrize("mode", SHARES_OF_FLOAT32_CONSTANTS, ids=lambda mode: mode.alias)
@@ -107,6 +124,12 @@ def test_constants_shrink(record: CalibrationRecord, mode: QuantMode) -> None:
 def test_constants_of_pairs_shrink(record: CalibrationRecord) -> None:
     whole = _constant_bytes(record, QuantMode.FORCE_FLOAT32, "x86-64-v3")
     assert _constant_bytes(record, INT8, "x86-64-v3") <= SHARES_OF_FLOAT32_CONSTANTS[QuantMode.FORCE_FLOAT16] * whole
+
+
+def test_the_constants_of_a_file_are_those_of_its_plan(built: Built, record: CalibrationRecord) -> None:
+    for mode in (QuantMode.FORCE_FLOAT32, INT8):
+        with open_model(built.paths[mode]) as file:
+            assert file.constants.size == _constant_bytes(record, mode, "native")
 
 
 @pytest.mark.parametrize("mode", QuantMode, ids=lambda mode: mode.alias)
@@ -169,4 +192,4 @@ def test_int8_labels_are_numpys_at_every_size(built: Built, record: CalibrationR
     with smalti.load(built.paths[mode], threads=3) as engine:
         for image in images:
             want = precision.run_quantised(graph_bytes(), {IMAGE: image[None]}, (LABELS,))[LABELS][0]
-            assert_close(engine(image), want, Tol.EXACT, f"labels of {image.shape}")
+            assert_close(_labels(engine, image), want, Tol.EXACT, f"labels of {image.shape}")

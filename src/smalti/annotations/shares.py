@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from smalti.annotations.picture import Annotated, as_text, shown_name
+from smalti.jobs.csv_lines import csv_line
 from smalti.vision.label_counts import count_labels
 
 _STARTS_OF_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -21,11 +20,11 @@ def shares_pieces(pictures: Iterable[Annotated], names: Sequence[str]) -> Iterat
     0 to 1, and last the share of all labels that have no name. Spreadsheets run a cell as a formula that begins with
     ``=``, ``+``, ``-``, ``@``, a tab or a carriage return: a name that does gets a ``'`` before it.
     """
-    yield _row(["name", "height", "width", *(_cell(shown_name(i, names)) for i in range(len(names))), _OTHERS])
+    yield csv_line(["name", "height", "width", *(_cell(shown_name(i, names)) for i in range(len(names))), _OTHERS])
     for picture in pictures:
         counts = _counts(picture, len(names))
         shares = [format(count / max(picture.labels.size, 1), ".9g") for count in counts]
-        yield _row([_cell(as_text(picture.name)), picture.height, picture.width, *shares])
+        yield csv_line([_cell(as_text(picture.name)), picture.height, picture.width, *shares])
 
 
 def _counts(picture: Annotated, classes: int) -> list[int]:
@@ -37,10 +36,3 @@ def _counts(picture: Annotated, classes: int) -> list[int]:
 
 def _cell(name: str) -> str:
     return f"'{name}" if name.startswith(_STARTS_OF_FORMULAS) else name
-
-
-def _row(cells: Sequence[str | int]) -> str:
-    line = io.StringIO()
-    # The module quotes a carriage return in a cell only where lines end with one.
-    csv.writer(line, lineterminator="\r\n").writerow(cells)
-    return line.getvalue().removesuffix("\r\n") + "\n"

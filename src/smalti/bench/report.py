@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -22,6 +20,7 @@ from smalti.bench.layers import LayerTable
 from smalti.bench.loop import LoopResult, Record, milliseconds
 from smalti.bench.stats import Summary, drift, summarise, trace_averages
 from smalti.bench.system import Device, Utilisation
+from smalti.jobs.csv_lines import csv_line
 from smalti.runtime.dims import Shape, describe_shape
 
 PARTS = ("pre", "compute", "post", "total")
@@ -265,25 +264,21 @@ class BenchReport:
 
     def to_csv(self) -> str:
         """Return one line per group and part of the latency, in milliseconds."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(("group", "part", "count", "min", "max", "mean", "median", "p90", "p95", "p99"))
+        lines = [csv_line(("group", "part", "count", "min", "max", "mean", "median", "p90", "p95", "p99"))]
         for index, group in enumerate(self.groups):
             for part, summary in self.latency(index).items():
-                writer.writerow((group.name, part, *summary.to_json().values()))
-        return buffer.getvalue()
+                lines.append(csv_line((group.name, part, *summary.to_json().values())))
+        return "".join(lines)
 
 
 def layers_csv(tables: Sequence[LayerTable]) -> str:
     """Return one line per step of every profiled group."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("group", *_LAYER_COLUMNS))
+    lines = [csv_line(("group", *_LAYER_COLUMNS))]
     for table in tables:
         for row in table.to_json()["layers"]:
             row["shape"] = "x".join(map(str, row["shape"]))
-            writer.writerow((table.group, *("" if row[name] is None else row[name] for name in _LAYER_COLUMNS)))
-    return buffer.getvalue()
+            lines.append(csv_line((table.group, *(row[name] for name in _LAYER_COLUMNS))))
+    return "".join(lines)
 
 
 def saved_of(report: BenchReport) -> SavedReport:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 from smalti.comparing.maps import Flips, sum_flips
 from smalti.comparing.stats import Differences
+from smalti.jobs.csv_lines import csv_line
 
 WORST = 10
 
@@ -149,12 +148,9 @@ class CompareResult:
 
     def to_csv(self) -> str:
         """Return one line for each layer."""
-        buffer = io.StringIO()
         rows = [layer.to_json() for layer in self.layers]
-        writer = csv.DictWriter(buffer, list(rows[0]) if rows else ["name"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return buffer.getvalue()
+        columns = list(rows[0]) if rows else ["name"]
+        return "".join([csv_line(columns), *(csv_line(row[column] for column in columns) for row in rows)])
 
 
 def _rank(layer: LayerDifference) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +11,7 @@ from typing import Any, Final
 from smalti.comparing.trials import PictureSet, Score, Tell, Trials, blocks_of
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
+from smalti.jobs.csv_lines import csv_line
 from smalti.jobs.stream import Progress
 from smalti.jobs.table import Fit, Table
 from smalti.quant.record import CalibrationRecord
@@ -84,15 +83,13 @@ class SensitivityResult:
 
     def to_csv(self) -> str:
         """Return one line for each row."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
         parts = ("miou", "logit_error", "flipped")
-        writer.writerow(["name", "layers", *(f"only_{p}" for p in parts), *(f"without_{p}" for p in parts)])
+        lines = [csv_line(["name", "layers", *(f"only_{p}" for p in parts), *(f"without_{p}" for p in parts)])]
         for row in self.rows:
             scores = [row.only, row.without]
             values = ["" if s is None else getattr(s, p) for s in scores for p in parts]
-            writer.writerow([row.name, len(row.layers), *values])
-        return buffer.getvalue()
+            lines.append(csv_line([row.name, len(row.layers), *values]))
+        return "".join(lines)
 
 
 def sensitivity(

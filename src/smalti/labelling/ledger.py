@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from smalti.jobs.csv_lines import csv_line
 from smalti.jobs.stream import Failure
 from smalti.vision.voc import printable
 
@@ -104,17 +103,14 @@ def report_json(ledger: Ledger, names: Sequence[str], job: Mapping[str, Any]) ->
 
 def report_csv(ledger: Ledger, names: Sequence[str], outputs: Sequence[str] | None) -> Iterator[bytes]:
     """Yield a report as CSV: a line for every picture with its result (done, failed), output file and reason."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("name", "result", "output", "reason"))
+    lines = [csv_line(("name", "result", "output", "reason"))]
     for index, name in enumerate(names):
         if ledger.is_done(index):
-            rows.writerow((printable(name), "done", "" if outputs is None else printable(outputs[index]), ""))
+            lines.append(csv_line((printable(name), "done", "" if outputs is None else printable(outputs[index]), "")))
         else:
             reason = ledger.reason(index)
-            rows.writerow((printable(name), "left" if reason is None else "failed", "", reason or ""))
+            lines.append(csv_line((printable(name), "left" if reason is None else "failed", "", reason or "")))
         if index % _ROWS_PER_PIECE == 0:
-            yield text.getvalue().encode()
-            text.seek(0)
-            text.truncate()
-    yield text.getvalue().encode()
+            yield "".join(lines).encode()
+            lines.clear()
+    yield "".join(lines).encode()

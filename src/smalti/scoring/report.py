@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 
+from smalti.jobs.csv_lines import csv_line
 from smalti.jobs.table import Fit, Table, percent
 from smalti.scoring.rows import AccuracyRow, AccuracyTable
 
@@ -59,13 +58,9 @@ def to_markdown(table: AccuracyTable) -> str:
 
 def to_csv(table: AccuracyTable) -> str:
     """Return one line for each row, with full digits."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["model", "quant_mode", "shape_mutable", "miou", "drop_points", "flipped_share", "ms", "file_bytes",
-                     "images", "threads", "sha256"])  # fmt: skip
-    for row in table.rows:
-        writer.writerow(_cells(table, row))
-    return buffer.getvalue()
+    head = ("model", "quant_mode", "shape_mutable", "miou", "drop_points", "flipped_share", "ms", "file_bytes",
+            "images", "threads", "sha256")  # fmt: skip
+    return "".join([csv_line(head), *(csv_line(_cells(table, row)) for row in table.rows)])
 
 
 def _cells(table: AccuracyTable, row: AccuracyRow) -> list[object]:

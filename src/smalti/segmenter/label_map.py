@@ -14,6 +14,7 @@ from smalti.errors import UsageError
 from smalti.jobs.outputs import write_file
 from smalti.vision.classes import class_name
 from smalti.vision.images import encode_mask, encode_picture
+from smalti.vision.label_counts import fit_a_byte
 from smalti.vision.outline import class_borders
 from smalti.vision.overlay import add_legend, blend
 from smalti.vision.palette import colourise
@@ -127,13 +128,11 @@ class LabelMap:
         return encode_picture(self.overlay(legend=True))
 
     def _byte_labels(self) -> NDArray[np.integer]:
-        if self.labels.dtype != np.uint8 and (int(self.labels.min()) < 0 or int(self.labels.max()) > 255):
+        if not fit_a_byte(self.labels):
             raise UsageError("only labels from 0 to 255 have a colour: use the labels array itself")
         return self.labels
 
 
 def narrow(labels: NDArray[np.integer]) -> NDArray[np.integer]:
     """Return labels in one byte each where that keeps them; what follows is then faster."""
-    if labels.dtype != np.uint8 and labels.size and int(labels.min()) >= 0 and int(labels.max()) <= 255:
-        return labels.astype(np.uint8)
-    return labels
+    return labels.astype(np.uint8, copy=False) if fit_a_byte(labels) else labels

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from smalti.errors import InputError, UsageError
 from smalti.segmenter.spans import Span, cut
+from smalti.vision.label_counts import fit_a_byte
 
 Picture = NDArray[np.uint8]
 _MOST_PIXELS_OF_A_SIDE = 2**14
@@ -76,7 +77,7 @@ def label_by_labels(
             _check_size(labels.shape, row, column)
             part = labels[row.own_first - row.start : row.own_last - row.start]
             part = part[:, column.own_first - column.start : column.own_last - column.start]
-            if found.dtype == np.uint8 and not _fit_a_byte(part):
+            if found.dtype == np.uint8 and not fit_a_byte(part):
                 found = found.astype(np.int32)
             found[row.own_first : row.own_last, column.own_first : column.own_last] = part
     return found[: picture.shape[0], : picture.shape[1]]
@@ -167,7 +168,3 @@ def _check_size(shape: Sequence[int], row: Span, column: Span) -> None:
             f"the network gives {shape[0]} x {shape[1]} values for a tile of {size[0]} x {size[1]} pixels: only a "
             "network that labels every pixel can be used with tiles"
         )
-
-
-def _fit_a_byte(labels: NDArray[np.integer]) -> bool:
-    return 0 <= int(labels.min()) and int(labels.max()) <= 255

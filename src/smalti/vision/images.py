@@ -28,6 +28,7 @@ from PIL import Image
 from smalti.errors import DataError, ImageError, ResourceError, UsageError
 from smalti.vision.headers import ImageFormat, ImageHeader, ImageParts, read_header, split_image
 from smalti.vision.jpeg import decode_jpeg
+from smalti.vision.label_counts import fit_a_byte
 from smalti.vision.palette import voc_palette
 from smalti.vision.png_pixels import check_png_pixels
 from smalti.vision.voc import printable
@@ -127,7 +128,7 @@ def encode_mask(labels: NDArray[np.integer], palette: NDArray[np.uint8] | None =
     """
     if labels.ndim != 2 or labels.size == 0:
         raise ImageError(f"a label map has two sides, not the shape {labels.shape}")
-    if int(labels.min()) < 0 or int(labels.max()) > 255:
+    if not fit_a_byte(labels):
         raise ImageError("a label map of a PNG can only hold the labels 0 to 255")
     image = Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint8))
     image.putpalette(_VOC_PALETTE if palette is None else palette.tobytes())

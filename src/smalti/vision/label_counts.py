@@ -26,6 +26,11 @@ def count_labels(labels: NDArray[np.integer]) -> dict[int, int]:
     return dict(sorted(total.items()))
 
 
+def fit_a_byte(labels: NDArray[np.integer]) -> bool:
+    """Return whether every label of a map, integers of any shape, is 0 to 255."""
+    return labels.dtype == np.uint8 or not labels.size or (int(labels.min()) >= 0 and int(labels.max()) <= 255)
+
+
 def _count(band: NDArray[np.integer]) -> list[tuple[int, int]]:
     if not band.size:
         return []
