@@ -76,6 +76,9 @@ class TeamWord(_Word):
     FAILED = 24, "used by the code"
 
 
+MAX_WORKSPACE_BYTES = 1 << 46
+"""More than any machine has: sizes beyond it are refused before their sums are made."""
+
 CTX_WORDS = len(Ctx)
 TEAM_WORDS = 32
 HELPER_STATE = LINE - 8

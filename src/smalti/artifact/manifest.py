@@ -21,10 +21,8 @@ class DimOp(Enum):
     CONST = "const"
     SYMBOL = "symbol"
     ADD = "add"
-    SUB = "sub"
     MUL = "mul"
     FLOORDIV = "floordiv"
-    MOD = "mod"
     MAX = "max"
     MIN = "min"
 
