@@ -19,6 +19,7 @@ _INT64 = 2**63
 _SHOWN = 60
 
 T = TypeVar("T")
+D = TypeVar("D")
 E = TypeVar("E", bound=Enum)
 JsonObject = dict[str, Any]
 Read = Callable[[Any, str], T]
@@ -78,7 +79,7 @@ class Fields:
         self.need(key)
         return self._take(key, read)
 
-    def get(self, key: str, read: Read[T], default: T) -> T:
+    def get(self, key: str, read: Read[T], default: D) -> T | D:
         """Return the member ``key``, or the default where it is not there."""
         if key in self._left:
             return self._take(key, read)
@@ -110,7 +111,7 @@ def obj(value: Any, where: str) -> JsonObject:
 
 def map_of(read: Read[T]) -> Read[dict[str, T]]:
     """Return a reader of objects whose keys are names."""
-    return lambda value, where: {key: read(item, named(where, key)) for key, item in obj(value, where).items()}
+    return lambda value, where: {key: read(item, member(where, key)) for key, item in obj(value, where).items()}
 
 
 def list_of(read: Read[T]) -> Read[tuple[T, ...]]:
@@ -195,13 +196,10 @@ def shown(value: Any) -> str:
 
 
 def member(where: str, key: str) -> str:
-    """Return the place of a member of the object at ``where``."""
+    """Return the place of a member of the object at ``where``; a key that is no word stands in quotes."""
+    if not key.isidentifier() or len(key) > _SHOWN:
+        return f"{where}[{shown(key)}]"
     return f"{where}.{key}" if where else key
-
-
-def named(where: str, key: str) -> str:
-    """Return the place of a member whose key is a name from elsewhere."""
-    return f"{where}[{shown(key)}]"
 
 
 def _must(noun: str, where: str, value: Any) -> NoReturn:
@@ -266,7 +264,7 @@ def _flaws(value: Any, where: str) -> Iterator[str]:
         yield where
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _flaws(item, member(where, key) if key.isidentifier() else named(where, key))
+            yield from _flaws(item, member(where, key))
     elif isinstance(value, list):
         for i, item in enumerate(value):
             yield from _flaws(item, f"{where}[{i}]")
