@@ -104,6 +104,11 @@ class Fields:
 # ---- readers of values -----------------------------------------------------------------------------------------------
 
 
+def anything(value: Any, where: str) -> Any:
+    """Return the value, unread."""
+    return value
+
+
 def obj(value: Any, where: str) -> JsonObject:
     """Return an object, its members unread."""
     return value if isinstance(value, dict) else _must("an object", where, value)

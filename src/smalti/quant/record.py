@@ -16,7 +16,19 @@ import numpy as np
 
 from smalti.errors import UsageError
 from smalti.quant.modes import ActivationScheme, CalibAlgo, Granularity, QuantMode, QuantOptions
-from smalti.strict_json import Fields, JsonFault, choice, document, list_of, map_of, number, optional, shown, text
+from smalti.strict_json import (
+    Fields,
+    JsonFault,
+    anything,
+    choice,
+    document,
+    list_of,
+    map_of,
+    number,
+    optional,
+    shown,
+    text,
+)
 
 RECORD_FORMAT = "smalti-calibration-1"
 MAX_RECORD_BYTES = 128 * 2**20
@@ -259,16 +271,12 @@ def _options(value: Any, where: str) -> QuantOptions:
 def _preprocess(value: Any, where: str) -> dict[str, Any]:
     take = Fields({} if value is None else value, where)
     take.get("resize", optional(text), None)
-    size = take.get("input_size", _as_it_is, None)
+    size = take.get("input_size", anything, None)
     take.finish()
     sides = size if isinstance(size, list) and len(size) == len(("height", "width")) else [size]
     if size is not None and not all(type(side) is int and 0 < side <= LARGEST for side in sides):
         raise JsonFault(f"{where}.input_size must be a size or [height, width], not {shown(size)}")
     return dict(value or {})
-
-
-def _as_it_is(value: Any, _: str) -> Any:
-    return value
 
 
 def _image(value: Any, where: str) -> SeenImage:
