@@ -88,11 +88,6 @@ def split_constant(node: Node) -> tuple[Node, Node, bool] | None:
     return None
 
 
-def channel_axis(layout: Layout) -> int:
-    """Return the axis of the channels of a 4-D image tensor."""
-    return 3 if layout is Layout.NHWC else 1
-
-
 def is_static(op: Op) -> bool:
     """Whether no attribute of an operation depends on the image size."""
     return all(isinstance(size, int) for size in size_attributes(op))
@@ -107,11 +102,6 @@ def static_bytes(type: TensorType) -> int | None:
 def never_negative(size: int | Dim) -> bool:
     """Whether a size is provably at least zero."""
     return nonnegative(size)
-
-
-def never_zero(size: int | Dim) -> bool:
-    """Whether a size is provably at least one."""
-    return nonnegative(size - 1)
 
 
 def no_pads(pads: ops.Pads) -> bool:
