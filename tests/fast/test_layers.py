@@ -43,9 +43,18 @@ def _imports(code: str) -> set[str]:
 
 
 def _named(code: str) -> set[str]:
-    """Return the modules that code names in a text, to import them later."""
-    texts = (node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant))
-    return {text for text in texts if isinstance(text, str) and re.fullmatch(r"smalti(\.\w+)+", text)}
+    """Return the modules that code names in a text: to import them later, or in a script for another process."""
+    tree = ast.parse(code)
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr) and re.match(
+            rf"smalti\.(\{{|{'|'.join(rooms.BY_NAME)})", ast.unparse(node)[2:]
+        ):
+            raise AssertionError(f"{ast.unparse(node)}: write the names of modules out, so that this test sees them")
+    whole = {text.partition(":")[0] for text in texts if re.fullmatch(r"smalti(\.\w+)+(:\w+)?", text)}
+    return whole | {
+        name for text in texts for name in re.findall(r"^\s*(?:from|import) (smalti(?:\.\w+)+)", text, re.M)
+    }
 
 
 def _modules() -> list[tuple[str, Path]]:
@@ -87,13 +96,26 @@ def test_every_allowed_import_is_used_by_some_file() -> None:
             assert any(name.startswith(f"smalti.{allowed}.") for name in used), f"{room} never imports {allowed}"
 
 
-WRONG = {"from smalti.cli import main": "cli", "import smalti.bench.bench": "bench", "x = 'smalti.apps.road'": "apps"}
+WRONG = {
+    "from smalti.cli import main": "cli",
+    "import smalti.bench.bench": "bench",
+    "x = 'smalti.apps.road'": "apps",
+    "x = 'smalti.apps.road:run'": "apps",
+    "def f():\n    from smalti import scoring": "scoring",
+    "script = 'import sys\\nfrom smalti.comparing.compare import compare'": "comparing",
+}
 
 
 @pytest.mark.parametrize(("code", "room"), WRONG.items())
 def test_a_wrong_import_fails_by_name(code: str, room: str) -> None:
     assert _wrong("labelling", code) == [f"labelling imports {room}"]
     assert _wrong("labelling", "from smalti.jobs.stream import Engine") == []
+
+
+def test_a_module_name_that_is_put_together_is_refused() -> None:
+    assert _wrong("labelling", "x = f'the smalti.{name} room'") == []
+    with pytest.raises(AssertionError, match="write the names of modules out"):
+        _wrong("labelling", "x = import_module(f'smalti.{name}')")
 
 
 @pytest.mark.parametrize(("room", "path"), _modules(), ids=_ids)
