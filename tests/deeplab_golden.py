@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shared_data import shared_dir
 from smalti.ir import ops
 from smalti.ir.ops import ResizeFn
-from smalti.ir.reference import eval_op
+from smalti.ir.schema import eval_op
 from smalti.vision.images import read_mask
 
 Array = NDArray[Any]

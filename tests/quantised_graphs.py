@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from smalti.ir import ops
 from smalti.ir.dims import symbol
 from smalti.ir.graph import Graph, Level, Node, TensorType
-from smalti.ir.infer import constant, make_node, same_pads
+from smalti.ir.infer import constant, make_node
 from smalti.ir.reference import float32_to_bfloat16
+from smalti.ir.shapes import same_pads
 from smalti.numerics import DType
 
 CHANNELS = 4

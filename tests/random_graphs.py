@@ -11,8 +11,9 @@ import numpy as np
 from smalti.ir import ops
 from smalti.ir.dims import Dim, ceil_div, floor_div, maximum, symbol
 from smalti.ir.graph import Graph, Level, Node, TensorType
-from smalti.ir.infer import make_node, same_pads
+from smalti.ir.infer import make_node
 from smalti.ir.ops import BinaryFn, Layout, PadMode, PoolFn, ReduceFn, ResizeFn, UnaryFn
+from smalti.ir.shapes import same_pads
 from smalti.numerics import DType
 
 FLOAT_UNARY = tuple(fn for fn in UnaryFn if fn is not UnaryFn.LOGICAL_NOT)

@@ -24,7 +24,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 
 class SmaltiError(Exception):
@@ -134,3 +134,12 @@ class ResourceError(SmaltiError):
 
 class CompilerError(SmaltiError):
     """A bug in Smalti: a pass, plan or kernel broke its own rules. Please report it."""
+
+
+def never(value: NoReturn) -> NoReturn:
+    """End a choice among all members of an enum: the type checker proves that nothing comes here.
+
+    Raises:
+        CompilerError: something did (a member was added that the choice does not know).
+    """
+    raise CompilerError(f"{value!r} is not known here")

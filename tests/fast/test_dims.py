@@ -24,7 +24,7 @@ from smalti.ir.dims import (
     symbol,
     symbols_of,
 )
-from smalti.ir.infer import same_pads
+from smalti.ir.shapes import same_pads
 
 H, W = symbol("H"), symbol("W")
 

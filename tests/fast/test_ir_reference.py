@@ -16,7 +16,8 @@ from smalti.ir import dims, ops
 from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import make_node
 from smalti.ir.ops import BinaryFn, Layout, PoolFn, ReduceFn, ResizeFn, UnaryFn
-from smalti.ir.reference import bfloat16_to_float32, eval_op, float32_to_bfloat16, run
+from smalti.ir.reference import bfloat16_to_float32, float32_to_bfloat16, run
+from smalti.ir.schema import eval_op
 from smalti.numerics import DType
 from tolerance import Tol, assert_close
 

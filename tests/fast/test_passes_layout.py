@@ -10,7 +10,7 @@ from smalti.ir import ops
 from smalti.ir.dims import symbol
 from smalti.ir.graph import Node
 from smalti.ir.ops import BinaryFn, Layout, PoolFn, ReduceFn, UnaryFn
-from smalti.ir.verify import layout_of
+from smalti.ir.schema import layout_of
 from smalti.numerics import DType
 from smalti.passes import layout
 from tolerance import Tol

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kernels.harness import compile_graph, run_compiled
 from random_graphs import GraphMaker, random_inputs
-from smalti.ir import ops, reference
+from smalti.ir import ops, reference, schema
 from smalti.ir.dims import evaluate, product
 from smalti.ir.graph import Graph, Level, Node
 from smalti.ir.ops import Activation, BinaryFn, ReduceFn
@@ -80,7 +80,7 @@ def _term_sizes(op: ops.Op, operands: list[Array], sizes: dict[str, int]) -> Arr
         op = replace(op, activation=Activation.NONE)
     with np.errstate(all="ignore"):
         magnitudes = [np.abs(o).astype(np.float64) if o.dtype.kind == "f" else o for o in operands]
-        return np.abs(np.asarray(reference.eval_op(op, magnitudes, sizes)))
+        return np.abs(np.asarray(schema.eval_op(op, magnitudes, sizes)))
 
 
 def _run(node: Node, operands: list[Array], sizes: dict[str, int], wide: bool) -> Array:
@@ -89,7 +89,7 @@ def _run(node: Node, operands: list[Array], sizes: dict[str, int], wide: bool) -
         if not wide:
             return reference.eval_node(node, operands, sizes)
         doubled = [o.astype(np.float64) if o.dtype == np.float32 else o for o in operands]
-        return np.asarray(reference.eval_op(node.op, doubled, sizes))
+        return np.asarray(schema.eval_op(node.op, doubled, sizes))
 
 
 def _terms(node: Node, sizes: dict[str, int]) -> int:

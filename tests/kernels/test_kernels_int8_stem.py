@@ -15,8 +15,8 @@ from passes_kit import Maker, graph_of, ops_of
 from smalti.ir import ops, reference
 from smalti.ir.dims import symbol
 from smalti.ir.graph import Graph, Level
-from smalti.ir.infer import same_pads
 from smalti.ir.ops import Activation
+from smalti.ir.shapes import same_pads
 from smalti.kernels.registry import FUSED, KERNELS
 from smalti.numerics import DType
 from smalti.quant.modes import QuantMode, QuantOptions

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -39,7 +41,9 @@ def _run_bash(body: str) -> None:
 
 
 def _run(page: Path) -> None:
-    namespace: dict[str, Any] = {"__name__": "example"}
+    # A real module: what a page declares (a dataclass) is looked up there by its name.
+    module = sys.modules["example"] = ModuleType("example")
+    namespace = vars(module)
     for kind, body in _blocks(page):
         if kind == "bash":
             _run_bash(body)

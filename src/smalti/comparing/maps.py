@@ -15,7 +15,7 @@ from smalti.errors import UsageError
 from smalti.ir import ops
 from smalti.ir.dims import evaluate
 from smalti.ir.graph import Node
-from smalti.ir.reference_image import resize
+from smalti.ir.schema import eval_op
 from smalti.vision.classes import class_name
 from smalti.vision.overlay import add_legend, blend
 
@@ -106,7 +106,7 @@ def full_logits(node: Node, logits: NDArray[np.float32], env: dict[str, int]) ->
     op = node.op
     if isinstance(op, ops.ResizeArgMax):
         for stage in op.stages:
-            logits = resize(stage, (logits,), env)
+            logits = eval_op(stage, (logits,), env)
         height, width = (evaluate(size, env) for size in op.crop)
         return np.asarray(logits[0, :height, :width], np.float32)
     if not isinstance(op, ops.ArgMax) or op.axis != logits.ndim - 1 or logits.ndim != 4:

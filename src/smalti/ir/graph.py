@@ -4,46 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from enum import Enum
 
 from smalti.errors import CompilerError
-from smalti.ir.dims import Dim, Symbol, product, symbols_of
-from smalti.ir.ops import Input, Op, Shape
-from smalti.numerics import DType
-
-
-class Level(Enum):
-    """How far a graph has come; each level has its own rules in ``smalti.ir.verify``."""
-
-    IMPORTED = "imported"
-    CANONICAL = "canonical"
-    QUANTISED = "quantised"
-
-
-@dataclass(frozen=True, slots=True)
-class TensorType:
-    """Element type and shape of a tensor."""
-
-    dtype: DType
-    shape: Shape
-
-    @property
-    def rank(self) -> int:
-        """Number of dimensions."""
-        return len(self.shape)
-
-    @property
-    def elements(self) -> int | Dim:
-        """Number of elements."""
-        return product(self.shape)
-
-    @property
-    def nbytes(self) -> int | Dim:
-        """Bytes of the dense tensor."""
-        return self.elements * self.dtype.itemsize
-
-    def __str__(self) -> str:
-        return f"{self.dtype.value}[{', '.join(str(s) for s in self.shape)}]"
+from smalti.ir.dims import Symbol, symbols_of
+from smalti.ir.schema import Op, operand_index
+from smalti.ir.types import Level as Level
+from smalti.ir.types import TensorType as TensorType
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +23,37 @@ class Node:
     inputs: tuple[Node, ...]
     type: TensorType
     name: str
+
+    def operand(self, name: str) -> Node | None:
+        """Return the operand that the operation calls by this name, or ``None`` where it has none."""
+        position = operand_index(self.op, name)
+        return None if position is None else self.inputs[position]
+
+    @property
+    def x(self) -> Node:
+        """The operand that the operation works on."""
+        return self._required("x")
+
+    @property
+    def weights(self) -> Node:
+        """The weights of a convolution or a matrix product."""
+        return self._required("weights")
+
+    @property
+    def bias(self) -> Node | None:
+        """The bias of a convolution, if it has one."""
+        return self.operand("bias")
+
+    @property
+    def residual(self) -> Node | None:
+        """What a convolution adds to its result, if anything."""
+        return self.operand("residual")
+
+    def _required(self, name: str) -> Node:
+        found = self.operand(name)
+        if found is None:
+            raise CompilerError(f"{self!r} has no operand {name!r}")
+        return found
 
     def __repr__(self) -> str:
         return f"<{type(self.op).__name__} {self.name} {self.type}>"
@@ -129,8 +126,3 @@ class Graph:
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes())
-
-
-def is_input(node: Node) -> bool:
-    """Whether the node is a graph input."""
-    return isinstance(node.op, Input)

@@ -30,6 +30,7 @@ from smalti.ir.dims import Symbol, symbols_of
 from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import make_node
 from smalti.ir.ops import ALL_OPS, Op
+from smalti.ir.schema import size_attributes
 from smalti.ir.text_values import (
     TokenReader,
     build_op,
@@ -39,7 +40,6 @@ from smalti.ir.text_values import (
     parse_size,
     snake,
 )
-from smalti.ir.verify import size_attributes
 from smalti.numerics import DType
 
 INLINE_ELEMENTS = 8

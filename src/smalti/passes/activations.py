@@ -11,6 +11,7 @@ from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
 from smalti.ir.ops import Activation, BinaryFn, UnaryFn
+from smalti.ir.ops.convolution import FUSED
 from smalti.passes.match import count, split_constant, uniform_value
 from smalti.passes.rewrite import Context, Rule, rewrite
 
@@ -54,18 +55,26 @@ def _relu_of_minimum(node: Node, context: Context) -> Node | None:
     return None if x is None else make_node(ops.Unary(UnaryFn.RELU6), (x,), node.name)
 
 
-_ACTIVATION = {UnaryFn.RELU: Activation.RELU, UnaryFn.RELU6: Activation.RELU6}
+_ACTIVATION = {UnaryFn(a.value): a for a in FUSED if a is not Activation.NONE}
+_IN_TURN = {(Activation.NONE, a): a for a in FUSED} | {
+    (Activation.RELU, Activation.RELU): Activation.RELU,
+    (Activation.RELU, Activation.RELU6): Activation.RELU6,
+    (Activation.RELU6, Activation.RELU): Activation.RELU6,
+    (Activation.RELU6, Activation.RELU6): Activation.RELU6,
+}
+"""What two activations one behind the other are, where that is one."""
 
 
 def _fuse(node: Node, context: Context) -> Node | None:
     (conv,) = node.inputs
     if not isinstance(node.op, ops.Unary) or not isinstance(conv.op, (ops.Conv2d, ops.DepthwiseConv2d)):
         return None
-    activation = _ACTIVATION.get(node.op.fn)
-    if activation is None or not context.single_use(conv):
+    fused = _ACTIVATION.get(node.op.fn)
+    if fused is None or not context.single_use(conv):
         return None
-    if conv.op.activation is Activation.RELU6:
-        activation = Activation.RELU6
+    activation = _IN_TURN.get((conv.op.activation, fused))
+    if activation is None:
+        return None
     return make_node(replace(conv.op, activation=activation), conv.inputs, node.name)
 
 

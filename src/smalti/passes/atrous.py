@@ -17,7 +17,8 @@ from smalti.ir import ops
 from smalti.ir.dims import Dim
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
-from smalti.ir.ops import BinaryFn, Layout, UnaryFn
+from smalti.ir.ops import BinaryFn, Layout
+from smalti.ir.ops.elementwise import UNARY
 from smalti.passes.match import count, never_negative, no_pads, per_channel, split_constant
 from smalti.passes.rewrite import Context, Rule, rewrite
 
@@ -42,10 +43,10 @@ def _pair(node: Node, context: Context) -> Node | None:
     inner, spread = conv.op, conv.inputs[0]
     if not isinstance(spread.op, ops.SpaceToBatch) or spread.op.block != outer.block or not context.single_use(conv):
         return None
-    if inner.stride != (1, 1) or inner.layout is not Layout.NHWC or (isinstance(inner, ops.Conv2d) and inner.residual):
+    if inner.stride != (1, 1) or inner.layout is not Layout.NHWC or conv.residual is not None:
         return None
     x = spread.inputs[0]
-    kernel = conv.inputs[1].type.shape
+    kernel = conv.weights.type.shape
     pads: list[int | Dim] = []
     for axis in (0, 1):
         taps, block, dilation = kernel[axis], outer.block[axis], inner.dilation[axis]
@@ -79,7 +80,7 @@ def _image_operand(node: Node, context: Context) -> Node | None:
         return node.inputs[0] if op.layout is Layout.NHWC else None
     if not isinstance(op, ops.Conv2d) or op.layout is not Layout.NHWC or op.residual:
         return None
-    plain = op.stride == (1, 1) and no_pads(op.pads) and node.inputs[1].type.shape[:2] == (1, 1)
+    plain = op.stride == (1, 1) and no_pads(op.pads) and node.weights.type.shape[:2] == (1, 1)
     return node.inputs[0] if plain and not isinstance(node.inputs[0].op, ops.SpaceToBatch) else None
 
 
@@ -114,28 +115,13 @@ def _redone(node: Node, context: Context) -> Node | None:
     return x.inputs[0] if no_pads(inner.crops) and no_pads(outer.pads) else None
 
 
-_KEEPS_ZERO = frozenset(
-    (
-        UnaryFn.NEG,
-        UnaryFn.ABS,
-        UnaryFn.SQUARE,
-        UnaryFn.SQRT,
-        UnaryFn.RELU,
-        UnaryFn.RELU6,
-        UnaryFn.LEAKY_RELU,
-        UnaryFn.ELU,
-        UnaryFn.TANH,
-    )
-)
-
-
 def _early_unary(node: Node, context: Context) -> Node | None:
     (x,) = node.inputs
     if not isinstance(x.op, ops.SpaceToBatch) or not context.single_use(x):
         return None
     if isinstance(x.inputs[0].op, ops.BatchToSpace):  # the two may cancel
         return None
-    if isinstance(node.op, ops.Unary) and node.op.fn not in _KEEPS_ZERO:
+    if isinstance(node.op, ops.Unary) and not UNARY[node.op.fn].keeps_zero:
         return None
     outside = make_node(node.op, x.inputs, f"{node.name}/unblocked")
     return make_node(x.op, (outside,), node.name)

@@ -47,16 +47,15 @@ def scaled_conv(conv: Node, scale: Double | None, shift: Double, name: str) -> N
         shift: ``[out]``
         name: name of the new node.
     """
-    op, weights = conv.op, conv_weights(conv)
+    op, weights = conv.op, conv_weights(conv, grouped=True)
     if weights is None or not isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d)) or op.activation is not Activation.NONE:
         return None
-    residual = isinstance(op, ops.Conv2d) and op.residual
-    if residual and scale is not None:
+    if conv.residual is not None and scale is not None:
         return None
-    old = value_of(conv.inputs[2]) if op.bias else np.zeros(shift.shape, np.float64)
+    old = np.zeros(shift.shape, np.float64) if conv.bias is None else value_of(conv.bias)
     if old is None:
         return None
-    bias, w = widened(old), conv.inputs[1]
+    bias, w = widened(old), conv.weights
     with np.errstate(all="ignore"):
         if scale is not None:
             shape = (*weights.shape[:2], -1) if isinstance(op, ops.DepthwiseConv2d) else weights.shape
@@ -64,8 +63,8 @@ def scaled_conv(conv: Node, scale: Double | None, shift: Double, name: str) -> N
             w = rounded(product, w, w.name)
             bias = bias * scale
         bias = bias + shift
-    inputs = (conv.inputs[0], w, rounded(bias, w, f"{name}/bias"), *(conv.inputs[-1:] if residual else ()))
-    return make_node(replace(op, bias=True), inputs, name)
+    residual = () if conv.residual is None else (conv.residual,)
+    return make_node(replace(op, bias=True), (conv.x, w, rounded(bias, w, f"{name}/bias"), *residual), name)
 
 
 def _behind(node: Node, context: Context) -> Node | None:

@@ -11,7 +11,7 @@ from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
 from smalti.ir.ops import BinaryFn, PadMode, ResizeFn
-from smalti.ir.reference import eval_op
+from smalti.ir.schema import eval_op
 from smalti.numerics import DType
 from smalti.passes.match import count, frozen, is_static, require_value, static_bytes, uniform_value, value_of
 from smalti.passes.rewrite import Context, Rule, rewrite

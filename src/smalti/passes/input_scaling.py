@@ -17,7 +17,7 @@ from smalti.ir.dims import Dim
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
 from smalti.ir.ops import PadMode
-from smalti.ir.reference import eval_op
+from smalti.ir.schema import eval_op
 from smalti.numerics import DType
 from smalti.passes.batchnorm import as_affine
 from smalti.passes.match import Double, conv_weights, no_pads, rounded, value_of, widened
@@ -155,7 +155,7 @@ def _conv_of_bytes(node: Node, context: Context, found: list[_Chain] | None = No
     image = chain.image
     if image.type.shape != shape:
         image = make_node(ops.Reshape(shape), (image,), f"{image.name}/image")
-    w = rounded(widened(weights) * chain.scale[:, None], node.inputs[1], node.inputs[1].name)
+    w = rounded(widened(weights) * chain.scale[:, None], node.weights, node.weights.name)
     folded = replace(op, pads=add_pads(op.pads, chain.pads), input_offset=offset)
     result = make_node(folded, (image, w, *node.inputs[2:]), node.name)
     if result.type != node.type:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, cast
 
 from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
 from smalti.ir.ops import Layout, Op
-from smalti.ir.verify import layout_of
+from smalti.ir.schema import layout_of, operand_index
 from smalti.passes.constants import MERGE_TRANSPOSES
 from smalti.passes.match import count, frozen, value_of
 from smalti.passes.rewrite import Context, Rule, rewrite
@@ -34,17 +35,17 @@ def _convert(node: Node, context: Context) -> Node | None:
     if layout_of(op) is not Layout.NCHW:
         return None
     inputs = list(node.inputs)
-    images = [0, len(inputs) - 1] if isinstance(op, ops.Conv2d) and op.residual else [0]
-    for i in images:
+    for i in (operand_index(op, name) for name in ("x", "residual")):
+        if i is None:
+            continue
         inputs[i] = make_node(ops.Transpose(TO_NHWC), (inputs[i],), f"{inputs[i].name}/nhwc")
     result = make_node(_as_nhwc(op), inputs, f"{node.name}/nhwc")
     return make_node(ops.Transpose(TO_NCHW), (result,), node.name)
 
 
 def _as_nhwc(op: Op) -> Op:
-    if isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d, ops.BatchNorm, ops.Pool, ops.SpaceToDepth, ops.DepthToSpace)):
-        return replace(op, layout=Layout.NHWC)
-    return op
+    changed: Any = op
+    return cast(Op, replace(changed, layout=Layout.NHWC))
 
 
 def _perm(node: Node) -> tuple[int, ...] | None:
@@ -137,7 +138,7 @@ def _reduced(node: Node, context: Context) -> Node | None:
 RULES: tuple[Rule, ...] = (
     Rule(
         _CONVERTED,
-        (ops.Conv2d, ops.DepthwiseConv2d, ops.BatchNorm, ops.Pool, ops.SpaceToDepth, ops.DepthToSpace),
+        tuple(op for op in ops.ALL_OPS if op.schema.layouts),
         _convert,
     ),
     MERGE_TRANSPOSES,

@@ -13,7 +13,7 @@ from smalti.ir.dims import Dim, nonnegative
 from smalti.ir.graph import Node, TensorType
 from smalti.ir.infer import constant
 from smalti.ir.ops import Layout, Op
-from smalti.ir.verify import size_attributes
+from smalti.ir.schema import size_attributes
 from smalti.numerics import DType
 
 Array = NDArray[Any]
@@ -109,11 +109,17 @@ def no_pads(pads: ops.Pads) -> bool:
     return all(p == 0 for p in pads)
 
 
-def conv_weights(node: Node) -> Array | None:
-    """Return the constant weights of an NHWC (depthwise) convolution with numbers we can fold into, else ``None``."""
-    if not isinstance(node.op, (ops.Conv2d, ops.DepthwiseConv2d)) or node.op.layout is not Layout.NHWC:
+def conv_weights(node: Node, grouped: bool = False) -> Array | None:
+    """Return the constant weights of an NHWC (depthwise) convolution with numbers we can fold into, else ``None``.
+
+    Weights of several groups count only where the caller says that it knows them.
+    """
+    op = node.op
+    if not isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d)) or op.layout is not Layout.NHWC:
         return None
-    return value_of(node.inputs[1]) if node.inputs[1].type.dtype in FOLDABLE else None
+    if isinstance(op, ops.Conv2d) and op.groups != 1 and not grouped:
+        return None
+    return value_of(node.weights) if node.weights.type.dtype in FOLDABLE else None
 
 
 def count(number: int, one: str, many: str) -> str:

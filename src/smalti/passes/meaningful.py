@@ -9,8 +9,8 @@ import numpy as np
 from smalti.errors import GraphError
 from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
+from smalti.ir.schema import is_weighted
 
-_WEIGHTED: Final = (ops.Conv2d, ops.DepthwiseConv2d, ops.MatMul)
 _LISTED: Final = 5
 
 
@@ -31,7 +31,7 @@ def check_meaningful(graph: Graph) -> None:
         )
     found = [(node, bad) for node in graph.nodes() if (bad := _not_finite(node))]
     if found:
-        listed = "; ".join(f"{node.name}: {bad} of {node.inputs[1].type.shape}" for node, bad in found[:_LISTED])
+        listed = "; ".join(f"{node.name}: {bad} of {node.weights.type.shape}" for node, bad in found[:_LISTED])
         more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
         raise GraphError(
             f"weights are NaN or infinite, as they are or with the batch normalisation behind them: {listed}{more}"
@@ -40,7 +40,7 @@ def check_meaningful(graph: Graph) -> None:
 
 def _not_finite(node: Node) -> int:
     """Return how many of a node's constant weights are NaN or infinite."""
-    weights = node.inputs[1].op if isinstance(node.op, _WEIGHTED) else None
+    weights = node.weights.op if is_weighted(node.op) else None
     if not isinstance(weights, ops.Constant) or weights.value.dtype.kind != "f":
         return 0
     return weights.value.size - int(np.count_nonzero(np.isfinite(weights.value)))

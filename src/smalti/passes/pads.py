@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from smalti.ir import ops
+from smalti.ir.arrays import lowest_highest
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
 from smalti.ir.ops import Layout, PadMode, PoolFn
-from smalti.ir.reference_elementwise import lowest_highest
 from smalti.passes.match import count
 from smalti.passes.rewrite import Context, Rule, rewrite
 

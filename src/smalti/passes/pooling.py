@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
-from smalti.ir.infer import make_node, spatial_axes
+from smalti.ir.infer import make_node
 from smalti.ir.ops import PoolFn, ReduceFn
+from smalti.ir.shapes import spatial_axes
 from smalti.passes.match import count
 from smalti.passes.rewrite import Context, Rule, rewrite
 

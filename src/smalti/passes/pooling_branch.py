@@ -65,14 +65,14 @@ def _split(node: Node, context: Context) -> Node | None:
         (map_rows if vector is None else vector_rows).append(rows)
     if not vectors or not maps:
         return None
-    name, w = node.name, node.inputs[1].name
+    name, w = node.name, node.weights.name
     bias_op = ops.Conv2d(bias=op.bias)
     vector_weights = frozen(np.concatenate(vector_rows, axis=2), f"{w}/pooled")
-    pooled_inputs = (_join(vectors, f"{name}/vectors"), vector_weights, *node.inputs[2 : 2 + op.bias])
+    pooled_inputs = (_join(vectors, f"{name}/vectors"), vector_weights, *(() if node.bias is None else (node.bias,)))
     pooled = make_node(bias_op, pooled_inputs, f"{name}/pooled")
     bias = make_node(ops.Reshape((weights.shape[3],)), (pooled,), f"{name}/bias")
     map_weights = frozen(np.concatenate(map_rows, axis=2), f"{w}/maps")
-    residual = node.inputs[-1:] if op.residual else ()
+    residual = () if node.residual is None else (node.residual,)
     inputs = (_join(maps, concat.name), map_weights, bias, *residual)
     return make_node(replace(op, bias=True), inputs, name)
 

@@ -41,7 +41,7 @@ def _affine_then_conv(node: Node, context: Context) -> Node | None:
     shifted = bool(np.any(shift != 0))
     if shifted and not no_pads(op.pads):
         return None
-    w, wide = node.inputs[1], widened(weights)
+    w, wide = node.weights, widened(weights)
     with np.errstate(all="ignore"):
         if scale is not None:
             w = rounded(wide * scale[:, None], w, w.name)
@@ -49,7 +49,7 @@ def _affine_then_conv(node: Node, context: Context) -> Node | None:
             return make_node(op, (x, w, *node.inputs[2:]), node.name)
         moved = (wide * shift[:, None]).sum(axis=(0, 1))
         added = moved.reshape(-1) if isinstance(op, ops.DepthwiseConv2d) else moved.sum(axis=0)
-        old = value_of(node.inputs[2]) if op.bias else np.zeros(added.shape)
+        old = np.zeros(added.shape) if node.bias is None else value_of(node.bias)
         if old is None:
             return None
         bias = rounded(old.astype(np.float64) + added, w, f"{node.name}/bias")

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.ir import ops
-from smalti.ir.dims import Dim, product
+from smalti.ir.dims import Dim
 from smalti.ir.graph import Node
+from smalti.ir.schema import by_name
 
 
 def multiply_adds(node: Node) -> int | Dim:
     """Return the multiply-adds of one run of the node (0 for what is not a matrix or window operation)."""
-    if isinstance(node.op, (ops.Conv2d, ops.QuantisedConv2d, ops.ImageConv2d)):
-        return node.type.elements * product(node.inputs[1].type.shape[:3])
-    if isinstance(node.op, (ops.DepthwiseConv2d, ops.QuantisedDepthwiseConv2d)):
-        return node.type.elements * product(node.inputs[1].type.shape[:2])
-    if isinstance(node.op, ops.MatMul):
-        inner = node.inputs[0].type.shape[0 if node.op.transpose_a else 1]
-        return node.type.elements * inner
-    return 0
+    rule = node.op.multiply_adds
+    if rule is None:
+        return 0
+    positional, named = by_name(node.op, tuple(operand.type for operand in node.inputs))
+    return rule(node.type, *positional, **named)
 
 
 def bytes_moved(nodes: Sequence[Node]) -> int | Dim:

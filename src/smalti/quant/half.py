@@ -10,31 +10,11 @@ from smalti.ir import ops
 from smalti.ir.graph import Graph, Level, Node
 from smalti.ir.infer import constant, make_node
 from smalti.ir.reference import float32_to_bfloat16
+from smalti.ir.schema import operand_index, schema_of
 from smalti.numerics import DType
-from smalti.quant.tail import CONVOLUTIONS, tail_of
+from smalti.quant.tail import tail_of
 
 HALF_TYPES = (DType.FLOAT16, DType.BFLOAT16)
-
-HALF_OPS: frozenset[type[ops.Op]] = frozenset(
-    (
-        ops.Conv2d,
-        ops.DepthwiseConv2d,
-        ops.Unary,
-        ops.Binary,
-        ops.Select,
-        ops.Pool,
-        ops.Reduce,
-        ops.Concat,
-        ops.Pad,
-        ops.Slice,
-        ops.Reshape,
-        ops.Transpose,
-        ops.BroadcastTo,
-        ops.SpaceToDepth,
-        ops.DepthToSpace,
-    )
-)
-"""Operations computed in half precision; every other one is given float32."""
 
 
 def to_half(graph: Graph, dtype: DType, keep: tuple[str, ...] = ()) -> tuple[Graph, tuple[str, ...]]:
@@ -86,7 +66,7 @@ class _Half:
         return node if wide == node.inputs else make_node(node.op, wide, node.name)
 
     def _is_half(self, node: Node) -> bool:
-        if node in self.tail or node.name in self.keep or type(node.op) not in HALF_OPS:
+        if node in self.tail or node.name in self.keep or not schema_of(node.op).half:
             return False
         for operand in node.inputs:
             if isinstance(operand.op, ops.Constant) and operand.type.dtype is DType.FLOAT32:
@@ -97,10 +77,10 @@ class _Half:
         return True
 
     def _half_operands(self, node: Node, inputs: tuple[Node, ...]) -> list[Node]:
-        op = node.op
         operands: list[Node] = []
+        bias = operand_index(node.op, "bias")
         for position, new in enumerate(inputs):
-            is_bias = isinstance(op, CONVOLUTIONS) and op.bias and position == 2
+            is_bias = position == bias
             if new.type.dtype is not DType.FLOAT32 or (is_bias and isinstance(new.op, ops.Constant)):
                 operands.append(new)
             else:

@@ -9,7 +9,7 @@ from smalti.ir import ops
 from smalti.ir.graph import Node
 from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import Layout
-from smalti.ir.verify import LARGEST_DOUBLE_OFFSET
+from smalti.ir.ops.quantised import LARGEST_DOUBLE_OFFSET
 from smalti.numerics import DType
 from smalti.quant.params import MAX_BIAS, QParams
 
@@ -21,7 +21,9 @@ LARGEST_SUM = 1 << 30
 def reads_image(node: Node) -> bool:
     """Whether a convolution of a uint8 image can be exact in integers: twice its offset must be an integer."""
     op = node.op
-    if not isinstance(op, ops.Conv2d) or op.residual or op.layout is not Layout.NHWC or op.dilation != (1, 1):
+    if not isinstance(op, ops.Conv2d) or op.residual or op.groups != 1 or op.layout is not Layout.NHWC:
+        return False
+    if op.dilation != (1, 1):
         return False
     double = 2.0 * op.input_offset
     if node.inputs[0].type.dtype is not DType.UINT8 or double % 1.0 or not 0.0 <= double <= LARGEST_DOUBLE_OFFSET:
@@ -43,9 +45,9 @@ def image_convolution(node: Node, own: QParams) -> Node:
     op = node.op
     if not isinstance(op, ops.Conv2d):
         raise CompilerError(f"{node!r} is no convolution")
-    halves = _value(node.inputs[1]) / 2.0
+    halves = _value(node.weights) / 2.0
     channels = halves.shape[3]
-    bias = _value(node.inputs[2]) if op.bias else np.zeros(channels)
+    bias = np.zeros(channels) if node.bias is None else _value(node.bias)
     levels = _levels(node)
     scales = np.maximum(np.abs(halves).max(axis=(0, 1, 2)) / levels, np.abs(bias) / MAX_BIAS)
     scales[scales == 0.0] = 1.0
@@ -64,7 +66,7 @@ def image_convolution(node: Node, own: QParams) -> Node:
 
 def _levels(node: Node) -> int:
     """Return the largest integer weight with which no sum of products can leave ``LARGEST_SUM``."""
-    op, shape = node.op, node.inputs[1].type.shape
+    op, shape = node.op, node.weights.type.shape
     double = round(2.0 * op.input_offset) if isinstance(op, ops.Conv2d) else 0
     taps = int(np.prod([size for size in shape[:3] if isinstance(size, int)]))
     return min(LARGEST_WEIGHT, LARGEST_SUM // (taps * max(double, LARGEST_DOUBLE_OFFSET - double)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from smalti.errors import never
 from smalti.ir.ops import Activation
 from smalti.numerics import DType
 from smalti.quant.modes import ActivationScheme, Granularity
@@ -35,10 +36,11 @@ class QParams:
         low, high = self.dtype.limits
         if activation is Activation.NONE:
             return low, high
-        low = max(low, self.zero_point)
+        if activation is Activation.RELU:
+            return max(low, self.zero_point), high
         if activation is Activation.RELU6:
-            high = min(high, self.zero_point + round(RELU6_LIMIT / self.scale))
-        return low, high
+            return max(low, self.zero_point), min(high, self.zero_point + round(RELU6_LIMIT / self.scale))
+        never(activation)
 
 
 def activation_params(low: float, high: float, dtype: DType, scheme: ActivationScheme) -> QParams:

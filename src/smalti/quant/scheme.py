@@ -15,9 +15,10 @@ from smalti.errors import CompilerError, UsageError
 from smalti.ir import ops
 from smalti.ir.graph import Graph, Level, Node
 from smalti.ir.infer import constant, make_node
+from smalti.ir.schema import is_weighted, operand_index, schema_of
 from smalti.ir.verify import verify
 from smalti.numerics import DType
-from smalti.quant.half import HALF_OPS, half_constant, to_half
+from smalti.quant.half import half_constant, to_half
 from smalti.quant.image import image_convolution, reads_image
 from smalti.quant.modes import Granularity, QuantMode, QuantOptions
 from smalti.quant.params import (
@@ -105,13 +106,19 @@ def quantisable(node: Node) -> bool:
     x, w = node.inputs[:2]
     if x.type.dtype is not DType.FLOAT32 or not isinstance(w.op, ops.Constant):
         return False
-    if isinstance(op, ops.DepthwiseConv2d) and w.type.shape[3] != 1:
+    if isinstance(op, ops.DepthwiseConv2d) and (w.type.shape[3] != 1 or not _is_constant(node.bias)):
         return False
-    if isinstance(op, ops.Conv2d) and op.input_offset:
-        return False
-    if isinstance(op, ops.DepthwiseConv2d) and op.bias and not isinstance(node.inputs[2].op, ops.Constant):
+    if isinstance(op, ops.Conv2d) and (op.input_offset or op.groups != 1):
         return False
     return bool(np.isfinite(w.op.value).all())
+
+
+def _is_constant(node: Node | None) -> bool:
+    return node is None or isinstance(node.op, ops.Constant)
+
+
+def _is_half(node: Node) -> bool:
+    return schema_of(node.op).half and not isinstance(node.op, ops.Reshape)
 
 
 def is_mean(node: Node) -> bool:
@@ -287,16 +294,16 @@ class _Scheme:
             self.float_type is not DType.FLOAT32
             and node.type.dtype is DType.FLOAT32
             and node not in self.tail
-            and type(node.op) in HALF_OPS
+            and schema_of(node.op).half
         )
         # The first layer sees eight bits of a picture; a vector that is only moved stays as precise as it is.
         image = any(operand.type.dtype is DType.UINT8 for operand in node.inputs)
         moved = isinstance(node.op, ops.Reshape) and (node.inputs[0], DType.FLOAT32) in self.floats
         dtype = self.float_type if half and not image and not moved else DType.FLOAT32
         operands: list[Node] = []
+        bias = operand_index(node.op, "bias")
         for position, operand in enumerate(node.inputs):
-            is_bias = isinstance(node.op, CONVOLUTIONS) and position == 2 and node.op.bias
-            operands.append(self._float(operand, DType.FLOAT32 if is_bias else dtype))
+            operands.append(self._float(operand, DType.FLOAT32 if position == bias else dtype))
         kept = dtype if node.type.dtype is DType.FLOAT32 else node.type.dtype
         self.floats[node, kept] = make_node(node.op, operands, node.name)
 
@@ -347,10 +354,11 @@ class _Scheme:
         else:
             fields |= {"dtype": self._float_result(node), "activation": op.activation}
         if has_residual(node):
-            other = self.params[node.inputs[-1]]
+            residual = node.inputs[-1]
+            other = self.params[residual]
             fields |= {"residual": True, "residual_zero_point": other.zero_point}
             fields["residual_scale"] = float(np.float32(other.scale / step_out))
-            operands.append(self._integer(node.inputs[-1]))
+            operands.append(self._integer(residual))
         common = {"stride": op.stride, "dilation": op.dilation, "pads": op.pads, "zero_point": steps.zero_point}
         kind = ops.QuantisedConv2d if isinstance(op, ops.Conv2d) else ops.QuantisedDepthwiseConv2d
         made = make_node(kind(**common, **fields), operands, node.name)  # type: ignore[arg-type]
@@ -362,20 +370,20 @@ class _Scheme:
     def _float_result(self, node: Node) -> DType:
         """Return the type of a quantised layer's result that no layer reads as integers."""
         readers = self.users[node]
-        narrow = all(type(u.op) in HALF_OPS - {ops.Reshape} and u not in self.tail for u in readers)
+        narrow = all(_is_half(u) and u not in self.tail for u in readers)
         return self.float_type if narrow and readers and node not in self.tail else DType.FLOAT32
 
     def _weights(self, node: Node, steps: QParams) -> tuple[QWeights, NDArray[np.float64]]:
         """Return the quantised weights and the constant bias in real units."""
-        op, value = node.op, node.inputs[1].op
+        op, value = node.op, node.weights.op
         if not isinstance(value, ops.Constant) or not isinstance(op, CONVOLUTIONS):
             raise CompilerError(f"{node!r} has no constant weights")
         weights = np.asarray(value.value, np.float32)
         depthwise = isinstance(op, ops.DepthwiseConv2d)
         channels = weights.shape[2] if depthwise else weights.shape[3]
         bias = np.zeros(channels)
-        if op.bias and isinstance(node.inputs[2].op, ops.Constant):
-            bias = np.asarray(node.inputs[2].op.value, np.float64)
+        if node.bias is not None and isinstance(node.bias.op, ops.Constant):
+            bias = np.asarray(node.bias.op.value, np.float64)
         smallest = np.abs(bias) / (steps.scale * MAX_BIAS)
         shaped = weights[:, :, :, 0] if depthwise else weights
         made = quantise_weights(shaped, self.weight_type, self.options.weight_granularity, smallest)
@@ -401,13 +409,10 @@ class _Scheme:
 
     def _addend(self, node: Node, bias: NDArray[np.float64], step_out: float) -> Node | None:
         """Return what is added to a layer's sums in float32: a bias computed at run time, or any beside int16."""
-        op = node.op
-        run_time = isinstance(op, ops.Conv2d) and op.bias and not isinstance(node.inputs[2].op, ops.Constant)
-        if run_time:
-            value = self._float(node.inputs[2], DType.FLOAT32)
+        if node.bias is not None and not isinstance(node.bias.op, ops.Constant):
+            value = self._float(node.bias, DType.FLOAT32)
             factor = constant(np.float32(1.0 / step_out))
-            name = f"{node.inputs[2].name} (steps)"
-            return make_node(ops.Binary(ops.BinaryFn.MUL), (value, factor), name)
+            return make_node(ops.Binary(ops.BinaryFn.MUL), (value, factor), f"{node.bias.name} (steps)")
         if self.dtype is DType.UINT8:
             return None
         return constant((bias / step_out).astype(np.float32), f"{node.name}/bias")
@@ -421,7 +426,7 @@ def _precisions(graph: Graph, options: QuantOptions, tail: frozenset[Node]) -> t
     """Return the precision of every layer; ``tail`` is that of the canonical graph."""
     logits, found = {node.name for node in tail}, []
     for node in graph.nodes():
-        if isinstance(node.op, (*CONVOLUTIONS, ops.QuantisedConv2d, ops.ImageConv2d, ops.QuantisedDepthwiseConv2d)):
+        if is_weighted(node.op) and not isinstance(node.op, ops.MatMul):
             why = "asked for" if node.name in options.keep else "logits" if node.name in logits else ""
-            found.append(LayerPrecision(node.name, node.inputs[0].type.dtype, node.inputs[1].type.dtype, why))
+            found.append(LayerPrecision(node.name, node.x.type.dtype, node.weights.type.dtype, why))
     return tuple(found)

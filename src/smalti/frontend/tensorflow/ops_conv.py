@@ -7,8 +7,8 @@ from smalti.frontend.tensorflow.registry import Handled, tf_op
 from smalti.frontend.values import Special
 from smalti.ir import ops
 from smalti.ir.graph import TensorType
-from smalti.ir.infer import same_pads, spatial_axes
 from smalti.ir.ops import Layout, Pads
+from smalti.ir.shapes import same_pads, spatial_axes
 
 _EMPTY: tuple[int, ...] = ()
 _ONES = (1, 1, 1, 1)
