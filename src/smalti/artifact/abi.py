@@ -12,7 +12,10 @@ LINE = 64
 """Bytes of a cache line: alignment of the workspace and of its buffers, distance of counters and semaphores."""
 
 SPINS, SPINS_IN_A_CROWD = 2000, 20
-"""How often a waiting thread looks before it lets others run: with a CPU for each thread, and with fewer CPUs."""
+"""How often a waiting thread looks before it lets others run: with a CPU for each thread, and with fewer CPUs.
+
+Giving way at all is the difference between 28 and 4 ms for 8 threads on one CPU (docs/performance.md).
+"""
 
 COUNTER_STEPS, COUNTER_STRIDE, COUNTER_DONE = 32, 16, 24
 """Places of 32-bit counters: items taken of step 0, distance of two steps, items done of step 0.  What is done of a
