@@ -72,7 +72,7 @@ def choose_tile(target: Target, channels: int, depth: int, least: int = 1, spare
     while chunk < 192 and 2 * chunk * depth * 4 <= budget:
         chunk *= 2
     # Narrow panels write short pieces of many rows; few rows at a time keep those and the pixels in the first cache.
-    # With AVX2 that is 96 to 106 GFLOP/s on a layer of 160 to 960 channels; with AVX-512 it costs up to 5 % (same page).
+    # With AVX2 that is 96 to 106 GFLOP/s on 160 to 960 channels; with AVX-512 it costs up to 5 % (same page).
     block = chunk if many else min(chunk, max(12, target.caches.l1d // 2 // (4 * depth) // 12 * 12))
     return GemmTile(tuple(panels), chunk, block)
 
