@@ -75,7 +75,7 @@ ALLOWED: dict[str, tuple[tuple[str, str], ...]] = {
         ("comparing/compare.py", "has other outputs than"),
     ),
     "a value does not fit its tensor: the option, the tensor and what it takes are there": (
-        ("frontend/tensorflow/binds.py", "{wrong}"),
+        ("frontend/importing/binds.py", "{wrong}"),
     ),
 }
 # A picture or a mask is at fault, not a command: it is listed with the reason, and the job goes on.

@@ -10,11 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import GraphError
+from smalti.frontend.budget import MAX_DIM, MAX_RANK
 from smalti.numerics import DType
-
-MAX_RANK = 8
-MAX_DIM = (1 << 31) - 1
-MAX_ELEMENTS = 1 << 40
 
 
 class TfType(Enum):
@@ -53,6 +50,11 @@ class TfType(Enum):
     def is_quantised(self) -> bool:
         """Whether this is one of the Q types, whose numbers mean nothing without a range."""
         return self in _QUANTISED
+
+    @property
+    def ranged_by(self) -> str:
+        """The operation that gives numbers of a Q type their range."""
+        return "Dequantize"
 
     @property
     def label(self) -> str:

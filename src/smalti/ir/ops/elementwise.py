@@ -86,9 +86,13 @@ class BinaryFn(Enum):
 
 @dataclass(frozen=True, slots=True)
 class UnaryMeaning:
-    """What a function of one operand computes, from the operand and ``alpha``; ``keeps_zero``: f(0) = 0."""
+    """What a function of one operand computes, from the operand and ``alpha``.
+
+    ``floats``: frameworks define it for floating point only.  ``keeps_zero``: f(0) = 0.
+    """
 
     of: Callable[[Array, float], Array]
+    floats: bool = False
     keeps_zero: bool = False
 
 
@@ -103,15 +107,19 @@ class BinaryMeaning:
 
 
 def _exact(fn: Callable[[Array], Array], keeps_zero: bool = False) -> UnaryMeaning:
-    return UnaryMeaning(lambda x, alpha: fn(x), keeps_zero)
+    return UnaryMeaning(lambda x, alpha: fn(x), keeps_zero=keeps_zero)
 
 
 def _precise(fn: Callable[[Array], Array], keeps_zero: bool = False) -> UnaryMeaning:
-    return UnaryMeaning(lambda x, alpha: precise(fn, x), keeps_zero)
+    return UnaryMeaning(lambda x, alpha: precise(fn, x), floats=True, keeps_zero=keeps_zero)
 
 
-def _rounding(fn: Callable[[Array], Array]) -> UnaryMeaning:
-    return UnaryMeaning(lambda x, alpha: fn(x) if x.dtype.kind == "f" else x)
+def _rounding(fn: Callable[[Array], Array]) -> Callable[[Array, float], Array]:
+    return lambda x, alpha: fn(x) if x.dtype.kind == "f" else x
+
+
+def _leaky_relu(x: Array, alpha: float) -> Array:
+    return np.where(x > 0, x, x * x.dtype.type(alpha))
 
 
 def _elu(x: Array) -> Array:
@@ -138,13 +146,15 @@ UNARY: Mapping[UnaryFn, UnaryMeaning] = MappingProxyType(
         UnaryFn.RSQRT: _precise(lambda x: 1.0 / np.sqrt(x)),
         UnaryFn.EXP: _precise(np.exp),
         UnaryFn.LOG: _precise(np.log),
-        UnaryFn.FLOOR: _rounding(np.floor),
-        UnaryFn.CEIL: _rounding(np.ceil),
-        UnaryFn.ROUND: _rounding(np.rint),
+        UnaryFn.FLOOR: UnaryMeaning(_rounding(np.floor), floats=True),
+        UnaryFn.CEIL: UnaryMeaning(_rounding(np.ceil), floats=True),
+        UnaryFn.ROUND: UnaryMeaning(_rounding(np.rint)),
         UnaryFn.RELU: _exact(lambda x: np.maximum(x, x.dtype.type(0)), keeps_zero=True),
         UnaryFn.RELU6: _exact(lambda x: np.minimum(np.maximum(x, x.dtype.type(0)), x.dtype.type(6)), keeps_zero=True),
-        UnaryFn.LEAKY_RELU: UnaryMeaning(lambda x, alpha: np.where(x > 0, x, x * x.dtype.type(alpha)), keeps_zero=True),
-        UnaryFn.ELU: _exact(_elu, keeps_zero=True),
+        UnaryFn.LEAKY_RELU: UnaryMeaning(
+            lambda x, alpha: np.where(x > 0, x, x * x.dtype.type(alpha)), floats=True, keeps_zero=True
+        ),
+        UnaryFn.ELU: UnaryMeaning(lambda x, alpha: _elu(x), floats=True, keeps_zero=True),
         UnaryFn.SIGMOID: _precise(lambda x: 1.0 / (1.0 + np.exp(-x))),
         UnaryFn.TANH: _precise(np.tanh, keeps_zero=True),
         UnaryFn.LOGICAL_NOT: _exact(np.logical_not),
