@@ -19,9 +19,9 @@ class Room:
     imports: tuple[str, ...] = ()
 
 
-_BASE = ("errors", "knobs", "numerics")
+_BASE = ("errors", "knobs", "numerics", "strict_json")
 _DEPLOYED = (*_BASE, "target", "artifact", "runtime")
-_GRAPHS = ("errors", "knobs", "numerics", "ir")
+_GRAPHS = (*_BASE, "ir")
 _FORMAT = ("frontend", "frontend.lower", "frontend.importing")
 _COMPILED = (
     *_DEPLOYED,
@@ -43,6 +43,7 @@ ROOMS = (
     Room("errors", "the exceptions"),
     Room("knobs", "the environment variables", ("errors",)),
     Room("numerics", "number types and rounding", ("errors",)),
+    Room("strict_json", "the one reader of JSON files"),
     Room("target", "the CPUs that code is for, as a frozen value; `host.py` alone reads this machine", _BASE),
     Room("artifact", "the offline model file", (*_BASE, "target")),
     Room("runtime", "what loads and runs it: up to here numpy and the standard library are enough", _DEPLOYED[:-1]),
@@ -97,7 +98,7 @@ ROOMS = (
     Room("compiler", "the page that lists the stages: all of the above, one after another", _COMPILED[:-1]),
     Room("vision", "picture files, palette, VOC layout, mIoU", ("errors",)),
     Room("demo", "the embedded network and its pictures", ("errors", "vision")),
-    Room("fetch", "downloads and archives", ("errors", "vision", "demo")),
+    Room("fetch", "downloads and archives", ("errors", "strict_json", "vision", "demo")),
     Room("jobs", "what all jobs stand on: output files, places, an engine over many pictures, tables", _STOCK),
     Room("annotations", "label maps as COCO, labelme, GeoJSON and CSV", ("errors", "vision", "jobs")),
     Room("segmenter", "a picture in; labels, masks, polygons out", (*_STOCK, "jobs", "annotations")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import abi_page
 from api_page import api_markdown
 from cli_page import cli_markdown
 from graphs_page import graphs_markdown
@@ -21,3 +22,5 @@ page.write_text(with_figures(page.read_text(encoding="utf-8"), DOCS / "soak.json
 page = DOCS / "pipeline.md"
 page.write_text(with_rooms(page.read_text(encoding="utf-8")), encoding="utf-8")
 (DOCS / "supported-ops.md").write_text(supported_ops_markdown(), encoding="utf-8")
+abi_page.HEADER.write_text(abi_page.c_header(), encoding="utf-8")
+abi_page.PAGE.write_text(abi_page.with_tables(abi_page.PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -8,12 +8,6 @@
 
 #include "internal.h"
 
-enum { CONSTANTS, WORKSPACE, DIMS, OFFSETS, TENSORS, COUNTERS, YIELD, PROFILE, SPINS, WORDS }; /* words of a context */
-
-/* How often a waiting thread looks before it lets others run: with a CPU for each thread, and with fewer CPUs. */
-#define LOOKS 2000
-#define LOOKS_IN_A_CROWD 20
-
 /* What belongs to one process.  A child that finds its parent's state makes its own and leaves that one alone: its lock
  * may be held, and its helpers exist in the parent only. */
 typedef struct state {
@@ -63,8 +57,8 @@ static smalti_status make_state(const smalti_engine *engine, state **out, smalti
   state *s = calloc(1, sizeof(*s));
   if (s == NULL) return smi_no_memory(error, "an engine");
   s->shapes = calloc(m->input_count, sizeof(*s->shapes));
-  s->counter_bytes = lines((32 + 16 * m->step_count) * sizeof(int32_t));
-  size_t context_bytes = lines(WORDS * 8), tensor_bytes = lines((m->input_count + m->output_count) * 8);
+  s->counter_bytes = lines(SMI_COUNTERS(m->step_count) * sizeof(int32_t));
+  size_t context_bytes = lines(SMI_CTX_WORDS * 8), tensor_bytes = lines((m->input_count + m->output_count) * 8);
   size_t bytes = context_bytes + tensor_bytes + s->counter_bytes + SMI_TEAM_BYTES;
   smalti_status status = s->shapes == NULL ? smi_no_memory(error, "an engine") : SMALTI_OK;
   if (status == SMALTI_OK) status = smi_map(bytes, false, "an engine", &s->memory, error);
@@ -84,10 +78,10 @@ static smalti_status make_state(const smalti_engine *engine, state **out, smalti
   s->counters = at + context_bytes + tensor_bytes;
   s->team.helpers = s->helpers;
   smi_team_start(&s->team, at + context_bytes + tensor_bytes + s->counter_bytes, engine->model);
-  s->context[CONSTANTS] = (uint64_t)(uintptr_t)engine->model->constants;
-  s->context[TENSORS] = (uint64_t)(uintptr_t)s->tensors;
-  s->context[COUNTERS] = (uint64_t)(uintptr_t)s->counters;
-  s->context[YIELD] = smi_yield_address();
+  s->context[SMI_CTX_CONSTANTS] = (uint64_t)(uintptr_t)engine->model->constants;
+  s->context[SMI_CTX_TENSORS] = (uint64_t)(uintptr_t)s->tensors;
+  s->context[SMI_CTX_COUNTERS] = (uint64_t)(uintptr_t)s->counters;
+  s->context[SMI_CTX_YIELD] = smi_yield_address();
   *out = s;
   return SMALTI_OK;
 }
@@ -441,10 +435,10 @@ static smalti_status run_parts(smalti_engine *engine, state *s, const smi_plan *
   const smi_manifest *m = &engine->model->manifest;
   void *workspace = NULL;
   smalti_status status = find_workspace(engine, s, plan->workspace_bytes, &workspace, error);
-  s->context[WORKSPACE] = (uint64_t)(uintptr_t)workspace;
-  s->context[DIMS] = (uint64_t)(uintptr_t)plan->dims;
-  s->context[OFFSETS] = (uint64_t)(uintptr_t)plan->offsets;
-  s->context[SPINS] = plan->threads <= engine->cpus ? LOOKS : LOOKS_IN_A_CROWD;
+  s->context[SMI_CTX_WORKSPACE] = (uint64_t)(uintptr_t)workspace;
+  s->context[SMI_CTX_DIMS] = (uint64_t)(uintptr_t)plan->dims;
+  s->context[SMI_CTX_OFFSETS] = (uint64_t)(uintptr_t)plan->offsets;
+  s->context[SMI_CTX_SPINS] = plan->threads <= engine->cpus ? SMI_SPINS : SMI_SPINS_IN_A_CROWD;
   for (int64_t part = 0; status == SMALTI_OK && part < parts; part++) {
     for (size_t i = 0; i < m->input_count + m->output_count; i++) {
       const smalti_tensor *t = i < m->input_count ? &inputs[i] : &outputs[i - m->input_count];

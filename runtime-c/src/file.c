@@ -10,22 +10,16 @@
 
 #include "internal.h"
 
-#define PREFIX_BYTES 32u
-#define FIXED_BYTES 128u
-#define ENTRY_BYTES 64u
 #define MOST_SECTIONS (2u * SMI_PROGRAMS + 1u)
-#define MOST_HEADER_BYTES (FIXED_BYTES + ENTRY_BYTES * MOST_SECTIONS)
-#define FORMAT_VERSION 1u
+#define MOST_HEADER_BYTES (SMI_FIXED_BYTES + SMI_ENTRY_BYTES * MOST_SECTIONS)
 #define CHUNK ((size_t)256 << 10)
 
-enum { MANIFEST = 1, CONSTANTS = 2, CODE = 3 };
-
-static const uint8_t magic[8] = {0x89, 'S', 'M', 'A', 'L', 'T', 'I', '\n'};
+static const uint8_t magic[] = {SMI_MAGIC};
 
 typedef struct section {
   uint32_t kind;
   uint64_t offset, size;
-  char name[41];
+  char name[SMI_NAME_BYTES + 1];
 } section;
 
 /* Where bytes come from, and what was found there. */
@@ -52,7 +46,7 @@ static uint32_t load32(const uint8_t *at) {
 static uint64_t load64(const uint8_t *at) { return load32(at) | (uint64_t)load32(at + 4) << 32; }
 
 static const char *kind_name(uint32_t kind) {
-  return kind == MANIFEST ? "manifest" : kind == CONSTANTS ? "constants" : "code";
+  return kind == SMI_SECTION_MANIFEST ? "manifest" : kind == SMI_SECTION_CONSTANTS ? "constants" : "code";
 }
 
 #define DAMAGED(r, ...) smi_fail((r)->error, SMALTI_DAMAGED, "the file is damaged: " __VA_ARGS__)
@@ -96,30 +90,30 @@ static smalti_status check_prefix(reader *r, size_t got) {
   if (got < 2 || memcmp(h, magic, got < sizeof(magic) ? got : sizeof(magic)) != 0) {
     return smi_fail(r->error, SMALTI_NOT_A_MODEL, "the file is not an offline model (it does not start like one)");
   }
-  if (got < PREFIX_BYTES) {
+  if (got < SMI_PREFIX_BYTES) {
     return smi_fail(r->error, SMALTI_DAMAGED, "the file is cut: it ends after %zu bytes, inside its header", got);
   }
-  uint32_t version = load32(h + 8);
-  r->header_bytes = load32(h + 12);
-  r->promised = load64(h + 16);
+  uint32_t version = load32(h + SMI_HEADER_VERSION);
+  r->header_bytes = load32(h + SMI_HEADER_HEADER_BYTES);
+  r->promised = load64(h + SMI_HEADER_FILE_BYTES);
   unsigned long long promised = r->promised;
-  if (load32(h + 28) != smi_crc32(h, 28) || load32(h + 24) != 0) {
+  if (load32(h + SMI_HEADER_CRC) != smi_crc32(h, SMI_HEADER_CRC) || load32(h + SMI_HEADER_ZERO) != 0) {
     return DAMAGED(r, "the checksum of its first bytes does not match");
   }
-  if (version > FORMAT_VERSION) {
+  if (version > SMI_FORMAT_VERSION) {
     return smi_fail(r->error, SMALTI_VERSION,
                     "the file has format version %lu, this Smalti reads up to version %u: "
                     "update Smalti, or build the model again with this one",
-                    (unsigned long)version, FORMAT_VERSION);
+                    (unsigned long)version, SMI_FORMAT_VERSION);
   }
   if (version < 1) return DAMAGED(r, "there is no format version 0");
-  if (promised > SMI_MODEL_BYTES) return DAMAGED(r, "its header says %llu bytes, more than any model has", promised);
+  if (promised > SMI_FILE_BYTES) return DAMAGED(r, "its header says %llu bytes, more than any model has", promised);
   if (has < promised) {
     return smi_fail(r->error, SMALTI_DAMAGED, "the file is cut: its header says %llu bytes, but it has %llu", promised,
                     has);
   }
   if (has > promised) return DAMAGED(r, "%llu bytes follow the %llu that its header says", has - promised, promised);
-  if (r->header_bytes <= FIXED_BYTES || r->header_bytes > MOST_HEADER_BYTES || r->header_bytes > promised) {
+  if (r->header_bytes <= SMI_FIXED_BYTES || r->header_bytes > MOST_HEADER_BYTES || r->header_bytes > promised) {
     return DAMAGED(r, "a header cannot have %lu bytes", (unsigned long)r->header_bytes);
   }
   return SMALTI_OK;
@@ -130,28 +124,30 @@ static smalti_status check_header_digest(reader *r) {
   uint8_t digest[32];
   smi_sha256 hash;
   smi_sha256_start(&hash);
-  smi_sha256_add(&hash, r->header, 96);
+  smi_sha256_add(&hash, r->header, SMI_HEADER_HEADER_SHA256);
   smi_sha256_add(&hash, zeros, sizeof(zeros));
-  smi_sha256_add(&hash, r->header + FIXED_BYTES, r->header_bytes - FIXED_BYTES);
+  smi_sha256_add(&hash, r->header + SMI_FIXED_BYTES, r->header_bytes - SMI_FIXED_BYTES);
   smi_sha256_end(&hash, digest);
-  if (memcmp(digest, r->header + 96, sizeof(digest)) != 0) {
+  if (memcmp(digest, r->header + SMI_HEADER_HEADER_SHA256, sizeof(digest)) != 0) {
     return DAMAGED(r, "the checksum of its header does not match");
   }
   return SMALTI_OK;
 }
 
 static smalti_status read_section(reader *r, const uint8_t *entry, section *s) {
-  s->kind = load32(entry);
-  s->offset = load64(entry + 8);
-  s->size = load64(entry + 16);
-  memcpy(s->name, entry + 24, 40);
-  s->name[40] = '\0';
-  size_t used = 40;
+  s->kind = load32(entry + SMI_ENTRY_KIND);
+  s->offset = load64(entry + SMI_ENTRY_OFFSET);
+  s->size = load64(entry + SMI_ENTRY_SIZE);
+  memcpy(s->name, entry + SMI_ENTRY_NAME, SMI_NAME_BYTES);
+  s->name[SMI_NAME_BYTES] = '\0';
+  size_t used = SMI_NAME_BYTES;
   while (used > 0 && s->name[used - 1] == '\0') used--;
-  bool good = load32(entry + 4) == 0 && s->kind >= MANIFEST && s->kind <= CODE;
+  bool good = load32(entry + SMI_ENTRY_ZERO) == 0 && s->kind >= SMI_SECTION_MANIFEST && s->kind <= SMI_SECTION_CODE;
   for (size_t i = 0; i < used; i++) good = good && (unsigned char)s->name[i] >= 1 && (unsigned char)s->name[i] < 0x80;
   if (!good) return DAMAGED(r, "a section table entry is malformed");
-  if ((used > 0) != (s->kind == CODE)) return DAMAGED(r, "code sections have a target name, others have none");
+  if ((used > 0) != (s->kind == SMI_SECTION_CODE)) {
+    return DAMAGED(r, "code sections have a target name, others have none");
+  }
   return SMALTI_OK;
 }
 
@@ -159,7 +155,7 @@ static smalti_status check_sequence(reader *r) {
   uint32_t count = r->section_count / 2;
   bool good = count >= 1 && count <= SMI_PROGRAMS && r->section_count == 2 * count + 1;
   for (uint32_t i = 0; good && i < r->section_count; i++) {
-    uint32_t wanted = i < count ? MANIFEST : i == count ? CONSTANTS : CODE;
+    uint32_t wanted = i < count ? SMI_SECTION_MANIFEST : i == count ? SMI_SECTION_CONSTANTS : SMI_SECTION_CODE;
     good = r->sections[i].kind == wanted;
   }
   if (!good) {
@@ -179,8 +175,10 @@ static smalti_status check_places(reader *r) {
   uint64_t end = r->header_bytes;
   for (uint32_t i = 0; i < r->section_count; i++) {
     const section *s = &r->sections[i];
-    uint64_t alignment = s->kind == MANIFEST ? 64 : 4096;
-    uint64_t limit = s->kind == MANIFEST ? SMI_MANIFEST_BYTES : s->kind == CODE ? SMI_CODE_BYTES : SMI_MODEL_BYTES;
+    uint64_t alignment = s->kind == SMI_SECTION_MANIFEST ? SMI_LINE : SMI_PAGE;
+    uint64_t limit = s->kind == SMI_SECTION_MANIFEST ? SMI_MANIFEST_BYTES
+                     : s->kind == SMI_SECTION_CODE   ? SMI_CODE_BYTES
+                                                     : SMI_FILE_BYTES;
     if (s->offset != (end + alignment - 1) / alignment * alignment) {
       return DAMAGED(r, "its %s overlap, leave a hole or misalign", kind_name(s->kind));
     }
@@ -198,7 +196,7 @@ static smalti_status check_places(reader *r) {
 
 static smalti_status read_header(reader *r) {
   size_t got;
-  smalti_status status = read_at(r, 0, r->header, PREFIX_BYTES, &got);
+  smalti_status status = read_at(r, 0, r->header, SMI_PREFIX_BYTES, &got);
   if (status == SMALTI_OK) status = check_prefix(r, got);
   if (status != SMALTI_OK) return status;
   status = read_at(r, 0, r->header, r->header_bytes, &got);
@@ -206,12 +204,12 @@ static smalti_status read_header(reader *r) {
   if (got != r->header_bytes) return became_shorter(r);
   status = check_header_digest(r);
   if (status != SMALTI_OK) return status;
-  r->section_count = load32(r->header + PREFIX_BYTES);
-  bool good = FIXED_BYTES + (uint64_t)ENTRY_BYTES * r->section_count == r->header_bytes;
-  for (uint32_t i = PREFIX_BYTES + 4; i < 64; i++) good = good && r->header[i] == 0;
+  r->section_count = load32(r->header + SMI_HEADER_SECTIONS);
+  bool good = SMI_FIXED_BYTES + (uint64_t)SMI_ENTRY_BYTES * r->section_count == r->header_bytes;
+  for (uint32_t i = SMI_HEADER_ZEROS; i < SMI_HEADER_CONTENT_SHA256; i++) good = good && r->header[i] == 0;
   if (!good) return DAMAGED(r, "its section table does not fit its header");
   for (uint32_t i = 0; i < r->section_count; i++) {
-    status = read_section(r, r->header + FIXED_BYTES + ENTRY_BYTES * i, &r->sections[i]);
+    status = read_section(r, r->header + SMI_FIXED_BYTES + SMI_ENTRY_BYTES * i, &r->sections[i]);
     if (status != SMALTI_OK) return status;
   }
   status = check_sequence(r);
@@ -306,10 +304,10 @@ static smalti_status read_sections(reader *r) {
     const section *s = &r->sections[i];
     smalti_status status = check_padding(r, end, s->offset);
     if (status != SMALTI_OK) return status;
-    if (s->kind == MANIFEST) {
+    if (s->kind == SMI_SECTION_MANIFEST) {
       status = read_manifest(r, s, i);
     } else {
-      status = s->kind == CODE ? read_code(r, s, i - count - 1) : read_constants(r, s);
+      status = s->kind == SMI_SECTION_CODE ? read_code(r, s, i - count - 1) : read_constants(r, s);
     }
     if (status != SMALTI_OK) return status;
     end = s->offset + s->size;
@@ -345,7 +343,7 @@ static smalti_status read_contents(reader *r) {
   free(r->chunk);
   if (status != SMALTI_OK) return status;
   smi_sha256_end(&r->content, digest);
-  if (memcmp(digest, r->header + 64, sizeof(digest)) != 0) {
+  if (memcmp(digest, r->header + SMI_HEADER_CONTENT_SHA256, sizeof(digest)) != 0) {
     return DAMAGED(r, "the checksum of its contents does not match");
   }
   return r->wish->sha256 != NULL ? check_whole(r) : SMALTI_OK;

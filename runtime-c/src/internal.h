@@ -9,18 +9,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "abi.h"
 #include "smalti.h"
 
 _Static_assert(sizeof(void *) == 8, "model code exists for 64-bit CPUs only");
 
 __extension__ typedef unsigned __int128 smi_u128;
 
-#define SMI_PROGRAMS 16
-#define SMI_LINE 64u
-#define SMI_MODEL_BYTES ((uint64_t)4 << 30)
-#define SMI_MANIFEST_BYTES ((uint64_t)16 << 20)
-#define SMI_CODE_BYTES ((uint64_t)256 << 20)
-#define SMI_WORKSPACE_BYTES ((uint64_t)1 << 46)
+/* A number of abi.h as text, for messages. */
+#define SMI_TEXT_OF(number) SMI_TEXT_OF_TOKEN(number)
+#define SMI_TEXT_OF_TOKEN(token) #token
 
 /* ---- text.c ------------------------------------------------------------------------------------------------------ */
 
@@ -141,18 +139,6 @@ size_t smi_characters(const char *text, size_t bytes);
 
 /* ---- manifest.c -------------------------------------------------------------------------------------------------- */
 
-typedef enum smi_op {
-  SMI_CONST,
-  SMI_SYMBOL,
-  SMI_ADD,
-  SMI_SUB,
-  SMI_MUL,
-  SMI_FLOORDIV,
-  SMI_MOD,
-  SMI_MAX,
-  SMI_MIN
-} smi_op;
-
 typedef struct smi_dim {
   smi_op op;
   int64_t a, b;
@@ -234,7 +220,7 @@ typedef struct smi_program {
 typedef struct smi_contents {
   smi_program programs[SMI_PROGRAMS];
   size_t count;
-  char names[SMI_PROGRAMS][41];
+  char names[SMI_PROGRAMS][SMI_NAME_BYTES + 1];
   uint8_t *manifests[SMI_PROGRAMS]; /* those that were read from a file */
   const uint8_t *constants;
   size_t constants_bytes;
@@ -315,7 +301,6 @@ typedef struct smi_team {
   int64_t count;
 } smi_team;
 
-#define SMI_TEAM_WORDS 32
 #define SMI_TEAM_BYTES (SMI_TEAM_WORDS * 8 + SMI_LINE * (SMALTI_MAX_THREADS + 1))
 
 /* `memory` has SMI_TEAM_BYTES zeroed bytes. */

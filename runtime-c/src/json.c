@@ -8,7 +8,6 @@
 
 #include "internal.h"
 
-#define DEPTH 900
 #define DIGITS 4300 /* of an integer; Python refuses to convert more */
 #define NONE UINT32_MAX
 
@@ -305,14 +304,14 @@ static smalti_status read_item(reader *r, uint32_t parent, uint32_t *last) {
 
 static smalti_status read_document(reader *r) {
   smi_json *values = r->document->values;
-  uint32_t open[DEPTH];
+  uint32_t open[SMI_JSON_DEPTH];
   uint32_t depth = 0, last = 0;
   for (;;) {
     smalti_status status = read_item(r, depth > 0 ? open[depth - 1] : NONE, &last);
     if (status != SMALTI_OK) return status;
     bool complete = true; /* a list or object that was just opened is not, unless it is empty */
     if (values[last].kind == SMI_LIST || values[last].kind == SMI_OBJECT) {
-      if (depth == DEPTH) return not_json(r);
+      if (depth == SMI_JSON_DEPTH) return not_json(r);
       open[depth++] = last;
       skip_space(r);
       complete = r->at < r->end && *r->at == (values[last].kind == SMI_LIST ? ']' : '}');

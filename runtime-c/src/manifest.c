@@ -5,8 +5,6 @@
 
 #include "internal.h"
 
-#define LONGEST_NAME 4096
-
 /* A place in the document, for messages: "steps[3].shape[1]". */
 typedef struct place {
   const struct place *up;
@@ -87,9 +85,9 @@ static smalti_status read_flag(reader *r, const smi_json *value, const place *wh
 static smalti_status view_text(reader *r, const smi_json *value, const place *where, smi_name *out) {
   if (value->kind == SMI_TEXT) {
     *out = (smi_name){r->document.texts + value->value.text.at, value->value.text.bytes};
-    if (out->bytes <= LONGEST_NAME || smi_characters(out->text, out->bytes) <= LONGEST_NAME) return SMALTI_OK;
+    if (out->bytes <= SMI_NAME_CHARACTERS || smi_characters(out->text, out->bytes) <= SMI_NAME_CHARACTERS) return SMALTI_OK;
   }
-  return bad_at(r, "needs a text of at most 4096 characters at", where);
+  return bad_at(r, "needs a text of at most " SMI_TEXT_OF(SMI_NAME_CHARACTERS) " characters at", where);
 }
 
 static smalti_status read_text(reader *r, const smi_json *value, const place *where, smi_name *out) {
@@ -188,7 +186,7 @@ static smalti_status read_indices(reader *r, const smi_json *value, const place 
 
 static smalti_status read_shape(reader *r, const smi_json *value, const place *where, smi_indices *out) {
   TRY(read_indices(r, value, where, out));
-  return out->count > SMALTI_MAX_RANK ? bad_at(r, "has more than 16 dimensions at", where) : SMALTI_OK;
+  return out->count > SMALTI_MAX_RANK ? bad_at(r, "has more than " SMI_TEXT_OF(SMALTI_MAX_RANK) " dimensions at", where) : SMALTI_OK;
 }
 
 /* ---- the parts of a manifest ------------------------------------------------------------------------------------- */
@@ -210,14 +208,14 @@ static smalti_status read_dtype(reader *r, const smi_json *value, const place *w
 }
 
 static smalti_status read_dim(reader *r, const smi_json *value, const place *where, smi_dim *out) {
-  static const char *const names[] = {"const", "symbol", "add", "sub", "mul", "floordiv", "mod", "max", "min"};
+  static const char *const names[] = {SMI_OP_NAMES};
   if (value->kind != SMI_LIST || value->value.items.count == 0) return bad_at(r, "needs an instruction at", where);
   const smi_json *first = first_item(r, value);
   smi_name name = {NULL, 0};
   TRY(view_text(r, first, where, &name));
-  int op = SMI_CONST;
-  while (op <= SMI_MIN && !is_name(&name, names[op])) op++;
-  if (op > SMI_MIN) return bad_at(r, "has an unknown instruction at", where);
+  int op = 0;
+  while (op < SMI_OPS && !is_name(&name, names[op])) op++;
+  if (op == SMI_OPS) return bad_at(r, "has an unknown instruction at", where);
   out->op = (smi_op)op;
   uint32_t operands = op <= SMI_SYMBOL ? 1 : 2;
   if (value->value.items.count != operands + 1) {
@@ -350,7 +348,7 @@ static smalti_status read_format(reader *r, const smi_json *value, const place *
   (void)out;
   smi_name name = {NULL, 0};
   TRY(view_text(r, value, where, &name));
-  return is_name(&name, "smalti-model-1") ? SMALTI_OK : bad(r, "has an unknown format name");
+  return is_name(&name, SMI_MANIFEST_FORMAT) ? SMALTI_OK : bad(r, "has an unknown format name");
 }
 
 static smalti_status read_record(reader *r) {

@@ -10,18 +10,11 @@
 
 /* ---- sizes ------------------------------------------------------------------------------------------------------- */
 
-static bool divide(int64_t a, int64_t b, bool remainder, int64_t *value) {
+static bool divide(int64_t a, int64_t b, int64_t *value) {
   if (b == 0) return false;
-  if (b == -1) { /* the one quotient that C cannot compute is the one that does not fit */
-    *value = 0;
-    return remainder || !__builtin_sub_overflow((int64_t)0, a, value);
-  }
-  int64_t quotient = a / b, rest = a % b;
-  if (rest != 0 && (rest < 0) != (b < 0)) { /* towards minus infinity */
-    quotient--;
-    rest += b;
-  }
-  *value = remainder ? rest : quotient;
+  if (b == -1) return !__builtin_sub_overflow((int64_t)0, a, value); /* what C cannot compute is what does not fit */
+  int64_t rest = a % b;
+  *value = a / b - (rest != 0 && (rest < 0) != (b < 0)); /* towards minus infinity */
   return true;
 }
 
@@ -33,10 +26,8 @@ bool smi_dim_value(const smi_dim *dim, const int64_t *values, const int64_t *sym
   int64_t a = values[dim->a], b = values[dim->b];
   switch (dim->op) {
     case SMI_ADD: return !__builtin_add_overflow(a, b, value);
-    case SMI_SUB: return !__builtin_sub_overflow(a, b, value);
     case SMI_MUL: return !__builtin_mul_overflow(a, b, value);
-    case SMI_FLOORDIV: return divide(a, b, false, value);
-    case SMI_MOD: return divide(a, b, true, value);
+    case SMI_FLOORDIV: return divide(a, b, value);
     case SMI_MAX: *value = a > b ? a : b; return true;
     case SMI_MIN: *value = a < b ? a : b; return true;
     case SMI_CONST:
@@ -46,7 +37,7 @@ bool smi_dim_value(const smi_dim *dim, const int64_t *values, const int64_t *sym
 }
 
 static const char *op_name(smi_op op) {
-  static const char *const names[] = {"const", "symbol", "add", "sub", "mul", "floordiv", "mod", "max", "min"};
+  static const char *const names[] = {SMI_OP_NAMES};
   return names[op];
 }
 

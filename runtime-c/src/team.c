@@ -11,8 +11,6 @@
 
 #define STACK_BYTES ((size_t)1 << 20)
 
-enum { CONTEXT, THREADS, WAIT, POST, SEMAPHORES, YIELD, GET, SET, STOP }; /* words of a team that the code reads */
-
 typedef int32_t (*run_function)(uint64_t *context, int64_t thread, int64_t threads);
 typedef int32_t (*drive_function)(void *team);
 typedef int32_t (*serve_function)(void *team, int64_t thread);
@@ -80,12 +78,12 @@ void smi_team_start(smi_team *team, void *memory, const smalti_model *model) {
   team->serve = model->code + model->manifest.serve;
   team->run = model->code + model->manifest.entry;
   team->count = 0;
-  team->words[WAIT] = (uint64_t)(uintptr_t)sem_wait;
-  team->words[POST] = (uint64_t)(uintptr_t)sem_post;
-  team->words[SEMAPHORES] = (uint64_t)(uintptr_t)team->semaphores;
-  team->words[YIELD] = (uint64_t)(uintptr_t)sched_yield;
-  team->words[GET] = (uint64_t)(uintptr_t)get_environment;
-  team->words[SET] = (uint64_t)(uintptr_t)set_environment;
+  team->words[SMI_TEAM_WAIT] = (uint64_t)(uintptr_t)sem_wait;
+  team->words[SMI_TEAM_POST] = (uint64_t)(uintptr_t)sem_post;
+  team->words[SMI_TEAM_SEMAPHORES] = (uint64_t)(uintptr_t)team->semaphores;
+  team->words[SMI_TEAM_YIELD] = (uint64_t)(uintptr_t)sched_yield;
+  team->words[SMI_TEAM_GET] = (uint64_t)(uintptr_t)get_environment;
+  team->words[SMI_TEAM_SET] = (uint64_t)(uintptr_t)set_environment;
 }
 
 uint64_t smi_yield_address(void) { return (uint64_t)(uintptr_t)sched_yield; }
@@ -142,15 +140,15 @@ static smalti_status check(int64_t code_status, smalti_error *error) {
 smalti_status smi_team_run(smi_team *team, uint64_t *context, int64_t threads, smalti_error *error) {
   smalti_status status = grow(team, threads - 1, error);
   if (status != SMALTI_OK) return status;
-  team->words[CONTEXT] = (uint64_t)(uintptr_t)context;
-  team->words[THREADS] = (uint64_t)threads;
+  team->words[SMI_TEAM_CONTEXT] = (uint64_t)(uintptr_t)context;
+  team->words[SMI_TEAM_THREADS] = (uint64_t)threads;
   drive_function drive = (drive_function)(uintptr_t)team->drive;
   return check(drive(team->words), error);
 }
 
 void smi_team_end(smi_team *team) {
   if (team->count == 0) return;
-  __atomic_store_n(&team->words[STOP], 1, __ATOMIC_RELEASE);
+  __atomic_store_n(&team->words[SMI_TEAM_STOP], 1, __ATOMIC_RELEASE);
   for (int64_t number = 1; number <= team->count; number++) (void)sem_post(semaphore(team, number));
   for (int64_t number = 1; number <= team->count; number++) {
     pthread_t thread;

@@ -20,6 +20,7 @@ from smalti.artifact.format import MAX_MANIFEST_BYTES, SectionKind
 from smalti.artifact.manifest import Manifest
 from smalti.artifact.program import check_target
 from smalti.artifact.reader import model_sha256, open_model
+from smalti.artifact.schema import manifest_json
 from smalti.artifact.writer import write_model
 from smalti.errors import (
     CompilerError,
@@ -82,7 +83,7 @@ def test_equal_models_give_equal_bytes(parts: Parts) -> None:
 
 
 def test_forged_copy_is_the_written_file(parts: Parts) -> None:
-    text = parts.manifest.to_json()
+    text = manifest_json(parts.manifest)
     assert forge(text, parts.constants, parts.code, parts.manifest.target) == parts.data()
 
 
@@ -139,7 +140,7 @@ def test_future_version_says_both_versions(tmp_path: Path, parts: Parts) -> None
 
 
 def test_version_zero(tmp_path: Path, parts: Parts) -> None:
-    text = parts.manifest.to_json()
+    text = manifest_json(parts.manifest)
     error = _refusal(tmp_path, forge(text, b"", parts.code, parts.manifest.target, version=0))
     assert isinstance(error, DamagedModelError)
 
@@ -240,7 +241,7 @@ _TARGET = resolve_target("generic").name.encode()
     ],
 )
 def test_section_tables_with_right_checksums(tmp_path: Path, parts: Parts, what: str, change: object) -> None:
-    text = parts.manifest.to_json()
+    text = manifest_json(parts.manifest)
     names = (b"", b"", _TARGET)
     places = (320, 4096, 4096 * 3)
     sections = [[k + 1, 0, places[k], len(c), names[k]] for k, c in enumerate((text, parts.constants, parts.code))]
@@ -260,7 +261,7 @@ def test_bytes_in_the_padding(tmp_path: Path, parts: Parts) -> None:
     data = bytearray(parts.data())
     data[4095] = 1
     sections = [
-        (1, 0, 320, len(parts.manifest.to_json()), b""),
+        (1, 0, 320, len(manifest_json(parts.manifest)), b""),
         (2, 0, 4096, len(parts.constants), b""),
         (3, 0, 4096 * 3, len(parts.code), _TARGET),
     ]
@@ -345,7 +346,7 @@ def test_writer_refuses_what_the_reader_would() -> None:
         {"features": ("b", "a")},
     ):
         with pytest.raises(CompilerError):
-            Manifest(**{**fields, **change}).to_json()
+            manifest_json(Manifest(**{**fields, **change}))
 
 
 def test_messages_do_not_leak_addresses(tmp_path: Path, parts: Parts) -> None:

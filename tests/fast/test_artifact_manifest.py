@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import smalti
 from artifact_kit import forge_manifest, label_manifest, plain_parts, reverse_manifest
-from smalti.artifact.manifest import parse_manifest
+from smalti.artifact.schema import manifest_json, parse_manifest
 from smalti.errors import DamagedModelError
 
-_GOOD = json.loads(reverse_manifest().to_json())
+_GOOD = json.loads(manifest_json(reverse_manifest()))
 _NASTY = [None, True, -1, 0, 1, 2, 5, 2**31, 2**63, 2**64, -(2**63), 1.5, "", "x", [], [[]], {}, [None], {"a": 1}]
 
 
@@ -42,7 +42,7 @@ def _replaced(path: tuple[Any, ...], value: Any) -> Any:
 
 def test_round_trip() -> None:
     for manifest in (reverse_manifest(), label_manifest(), label_manifest(batch_size=4)):
-        assert parse_manifest(manifest.to_json()) == manifest
+        assert parse_manifest(manifest_json(manifest)) == manifest
 
 
 @settings(max_examples=600, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -61,7 +61,7 @@ def test_any_value_replaced(path: tuple[Any, ...], value: Any) -> None:
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.binary(max_size=8))
 def test_any_bytes_spliced(at: int, splice: bytes) -> None:
-    text = reverse_manifest().to_json()
+    text = manifest_json(reverse_manifest())
     at %= len(text)
     try:
         parse_manifest(text[:at] + splice + text[at + len(splice) :])

@@ -16,6 +16,7 @@ from artifact_kit import forge_programs, reverse_manifest
 from smalti.artifact.format import MAX_PROGRAMS, SectionKind
 from smalti.artifact.program import Program, choose_program
 from smalti.artifact.reader import open_model
+from smalti.artifact.schema import manifest_json
 from smalti.artifact.writer import model_chunks, program_chunks, write_programs
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
@@ -66,7 +67,7 @@ def data(programs: Sequence[Program]) -> bytes:
 
 def test_programs_lie_in_order_of_preference_however_they_are_given() -> None:
     programs = [program(name) for name in IN_ORDER]
-    parts = [(p.manifest.to_json(), p.code, p.manifest.target) for p in programs]
+    parts = [(manifest_json(p.manifest), p.code, p.manifest.target) for p in programs]
     assert data(programs) == forge_programs(parts, CONSTANTS)
     assert data(programs[::-1]) == data(programs[4:] + programs[:4]) == data(programs)
     first = programs[0]
@@ -128,7 +129,7 @@ def test_no_fitting_program_says_what_each_one_misses() -> None:
 
 def test_programs_behind_the_taken_one_are_not_read(tmp_path: Path) -> None:
     good = program("x86-64-v3")
-    text = good.manifest.to_json()
+    text = manifest_json(good.manifest)
     path = tmp_path / "m"
     path.write_bytes(forge_programs([(text, good.code, "x86-64-v3"), (b"{}", b"\xc3", "x86-64-v2")], CONSTANTS))
     with open_model(path) as file:
@@ -152,7 +153,7 @@ def test_programs_behind_the_taken_one_are_not_read(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_section_tables(tmp_path: Path, what: str, change: Any) -> None:
-    parts = [(program(n).manifest.to_json(), program(n).code, n) for n in ("x86-64-v3", "x86-64-v2")]
+    parts = [(manifest_json(program(n).manifest), program(n).code, n) for n in ("x86-64-v3", "x86-64-v2")]
     path = tmp_path / "m"
     path.write_bytes(forge_programs(parts, CONSTANTS, change))
     with pytest.raises(DamagedModelError):
@@ -160,7 +161,7 @@ def test_wrong_section_tables(tmp_path: Path, what: str, change: Any) -> None:
 
 
 def test_counts_of_sections(tmp_path: Path) -> None:
-    text = program("x86-64-v2").manifest.to_json()
+    text = manifest_json(program("x86-64-v2").manifest)
     most = [(text, b"\xc3" * 64, "x86-64-v2"), *((b"", b"", f"t{i}") for i in range(1, MAX_PROGRAMS + 1))]
     path = tmp_path / "m"
     path.write_bytes(forge_programs(most[:-1], b""))

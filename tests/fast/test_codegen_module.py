@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from llvmlite import binding
 
+from smalti.artifact.abi import counters, taken
 from smalti.artifact.manifest import TeamEntries
 from smalti.codegen.assemble import build_manifest
 from smalti.codegen.constants import ConstantPool
-from smalti.codegen.module import BARRIER, COUNTER_STEPS, COUNTER_STRIDE, build_module
+from smalti.codegen.module import BARRIER, build_module
 from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.dims import symbol
@@ -133,13 +134,13 @@ def test_the_same_plan_gives_the_same_text() -> None:
 def test_every_step_has_a_counter_on_a_line_of_its_own() -> None:
     plan = plan_graph(chain(3), TARGET, KERNELS)
     module = build_module(plan)
-    assert module.counters == COUNTER_STEPS + 3 * COUNTER_STRIDE
+    assert module.counters == counters(3)
     offsets = []
     for i in range(3):
         text = _step_text(module.text, i)
         counter = re.findall(r"atomicrmw add ptr (\S+),", text)
         offsets += re.findall(rf"{counter[0]} = getelementptr i8, ptr \S+, i64 (\d+)\n", text)
-    assert [int(offset) for offset in offsets] == [4 * (COUNTER_STEPS + COUNTER_STRIDE * i) for i in range(3)]
+    assert [int(offset) for offset in offsets] == [4 * taken(i) for i in range(3)]
 
 
 def _step_text(text: str, number: int) -> str:
@@ -220,7 +221,7 @@ def test_the_manifest_describes_steps_and_memory() -> None:
     assert [(b.first, b.last) for b in made.arena] == [(0, 1), (1, 2)]
     assert [s.name for s in made.symbols] == ["H"]
     assert (made.inputs[0].name, made.outputs[0].name) == ("x", "y")
-    assert made.counter_count == module.counters
+    assert counters(len(made.steps)) == module.counters
     assert made.target == "x86-64-v3" and "avx2" in made.features
 
 

@@ -74,7 +74,6 @@ ALLOWED: dict[str, tuple[tuple[str, str], ...]] = {
     "two models are compared that are not of one graph, which both names show": (
         ("comparing/compare.py", "has other outputs than"),
     ),
-    "the numbers of both sides are there": (("bench/inputs.py", "shapes, but the model has"),),
     "a value does not fit its tensor: the option, the tensor and what it takes are there": (
         ("frontend/importing/binds.py", "{wrong}"),
     ),

@@ -91,7 +91,6 @@ def test_registry() -> None:
         assert find_model(entry.name) is entry
         assert find_dataset(entry.dataset).labels == entry.labels
         assert (entry.inputs, entry.outputs) == (("ImageTensor:0",), ("SemanticPredictions:0",))
-        assert entry.input_size == 513
         if isinstance(entry.source, Archive):
             assert entry.source.address == "http://download.tensorflow.org/models/" + entry.source.name
             assert entry.source.sha256 is None

@@ -43,15 +43,17 @@ def _imports(code: str) -> set[str]:
 
 
 def _named(code: str) -> set[str]:
-    """Return the modules that code names in a text, to import them later."""
+    """Return the modules that code names in a text: to import them later, or in a script for another process."""
     texts = [node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)]
     assert not any(isinstance(text, str) and re.fullmatch(r"\.+\w+(\.\w+)*", text) for text in _loaded(code)), code
     found = (_MODULE.fullmatch(text) for text in texts if isinstance(text, str))
-    return {match[1] for match in found if match is not None}
+    scripts = (re.findall(_IN_SCRIPT, text) for text in texts if isinstance(text, str))
+    return {match[1] for match in found if match is not None} | {name for names in scripts for name in names}
 
 
 # A whole name, the first part of one that code goes on with, or a name with a function behind a colon.
 _MODULE = re.compile(r"(smalti(?:\.\w+)+)(?:\.|:\w*)?")
+_IN_SCRIPT = re.compile(r"^\s*(?:from|import) (smalti(?:\.\w+)+)", re.MULTILINE)
 
 
 def _loaded(code: str) -> list[object]:
@@ -100,7 +102,14 @@ def test_every_allowed_import_is_used_by_some_file() -> None:
             assert any(name.startswith(f"smalti.{allowed}.") for name in used), f"{room} never imports {allowed}"
 
 
-WRONG = {"from smalti.cli import main": "cli", "import smalti.bench.bench": "bench", "x = 'smalti.apps.road'": "apps"}
+WRONG = {
+    "from smalti.cli import main": "cli",
+    "import smalti.bench.bench": "bench",
+    "x = 'smalti.apps.road'": "apps",
+    "x = 'smalti.apps.road:run'": "apps",
+    "def f():\n    from smalti import scoring": "scoring",
+    "script = 'import sys\\nfrom smalti.comparing.compare import compare'": "comparing",
+}
 
 
 @pytest.mark.parametrize(("code", "room"), WRONG.items())

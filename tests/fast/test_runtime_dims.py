@@ -38,14 +38,11 @@ def test_random_programs(data: st.DataObject) -> None:
 
 
 def _by_hand(op: DimOp, a: int | None, b: int | None) -> int | None:
-    if a is None or b is None or (b == 0 and op in (DimOp.FLOORDIV, DimOp.MOD)):
+    if a is None or b is None or (b == 0 and op is DimOp.FLOORDIV):
         return None
-    text = {DimOp.ADD: "a+b", DimOp.SUB: "a-b", DimOp.MUL: "a*b", DimOp.FLOORDIV: "a//b", DimOp.MOD: "a%b"}
-    value = {"a+b": a + b, "a-b": a - b, "a*b": a * b}.get(text.get(op, ""))
+    value = {DimOp.ADD: a + b, DimOp.MUL: a * b}.get(op)
     if op is DimOp.FLOORDIV:
         value = (a - a % b) // b
-    elif op is DimOp.MOD:
-        value = a - b * (a // b)
     elif op in (DimOp.MAX, DimOp.MIN):
         value = sorted([a, b])[op is DimOp.MAX]
     return value if value is not None and abs(value) < 2**63 else None
@@ -105,7 +102,7 @@ def test_messages_say_the_limit_and_what_to_do() -> None:
 
 def test_negative_and_enormous_sizes() -> None:
     m = reverse_manifest()
-    shrinking = replace(m, dims=(*m.dims, DimInstr(DimOp.CONST, 100), DimInstr(DimOp.SUB, 1, 5)))
+    shrinking = replace(m, dims=(*m.dims, DimInstr(DimOp.CONST, -100), DimInstr(DimOp.ADD, 1, 5)))
     as_output = replace(shrinking, outputs=(TensorSpec("y:0", DType.FLOAT32, (0, 6)),))
     with pytest.raises(InputError, match="too small"):
         ShapePlanner(as_output).plan(((1, 5),))

@@ -12,6 +12,7 @@ from fuzz.bombs import F32, LEGAL_SPLATS, small_bombs
 from fuzz.pictures import small_pictures
 from fuzz.targets import CORPUS
 from graph_builder import GraphBuilder
+from smalti.artifact.schema import manifest_json
 from smalti.target.target import Target
 
 SIGNALLING = np.array([0x7F800001, 0x7FA00000, 0x3F800000], np.uint32).view(F32)
@@ -45,12 +46,12 @@ def scaled_image(weights: np.ndarray, scale: np.float32) -> bytes:
 def models() -> dict[str, bytes]:
     """Return model files, headers and manifests by ``folder/name``."""
     target = Target.parse("x86-64-v2")
-    manifest = reverse_manifest(target).to_json()
+    manifest = manifest_json(reverse_manifest(target))
     data = Parts(reverse_manifest(target), b"constants", b"code").data()
     header = data[:248]
     found = {
         "accepted/manifest-reverse.bin": b"m" + manifest,
-        "accepted/manifest-labels.bin": b"m" + label_manifest(1, target).to_json(),
+        "accepted/manifest-labels.bin": b"m" + manifest_json(label_manifest(1, target)),
         "refused/header-of-a-longer-file.bin": b"r" + header,
         "refused/header-cut.bin": b"r" + header[:31],
         "refused/header-checksum.bin": b"r" + header[:20] + b"\xff" + header[21:],

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smalti.artifact.format import FIXED_BYTES, PREFIX_BYTES, unpack_header, unpack_prefix
-from smalti.artifact.manifest import parse_manifest
 from smalti.artifact.reader import open_model
+from smalti.artifact.schema import parse_manifest
 from smalti.errors import DataError, ImageError, InputError, ModelFileError, ResourceError, UsageError
 from smalti.frontend.budget import GraphLimits
 from smalti.frontend.tensorflow.importer import ImportOptions, import_graph

@@ -20,6 +20,7 @@ from native_kit import Library, builder, load
 from smalti.artifact.format import MAX_MANIFEST_BYTES
 from smalti.artifact.program import Program
 from smalti.artifact.reader import open_model
+from smalti.artifact.schema import manifest_json
 from smalti.artifact.writer import write_programs
 from smalti.errors import ModelFileError, SmaltiError
 from smalti.target.host import arch, resolve_target
@@ -27,7 +28,7 @@ from smalti.target.target import Target
 
 PARTS = plain_parts()
 DATA = PARTS.data()
-TEXT = PARTS.manifest.to_json()
+TEXT = manifest_json(PARTS.manifest)
 TARGET = resolve_target("generic").name.encode()
 HEADER = 128 + 3 * 64
 FOREIGN = "aarch64" if arch() == "x86_64" else "x86-64-v2"

@@ -24,6 +24,7 @@ from artifact_kit import Parts, forge
 from model_kit import reverse_parts
 from smalti.artifact.format import unpack_prefix
 from smalti.artifact.reader import open_model
+from smalti.artifact.schema import manifest_json
 from smalti.demo import dataset
 from smalti.errors import InputError, ModelFileError, SmaltiError
 from smalti.runtime import engine as engine_module
@@ -123,7 +124,7 @@ def _kind(text: str) -> str:
 def crafted_manifests(folder: Path, seed: int, scale: float) -> dict[str, Any]:
     """Manifests changed at random under right checksums: refused, or loaded and planned; nothing else."""
     parts = reverse_parts()
-    record = json.loads(parts.manifest.to_json())
+    record = json.loads(manifest_json(parts.manifest))
     rng = random.Random(seed)
     tally = Tally()
     path = folder / "crafted.smalti"

@@ -1,19 +1,6 @@
 """Layout of the offline model file: header, section table, checksums.  Little-endian throughout.
 
-::
-
-    0    8   magic  89 53 4D 41 4C 54 49 0A
-    8    4   format version
-    12   4   header size in bytes (fixed part + section table)
-    16   8   file size in bytes
-    24   4   zero
-    28   4   CRC-32 of bytes 0..27            (bytes 0..31 stay as they are in every later version)
-    32   4   number of sections: 2 N + 1 for N programs
-    36  28   zero
-    64  32   SHA-256 of everything behind the header
-    96  32   SHA-256 of the header with this field zeroed
-    128 64n  section table: kind u32, zero u32, offset u64, size u64, name 40 bytes (ASCII, NUL padded)
-
+``HEADER`` and ``ENTRY`` are the one table of it; the C library's constants and the page of the file are made from them.
 The sections are N manifests, one for the constants of all programs, and N of code; manifest i belongs to code i.
 """
 
@@ -25,6 +12,7 @@ import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 
+from smalti.artifact.abi import LINE
 from smalti.errors import CompilerError, DamagedModelError, ModelVersionError, NotAModelError
 
 MAGIC = b"\x89SMALTI\n"
@@ -35,12 +23,65 @@ MAX_MANIFEST_BYTES = 16 << 20
 MAX_CODE_BYTES = 256 << 20
 MAX_PROGRAMS = 16
 
-PREFIX_BYTES = 32
-FIXED_BYTES = 128
-_PREFIX = struct.Struct("<8sIIQI")
-_CONTENT_DIGEST = slice(64, 96)
-_HEADER_DIGEST = slice(96, 128)
-_ENTRY = struct.Struct("<IIQQ40s")
+NAME_BYTES = 40
+DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of the header or of an entry of its table: its name, its code in ``struct``, and what it holds."""
+
+    name: str
+    code: str
+    meaning: str
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the field."""
+        return struct.calcsize("<" + self.code)
+
+
+HEADER = (
+    Field("magic", "8s", f"magic `{MAGIC.hex(' ').upper()}`"),
+    Field("version", "I", f"format version, now {FORMAT_VERSION}"),
+    Field("header_bytes", "I", "size of the header: 128 + 64 per section"),
+    Field("file_bytes", "Q", "size of the file"),
+    Field("zero", "I", "zero"),
+    Field("crc", "I", "CRC-32 (zlib) of bytes 0..27"),
+    Field("sections", "I", "number of sections, 2 N + 1"),
+    Field("zeros", "28s", "zero"),
+    Field("content_sha256", f"{DIGEST_BYTES}s", "SHA-256 of everything behind the header"),
+    Field("header_sha256", f"{DIGEST_BYTES}s", "SHA-256 of the header with this field zeroed"),
+)
+ENTRY = (
+    Field("kind", "I", "kind of the section: 1 manifest, 2 constants, 3 code"),
+    Field("zero", "I", "zero"),
+    Field("offset", "Q", "where the section begins in the file"),
+    Field("size", "Q", "bytes of the section"),
+    Field("name", f"{NAME_BYTES}s", "name: for code its target, else empty; ASCII, NUL padded"),
+)
+
+
+def offset_of(fields: tuple[Field, ...], name: str) -> int:
+    """Return how many bytes lie before a field."""
+    names = [field.name for field in fields]
+    return sum(field.nbytes for field in fields[: names.index(name)])
+
+
+def _struct(fields: tuple[Field, ...]) -> struct.Struct:
+    return struct.Struct("<" + "".join(field.code for field in fields))
+
+
+_CRC_AT, _SECTIONS_AT, _CONTENT_AT, _HEADER_AT = (
+    offset_of(HEADER, name) for name in ("crc", "sections", "content_sha256", "header_sha256")
+)
+PREFIX_BYTES = _SECTIONS_AT
+"""The bytes that no later version changes: up to the checksum of those before it."""
+FIXED_BYTES = _struct(HEADER).size
+_PREFIX = _struct(HEADER[: [field.name for field in HEADER].index("crc")])
+_CONTENT_DIGEST = slice(_CONTENT_AT, _CONTENT_AT + DIGEST_BYTES)
+_HEADER_DIGEST = slice(_HEADER_AT, _HEADER_AT + DIGEST_BYTES)
+_ENTRY = _struct(ENTRY)
 
 
 class SectionKind(IntEnum):
@@ -53,7 +94,7 @@ class SectionKind(IntEnum):
     @property
     def alignment(self) -> int:
         """Alignment of the section's offset in the file, in bytes."""
-        return 64 if self is SectionKind.MANIFEST else PAGE
+        return LINE if self is SectionKind.MANIFEST else PAGE
 
     @property
     def limit(self) -> int:
@@ -123,8 +164,8 @@ def lay_out(sizes: tuple[tuple[SectionKind, int, str], ...]) -> tuple[tuple[Sect
     for kind, size, name in sizes:
         if size > kind.limit:
             raise CompilerError(f"the {kind.name.lower()} of an offline model may have {kind.limit} bytes, not {size}")
-        if not name.isascii() or len(name) > 40:
-            raise CompilerError(f"a section name must be ASCII of at most 40 characters: {name!r}")
+        if not name.isascii() or len(name) > NAME_BYTES:
+            raise CompilerError(f"a section name must be ASCII of at most {NAME_BYTES} characters: {name!r}")
         offset = align_up(end, kind.alignment)
         sections.append(Section(kind, offset, size, name))
         end = offset + size
@@ -137,8 +178,8 @@ def pack_header(sections: tuple[Section, ...], file_bytes: int, content_sha256: 
     """Return the header bytes, checksums filled in."""
     header_bytes = FIXED_BYTES + _ENTRY.size * len(sections)
     prefix = _PREFIX.pack(MAGIC, FORMAT_VERSION, header_bytes, file_bytes, 0)
-    header = bytearray(prefix + struct.pack("<II28x", zlib.crc32(prefix), len(sections)))
-    header += content_sha256 + bytes(32)
+    header = bytearray(prefix + struct.pack("<II", zlib.crc32(prefix), len(sections))).ljust(_CONTENT_AT, b"\0")
+    header += content_sha256 + bytes(DIGEST_BYTES)
     for s in sections:
         header += _ENTRY.pack(s.kind, 0, s.offset, s.size, s.name.encode("ascii"))
     header[_HEADER_DIGEST] = hashlib.sha256(header).digest()
@@ -160,8 +201,8 @@ def unpack_prefix(data: bytes, file_bytes: int) -> Prefix:
     if len(data) < PREFIX_BYTES:
         raise DamagedModelError(f"the file is cut: it ends after {len(data)} bytes, inside its header")
     _, version, header_bytes, promised, zero = _PREFIX.unpack_from(data)
-    (crc,) = struct.unpack_from("<I", data, _PREFIX.size)
-    if crc != zlib.crc32(data[: _PREFIX.size]) or zero:
+    (crc,) = struct.unpack_from("<I", data, _CRC_AT)
+    if crc != zlib.crc32(data[:_CRC_AT]) or zero:
         raise DamagedModelError("the file is damaged: the checksum of its first bytes does not match")
     if version > FORMAT_VERSION:
         raise ModelVersionError(
@@ -192,11 +233,11 @@ def unpack_header(data: bytes, prefix: Prefix) -> Header:
     if len(data) != prefix.header_bytes:
         raise DamagedModelError("the file is cut: it became shorter while it was read")
     blank = bytearray(data)
-    blank[_HEADER_DIGEST] = bytes(32)
+    blank[_HEADER_DIGEST] = bytes(DIGEST_BYTES)
     if hashlib.sha256(blank).digest() != data[_HEADER_DIGEST]:
         raise DamagedModelError("the file is damaged: the checksum of its header does not match")
-    (count,) = struct.unpack_from("<I", data, PREFIX_BYTES)
-    if any(data[PREFIX_BYTES + 4 : 64]) or FIXED_BYTES + _ENTRY.size * count != prefix.header_bytes:
+    (count,) = struct.unpack_from("<I", data, _SECTIONS_AT)
+    if any(data[_SECTIONS_AT + 4 : _CONTENT_AT]) or FIXED_BYTES + _ENTRY.size * count != prefix.header_bytes:
         raise DamagedModelError("the file is damaged: its section table does not fit its header")
     sections = tuple(_unpack_section(data, FIXED_BYTES + _ENTRY.size * i) for i in range(count))
     _check_sequence(sections)

@@ -19,8 +19,9 @@ from smalti.artifact.format import (
     unpack_header,
     unpack_prefix,
 )
-from smalti.artifact.manifest import Manifest, parse_manifest
+from smalti.artifact.manifest import Manifest
 from smalti.artifact.program import Program
+from smalti.artifact.schema import parse_manifest
 from smalti.errors import DamagedModelError, ModelFileError, NotAModelError, ResourceError, UsageError
 from smalti.target.target import canonical_name
 

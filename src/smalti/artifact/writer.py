@@ -12,6 +12,7 @@ from pathlib import Path
 from smalti.artifact.format import MAX_PROGRAMS, Header, SectionKind, lay_out, pack_header
 from smalti.artifact.manifest import Manifest
 from smalti.artifact.program import Program
+from smalti.artifact.schema import manifest_json
 from smalti.errors import CompilerError, OutputError, UsageError
 from smalti.target.target import Target
 
@@ -87,7 +88,7 @@ def _manifest_text(program: Program) -> bytes:
     offsets, size = program.manifest.code_offsets, len(program.code)
     if not all(offset < size for offset in offsets):
         raise CompilerError(f"an entry point of {offsets} is outside the code ({size} bytes)")
-    return program.manifest.to_json()
+    return manifest_json(program.manifest)
 
 
 def _in_order(programs: Sequence[Program]) -> Sequence[Program]:

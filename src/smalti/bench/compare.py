@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from smalti.bench.loop import Record, caller_of, timed_request
 from smalti.bench.stats import Ratio, StopRule, ratio_of_medians
 from smalti.errors import DataError, UsageError
 from smalti.runtime.engine import Engine
+from smalti.strict_json import Fields, JsonFault, anything, document, list_of, number, obj, positive, text
 from smalti.vision.images import read_file
 
 REPORT_FORMAT = "smalti-bench-1"
@@ -127,21 +127,21 @@ def read_report(path: Path) -> SavedReport:
     if not path.is_file():
         raise UsageError(f"there is no report {path}: write one with `smalti bench --save {path}`")
     try:
-        record = json.loads(read_file(path, max_bytes=MAX_REPORT_BYTES).decode("utf-8"))
-        if record["format"] != REPORT_FORMAT:
+        take = Fields(document(read_file(path, max_bytes=MAX_REPORT_BYTES), max_bytes=MAX_REPORT_BYTES))
+        if take("format", text) != REPORT_FORMAT:
             raise DataError(f"{path} is not a report of this version of smalti bench: write it again with --save")
-        parameters = record["parameters"]
-        groups = {str(group["name"]): _saved_group(group) for group in record["performance"]["groups"]}
+        # A report holds more than a comparison needs; the rest is for people.
+        parameters = Fields(take("parameters", obj), "parameters")
         return SavedReport(
             path,
-            str(record["device"]["cpu"]),
-            int(parameters["threads"]),
-            int(parameters["batch"]),
-            int(parameters["concurrency"]),
-            groups,
+            Fields(take("device", obj), "device")("cpu", text),
+            parameters("threads", positive),
+            parameters("batch", positive),
+            parameters("concurrency", positive),
+            dict(Fields(take("performance", obj), "performance")("groups", list_of(_saved_group))),
         )
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DataError(f"{path} is not a report of smalti bench: give a file that --save wrote") from error
+    except JsonFault as fault:
+        raise DataError(f"{path} is not a report of smalti bench: {fault}; give a file that --save wrote") from fault
 
 
 def compare_reports(this: SavedReport, base: SavedReport, max_regression: float) -> Comparison:
@@ -220,11 +220,17 @@ def _compared(
     )
 
 
-def _saved_group(record: Any) -> SavedGroup:
-    samples = record["samples_ms"]["compute"]
-    if not isinstance(samples, list) or not 0 < len(samples) <= MAX_SAMPLES:
-        raise ValueError("no samples")
-    times = tuple(float(value) for value in samples)
-    if not all(0 < value < float("inf") for value in times):
-        raise ValueError("a sample is no time")
-    return SavedGroup(record["inputs"], times)
+def _saved_group(value: Any, where: str) -> tuple[str, SavedGroup]:
+    take = Fields(value, where)
+    name, inputs = take("name", text), take("inputs", anything)
+    times = Fields(take("samples_ms", obj), f"{where}.samples_ms")("compute", list_of(_time))
+    if not 0 < len(times) <= MAX_SAMPLES:
+        raise JsonFault(f"{where}.samples_ms.compute must hold 1 to {MAX_SAMPLES} times")
+    return name, SavedGroup(inputs, times)
+
+
+def _time(value: Any, where: str) -> float:
+    ms = number(value, where)
+    if ms <= 0:
+        raise JsonFault(f"{where} must be above 0, not {ms}")
+    return ms

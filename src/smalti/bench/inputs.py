@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import sys
@@ -21,6 +20,7 @@ from smalti.jobs.stream import Preprocess, choose_preprocess
 from smalti.numerics import DType
 from smalti.runtime.dims import Shape
 from smalti.runtime.engine import Engine
+from smalti.strict_json import Fields, JsonFault, anything, document, list_of, map_of, optional, text
 from smalti.vision.images import DEFAULT_MAX_PIXELS, naming, read_file, read_image
 from smalti.vision.preprocess import resize_labels, resize_picture, target_size
 from smalti.vision.voc import list_pictures
@@ -31,6 +31,7 @@ Arrays = Mapping[str, Array]
 POOL = 8
 MAX_PICTURES = 64
 MAX_GROUPS = 64
+MAX_NAME_OF_GROUP = 100
 MAX_CONFIG_BYTES = 1 << 20
 _ONE = DimInstr(DimOp.CONST, 1)
 OWN_SIZES = "own sizes"
@@ -79,10 +80,10 @@ def parse_dims(texts: Sequence[str]) -> tuple[Shape, ...]:
         UsageError: a text is no shape.
     """
     shapes = []
-    for text in ",".join(texts).split(",") if texts else ():
-        if re.fullmatch(r"[1-9][0-9]{0,8}(x[1-9][0-9]{0,8}){0,15}", text.strip(), re.ASCII) is None:
-            raise UsageError(f"input dims are written 1x513x513x3, several with commas, not {text[:40]!r}")
-        shapes.append(tuple(int(size) for size in text.strip().split("x")))
+    for dims in ",".join(texts).split(",") if texts else ():
+        if re.fullmatch(r"[1-9][0-9]{0,8}(x[1-9][0-9]{0,8}){0,15}", dims.strip(), re.ASCII) is None:
+            raise UsageError(f"input dims are written 1x513x513x3, several with commas, not {dims[:40]!r}")
+        shapes.append(tuple(int(size) for size in dims.strip().split("x")))
     return tuple(shapes)
 
 
@@ -97,12 +98,11 @@ def read_run_config(path: Path, manifest: Manifest) -> tuple[ShapeGroup, ...]:
         DataError: the file is not such JSON.
     """
     try:
-        record = json.loads(read_file(path, max_bytes=MAX_CONFIG_BYTES).decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f'{path} is not JSON: give an object with the key "groups"') from error
-    if not isinstance(record, dict) or set(record) != {"groups"} or not isinstance(record["groups"], list):
-        raise DataError(f'{path} must hold one object with the key "groups" and a list')
-    groups = tuple(_config_group(path, i, entry, manifest) for i, entry in enumerate(record["groups"]))
+        take = Fields(document(read_file(path, max_bytes=MAX_CONFIG_BYTES), max_bytes=MAX_CONFIG_BYTES))
+        groups = take("groups", list_of(lambda value, where: _config_group(path, value, where, manifest)))
+        take.finish()
+    except JsonFault as fault:
+        raise DataError(f'{path}: {fault}; give one object with the key "groups" and a list') from fault
     return _checked(groups)
 
 
@@ -346,31 +346,39 @@ def _texture(shape: Shape, generator: np.random.Generator) -> NDArray[np.uint8]:
     return textured
 
 
-def _config_group(path: Path, index: int, entry: Any, manifest: Manifest) -> ShapeGroup:
-    where = f"{path}: groups[{index}]"
-    if not isinstance(entry, dict) or not set(entry) <= {"name", "inputs"} or "inputs" not in entry:
-        raise DataError(f'{where} must be an object with the key "inputs" and perhaps "name"')
-    given, name = entry["inputs"], entry.get("name")
+def _config_group(path: Path, value: Any, where: str, manifest: Manifest) -> ShapeGroup:
+    take = Fields(value, where)
+    given, name = take("inputs", anything), take.get("name", optional(_group_name), None)
+    take.finish()
     if isinstance(given, list):
         if len(given) != len(manifest.inputs):
-            raise DataError(f"{where} has {len(given)} shapes, but the model has {len(manifest.inputs)} inputs")
+            raise JsonFault(f"{where} has {len(given)} shapes, but the model has {len(manifest.inputs)} inputs")
         given = {tensor.name: shape for tensor, shape in zip(manifest.inputs, given, strict=True)}
-    if not isinstance(given, dict) or not (name is None or (isinstance(name, str) and 0 < len(name) <= 100)):
-        raise DataError(f"{where} has a wrong name or wrong inputs")
-    shapes = {}
+    shapes = map_of(_config_shape)(given, f"{where}.inputs")
+    found = {}
     for tensor in manifest.inputs:
-        key = tensor.name if tensor.name in given else tensor.name.removesuffix(":0")
-        shapes[tensor.name] = _config_shape(given.pop(key, None), f"{where}: {tensor.name}")
-    if given:
+        key = tensor.name if tensor.name in shapes else tensor.name.removesuffix(":0")
+        if key not in shapes:
+            raise JsonFault(f"{where}.inputs has no shape of {tensor.name}")
+        found[tensor.name] = shapes.pop(key)
+    if shapes:
         raise UsageError(
-            f"{where} names {min(given)[:80]!r}, which is not an input of this model: `smalti inspect` lists them"
+            f"{path}: {where} names {min(shapes)[:80]!r}, which is not an input of this model: "
+            "`smalti inspect` lists them"
         )
-    return _named(shapes) if name is None else ShapeGroup(name, shapes)
+    return _named(found) if name is None else ShapeGroup(name, found)
+
+
+def _group_name(value: Any, where: str) -> str:
+    name = text(value, where)
+    if not 0 < len(name) <= MAX_NAME_OF_GROUP:
+        raise JsonFault(f"{where} must have 1 to {MAX_NAME_OF_GROUP} characters")
+    return name
 
 
 def _config_shape(value: Any, where: str) -> Shape:
     if not isinstance(value, list) or not all(type(size) is int and 0 < size < 1 << 31 for size in value):
-        raise DataError(f"{where} needs a list of sizes, such as [1, 513, 513, 3]")
+        raise JsonFault(f"{where} needs a list of sizes, such as [1, 513, 513, 3]")
     return tuple(value)
 
 

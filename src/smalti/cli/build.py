@@ -32,19 +32,12 @@ from smalti.cli.options.calibration import (
 from smalti.cli.options.calibration import (
     QuantModeOption as QuantModeOption,
 )
-from smalti.cli.options.inputs import BindOption, InputShapeOption, ModelOption, parse_binds, parse_names, parse_shapes
-from smalti.cli.options.limits import (
-    MAX_CONSTANT_BYTES,
-    MAX_GRAPH_BYTES,
-    MAX_GRAPH_NODES,
-    MaxConstantBytesOption,
-    MaxGraphBytesOption,
-    MaxGraphNodesOption,
-)
+from smalti.cli.options.groups import grouped
+from smalti.cli.options.inputs import ModelOption, TensorOptions, parse_binds, parse_names, parse_shapes
+from smalti.cli.options.limits import LimitOptions
 from smalti.cli.ui import JsonOption, Toggle, draw, help_text, note, print_json, say
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
-from smalti.frontend.budget import GraphLimits
 from smalti.frontend.recognise import GRAPH_FILE
 from smalti.jobs.places import check_places
 from smalti.target.host import resolve_targets
@@ -104,7 +97,9 @@ InputSizeOption = Annotated[
 ]
 
 
+@grouped
 def build_command(
+    *,
     tf_model: ModelOption,
     output_model_path: Annotated[
         Path | None, typer.Option("--output-model-path", help="Offline model file to write.", show_default=False)
@@ -116,14 +111,7 @@ def build_command(
         int | None,
         typer.Option("--batch-size", min=1, max=2**31 - 1, help="Images in one call; default: any number."),
     ] = None,
-    inputs: Annotated[
-        str | None, typer.Option("--inputs", help="Cut here: tensor names, with commas.", show_default=False)
-    ] = None,
-    outputs: Annotated[
-        str | None, typer.Option("--outputs", help="Cut here: tensor names, with commas.", show_default=False)
-    ] = None,
-    input_shape: InputShapeOption = None,
-    bind: BindOption = None,
+    tensors: TensorOptions,
     target: TargetsOption = "native",
     name: Annotated[
         str | None, typer.Option("--name", help="Name in reports; default: the folder's or file's.")
@@ -145,9 +133,7 @@ def build_command(
     max_miou_drop: MaxDropOption = None,
     gt_dir: GtDirOption = None,
     eval_list: EvalListOption = None,
-    max_graph_bytes: MaxGraphBytesOption = MAX_GRAPH_BYTES,
-    max_graph_nodes: MaxGraphNodesOption = MAX_GRAPH_NODES,
-    max_constant_bytes: MaxConstantBytesOption = MAX_CONSTANT_BYTES,
+    limits: LimitOptions,
     dump_dir: Annotated[
         Path | None, typer.Option("--dump-dir", help="Write the graph after every pass here.", show_default=False)
     ] = None,
@@ -175,14 +161,14 @@ def build_command(
         shape_mutable=bool(shape_mutable),
         input_size=input_size,
         batch_size=batch_size,
-        inputs=parse_names(inputs, "--inputs"),
-        outputs=parse_names(outputs, "--outputs"),
-        input_shapes=parse_shapes(input_shape),
-        binds=parse_binds(bind),
+        inputs=parse_names(tensors.inputs, "--inputs"),
+        outputs=parse_names(tensors.outputs, "--outputs"),
+        input_shapes=parse_shapes(tensors.input_shape),
+        binds=parse_binds(tensors.bind),
         name=name or model_name(tf_model),
         labels=classes.names,
         colours=classes.colours,
-        limits=GraphLimits(max_graph_bytes, max_graph_nodes, max_constant_bytes),
+        limits=limits.limits(),
     )
     if stop_at is not None:
         report = build_passes(tf_model, options, stop_at, dump_dir)

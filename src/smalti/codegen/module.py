@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from smalti.artifact.abi import Ctx, counters, done, taken
 from smalti.codegen.constants import ConstantPool
 from smalti.errors import CompilerError
 from smalti.ir.dims import Dim
@@ -26,10 +27,6 @@ from smalti.target.target import Target
 
 ENTRY = "run"
 BARRIER = "barrier"
-CTX_CONSTANTS, CTX_ARENA, CTX_DIMS, CTX_OFFSETS, CTX_IO, CTX_COUNTERS, CTX_YIELD, CTX_PROFILE, CTX_SPINS = range(9)
-COUNTER_STEPS, COUNTER_STRIDE = 32, 16
-COUNTER_DONE = COUNTER_STEPS - 8
-"""Items done of step 0; every step's lies with the work counter of the step before, which nobody needs any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +58,7 @@ def build_module(plan: Plan, pool: ConstantPool | None = None) -> ModuleText:
     functions = {BARRIER: _barrier_function(module, plan.target)}
     steps = [_step_function(module, plan, i, dims, offsets, functions) for i in range(len(plan.steps))]
     _entry_function(module, steps)
-    counters = COUNTER_STEPS + COUNTER_STRIDE * len(plan.steps)
-    return ModuleText(str(module), ENTRY, dims, offsets, total, counters)
+    return ModuleText(str(module), ENTRY, dims, offsets, total, counters(len(plan.steps)))
 
 
 def _constant_offsets(plan: Plan) -> tuple[tuple[int, ...], int]:
@@ -70,7 +66,7 @@ def _constant_offsets(plan: Plan) -> tuple[tuple[int, ...], int]:
     return pool.place(plan.constants), pool.nbytes
 
 
-def _context_word(fn: Fn, ctx: ir.Value, word: int) -> ir.Value:
+def _context_word(fn: Fn, ctx: ir.Value, word: Ctx) -> ir.Value:
     return fn.load(PTR, fn.at(ctx, 8 * word))
 
 
@@ -130,7 +126,7 @@ class Emitter:
         index = self._dims.index(value)
         if index not in self._sizes:
             with self._in_prologue():
-                table = _context_word(self.fn, self._ctx, CTX_DIMS)
+                table = _context_word(self.fn, self._ctx, Ctx.DIMS)
                 self._sizes[index] = self.fn.load(I64, self.fn.at(table, 8 * index))
         return self._sizes[index]
 
@@ -143,23 +139,23 @@ class Emitter:
         fn = self.fn
         self._refuse_effects(fn.function.blocks)
         first = fn.b.block
-        counters = _context_word(fn, self._ctx, CTX_COUNTERS)
-        counter = fn.at(counters, 4 * (COUNTER_STEPS + COUNTER_STRIDE * self._number))
+        places = _context_word(fn, self._ctx, Ctx.COUNTERS)
+        counter = fn.at(places, 4 * taken(self._number))
         head, body, finished = (fn.function.append_basic_block(n) for n in ("take", "item", "finished"))
         fn.b.branch(head)
         fn.b.position_at_end(head)
         mine = fn.b.phi(I32)
         mine.add_incoming(ir.Constant(I32, 0), first)
-        taken = fn.b.atomic_rmw("add", counter, ir.Constant(I32, 1), "monotonic")
-        item = fn.b.zext(taken, I64)
+        next_item = fn.b.atomic_rmw("add", counter, ir.Constant(I32, 1), "monotonic")
+        item = fn.b.zext(next_item, I64)
         fn.b.cbranch(fn.compare("<", item, items), body, finished)
         fn.b.position_at_end(body)
         yield item
         mine.add_incoming(fn.b.add(mine, ir.Constant(I32, 1)), fn.b.block)
         fn.b.branch(head)
         fn.b.position_at_end(finished)
-        done = fn.at(counters, 4 * (COUNTER_DONE + COUNTER_STRIDE * self._number))
-        fn.call(self._functions[BARRIER], self._ctx, done, mine, fn.b.trunc(fn.i64(items), I32))
+        all_done = fn.at(places, 4 * done(self._number))
+        fn.call(self._functions[BARRIER], self._ctx, all_done, mine, fn.b.trunc(fn.i64(items), I32))
         self._inside = frozenset(id(block) for block in fn.function.blocks) - {id(finished)}
 
     def function(self, key: str, args: Sequence[ir.Type], build: Callable[[Fn], None]) -> ir.Function:
@@ -204,12 +200,12 @@ class Emitter:
     def _load_address(self, ref: BufferRef) -> ir.Value:
         fn = self.fn
         if ref.place is Place.CONSTANT:
-            return fn.at(_context_word(fn, self._ctx, CTX_CONSTANTS), self._constant_offsets[ref.index])
+            return fn.at(_context_word(fn, self._ctx, Ctx.CONSTANTS), self._constant_offsets[ref.index])
         if ref.place is Place.ARENA:
-            table = _context_word(fn, self._ctx, CTX_OFFSETS)
-            return fn.at(_context_word(fn, self._ctx, CTX_ARENA), fn.load(I64, fn.at(table, 8 * ref.index)))
+            table = _context_word(fn, self._ctx, Ctx.OFFSETS)
+            return fn.at(_context_word(fn, self._ctx, Ctx.WORKSPACE), fn.load(I64, fn.at(table, 8 * ref.index)))
         position = ref.index + (len(self._plan.graph.inputs) if ref.place is Place.OUTPUT else 0)
-        return fn.load(PTR, fn.at(_context_word(fn, self._ctx, CTX_IO), 8 * position))
+        return fn.load(PTR, fn.at(_context_word(fn, self._ctx, Ctx.TENSORS), 8 * position))
 
 
 def _step_function(
@@ -241,7 +237,7 @@ def _entry_function(module: ir.Module, steps: Sequence[ir.Function]) -> None:
 
 def _stamp(fn: Fn, ctx: ir.Value, thread: ir.Value, position: int) -> None:
     """Thread 0 stores the cycle counter, when the caller asked for a profile."""
-    table = _context_word(fn, ctx, CTX_PROFILE)
+    table = _context_word(fn, ctx, Ctx.PROFILE)
     wanted = fn.b.icmp_unsigned("!=", fn.b.ptrtoint(table, I64), ir.Constant(I64, 0))
     with fn.when(fn.b.and_(wanted, fn.compare("==", thread, 0))):
         callee = fn.module.globals.get("llvm.readcyclecounter")
@@ -256,7 +252,7 @@ def _barrier_function(module: ir.Module, target: Target) -> ir.Function:
     ctx, done, mine, items = fn.args
     with fn.when(fn.b.icmp_unsigned("!=", mine, ir.Constant(I32, 0))):
         fn.b.atomic_rmw("add", done, mine, "release")
-    patience = fn.load(I64, fn.at(ctx, 8 * CTX_SPINS))
+    patience = fn.load(I64, fn.at(ctx, 8 * Ctx.SPINS))
     entry = fn.b.block
     head, spin, give, turn, go = (fn.function.append_basic_block(n) for n in ("wait", "spin", "give", "turn", "go"))
     fn.b.branch(head)
@@ -280,7 +276,7 @@ def _barrier_function(module: ir.Module, target: Target) -> ir.Function:
 
 
 def _yield_pointer(fn: Fn, ctx: ir.Value) -> ir.Value:
-    address = fn.load(I64, fn.at(ctx, 8 * CTX_YIELD))
+    address = fn.load(I64, fn.at(ctx, 8 * Ctx.YIELD))
     return fn.b.inttoptr(address, ir.FunctionType(VOID, []).as_pointer())
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from smalti.numerics import DType
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord
 from smalti.quant.scheme import quantise
+from smalti.strict_json import Fields, JsonFault, document, map_of, number, obj, optional, text
 from smalti.vision.images import naming, read_file, read_mask
 from smalti.vision.metrics import ConfusionMatrix
 from smalti.vision.preprocess import resize_labels
@@ -235,25 +235,23 @@ def _read_state(path: Path, key: str) -> dict[str, Score]:
     if not path.exists():
         return {}
     try:
-        record = json.loads(read_file(path, max_bytes=MAX_STATE_BYTES).decode("utf-8"))
-        if record["format"] != STATE_FORMAT:
-            raise UsageError(
-                f"{path} holds no scores of sensitivity trials; it is left alone: move it or take another folder"
-            )
-        if record["key"] != key:
-            return {}
-        return {str(name): _score(said) for name, said in record["scores"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        take = Fields(document(read_file(path, max_bytes=MAX_STATE_BYTES), max_bytes=MAX_STATE_BYTES))
+        if take("format", text) != STATE_FORMAT:
+            raise JsonFault(f"its format is not {STATE_FORMAT}")
+        is_ours = take("key", text) == key
+        scores = take("scores", map_of(_score) if is_ours else obj)
+        take.finish()
+    except JsonFault as fault:
         raise UsageError(
-            f"{path} holds no scores of sensitivity trials; it is left alone: move it or take another folder"
-        ) from error
+            f"{path} holds no scores of sensitivity trials ({fault}); it is left alone: move it or take another folder"
+        ) from fault
+    return scores if is_ours else {}
 
 
-def _score(said: dict[str, Any]) -> Score:
-    miou = None if said["miou"] is None else float(said["miou"])
-    score = Score(miou, float(said["logit_error"]), float(said["flipped"]))
-    if not all(math.isfinite(value) for value in (score.logit_error, score.flipped, miou or 0.0)):
-        raise ValueError("a score is no number")
+def _score(value: Any, where: str) -> Score:
+    take = Fields(value, where)
+    score = Score(take("miou", optional(number)), take("logit_error", number), take("flipped", number))
+    take.finish()
     return score
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from smalti.artifact.manifest import DimOp, Manifest
 from smalti.artifact.program import Program
 from smalti.artifact.reader import open_model
+from smalti.artifact.schema import manifest_json
 from smalti.delivery.export_c_texts import (
     ProgramText,
     cmake_text,
@@ -146,7 +147,7 @@ def _object(architecture: str, name: str, programs: Sequence[Program], constants
         functions = {"run": manifest.entry, "drive": manifest.team.drive, "serve": manifest.team.serve}
         entries = {f"{symbol}_{function}": offset for function, offset in functions.items()}
         code.append(Part(f"{symbol}_code", program.code, entries))
-        manifests.append(Part(f"{symbol}_manifest", manifest.to_json()))
+        manifests.append(Part(f"{symbol}_manifest", manifest_json(manifest)))
     parts = [Part(f"{name}_constants", constants), *manifests]
     return list(object_chunks(architecture, f"{name}.smalti", code, parts))
 
@@ -160,7 +161,7 @@ def _texts(
     described = {
         arch: [
             ProgramText(
-                p.manifest.target, _symbol(name, p.manifest), len(p.manifest.to_json()), memoryview(p.code).nbytes
+                p.manifest.target, _symbol(name, p.manifest), len(manifest_json(p.manifest)), memoryview(p.code).nbytes
             )
             for p in of_it
         ]

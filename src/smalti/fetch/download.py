@@ -25,6 +25,7 @@ from smalti.fetch.transport import (
     content_range,
     request,
 )
+from smalti.strict_json import JsonFault, document
 
 _BLOCK: Final = 256 * 1024
 _MAX_SIDECAR: Final = 16 * 1024
@@ -266,15 +267,11 @@ class _Job:
         """Read the note beside the part; one that is damaged or of another address counts as none."""
         try:
             with open(self.sidecar, "rb") as file:
-                found = json.loads(file.read(_MAX_SIDECAR))
-        except FileNotFoundError:
-            return None
-        except (ValueError, RecursionError):
+                found = document(file.read(_MAX_SIDECAR + 1), max_bytes=_MAX_SIDECAR)
+        except (FileNotFoundError, JsonFault):
             return None
         except OSError as error:
             raise FetchError(f"cannot read {shown(self.sidecar)}: {os.strerror(error.errno or 0)}") from error
-        if not isinstance(found, dict):
-            return None
         validator, total = found.get("validator"), found.get("total")
         if found.get("address") != self.address or not isinstance(validator, str) or not validator:
             return None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 from smalti.errors import UsageError
-from smalti.vision.palette import VOC_LABELS, VOID_LABEL
+from smalti.vision.palette import VOC_LABELS
 
 _MIB: Final = 2**20
 _MODEL_SERVER: Final = "http://download.tensorflow.org/models/"
@@ -63,20 +62,6 @@ class Generated:
     folder: str
 
 
-class ResizeDefault(str, Enum):
-    """How a picture is brought to a model's input size when the caller does not say."""
-
-    FIT = "fit"
-    STRETCH = "stretch"
-
-
-class Preprocessing(str, Enum):
-    """What a model expects in its input tensor."""
-
-    RGB_UINT8_IN_GRAPH = "rgb_uint8"
-    """uint8 RGB [1, H, W, 3]; scaling to [-1, 1] and padding to the crop are nodes of the graph."""
-
-
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """A frozen segmentation graph.
@@ -86,9 +71,6 @@ class ModelEntry:
         source: where it comes from.
         graph: path of the GraphDef below the exported folder.
         inputs, outputs: tensor names.
-        input_size: longer side, in pixels, that pictures are scaled to.
-        preprocessing: layout of the input tensor.
-        resize_mutable, resize_static: default ways to reach the input size.
         labels: class names; the index is the label.
         dataset: name of the data set it is evaluated on.
     """
@@ -100,10 +82,6 @@ class ModelEntry:
     dataset: str
     inputs: tuple[str, ...] = ("ImageTensor:0",)
     outputs: tuple[str, ...] = ("SemanticPredictions:0",)
-    input_size: int = 513
-    preprocessing: Preprocessing = Preprocessing.RGB_UINT8_IN_GRAPH
-    resize_mutable: ResizeDefault = ResizeDefault.FIT
-    resize_static: ResizeDefault = ResizeDefault.STRETCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +91,15 @@ class DatasetEntry:
     Attributes:
         name: what ``--dataset`` calls it.
         source: where it comes from.
-        images, masks, val_list, train_list: paths below the exported root.
+        val_list, train_list: paths below the exported root.
         labels: class names; the index is the label.
-        void_label: mask value that is left out of every figure.
     """
 
     name: str
     source: Archive | Generated
     labels: tuple[str, ...]
-    images: str = "JPEGImages"
-    masks: str = "SegmentationClass"
     val_list: str = "ImageSets/Segmentation/val.txt"
     train_list: str = "ImageSets/Segmentation/train.txt"
-    void_label: int = VOID_LABEL
 
 
 def _deeplab(name: str, date: str) -> ModelEntry:

@@ -13,6 +13,7 @@ from typing import Final
 from smalti.errors import FetchError
 from smalti.fetch.archive import UnpackedFile
 from smalti.fetch.disk import CHUNK, disk_errors, shown, write_small
+from smalti.strict_json import Fields, JsonFault, JsonObject, document, integer, list_of, text
 
 STAMP_NAME: Final = ".smalti-export.json"
 CHECKSUMS_NAME: Final = ".smalti-checksums.json"
@@ -21,9 +22,9 @@ _MAX_BYTES: Final = 256 * 2**20
 _HEX: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
-def is_sha256(text: object) -> bool:
-    """Whether ``text`` is a SHA-256 in lower-case hex."""
-    return isinstance(text, str) and _HEX.fullmatch(text) is not None
+def is_sha256(value: object) -> bool:
+    """Whether ``value`` is a SHA-256 in lower-case hex."""
+    return isinstance(value, str) and _HEX.fullmatch(value) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +75,26 @@ def write_stamp(folder: Path, stamp: Stamp) -> None:
 def read_stamp(folder: Path) -> Stamp | None:
     """Return the note in ``folder``; None when there is none, or none that can be read. Raises FetchError."""
     found = _load(folder / STAMP_NAME)
-    if not isinstance(found, dict) or found.get("format") != _FORMAT or not isinstance(found.get("files"), list):
+    try:
+        return None if found is None else _stamp(found)
+    except JsonFault:
         return None
-    texts = (found.get("name"), found.get("source"), found.get("sha256"), found.get("trust"))
-    size = found.get("archive_bytes")
-    files = [_stamped_file(row) for row in found["files"]]
-    if not all(isinstance(text, str) for text in texts) or type(size) is not int or None in files:
-        return None
-    name, source, sha256, trust = (str(text) for text in texts)
-    return Stamp(name, source, sha256, size, trust, tuple(file for file in files if file is not None))
+
+
+def _stamp(value: JsonObject) -> Stamp:
+    take = Fields(value)
+    if take("format", integer) != _FORMAT:
+        raise JsonFault("has an unknown format")
+    stamp = Stamp(
+        take("name", text),
+        take("source", text),
+        take("sha256", text),
+        take("archive_bytes", integer),
+        take("trust", text),
+        take("files", list_of(_stamped_file)),
+    )
+    take.finish()
+    return stamp
 
 
 def stamped(folder: Path, files: tuple[UnpackedFile, ...]) -> tuple[StampedFile, ...]:
@@ -135,7 +147,7 @@ def read_checksums(folder: Path) -> dict[str, str]:
         if not path.exists():
             return {}
     found = _load(path)
-    if not isinstance(found, dict) or not all(is_sha256(value) for value in found.values()):
+    if found is None or not all(is_sha256(value) for value in found.values()):
         raise FetchError(f"{shown(path)} is damaged; remove it to forget the checksums recorded there")
     return found
 
@@ -144,28 +156,24 @@ def record_checksum(folder: Path, source: str, sha256: str) -> None:
     """Record the digest of ``source``. Raises FetchError."""
     known = read_checksums(folder)
     if known.get(source) != sha256:
-        text = json.dumps({**known, source: sha256}, indent=1, sort_keys=True)
-        write_small(folder / CHECKSUMS_NAME, text.encode())
+        content = json.dumps({**known, source: sha256}, indent=1, sort_keys=True)
+        write_small(folder / CHECKSUMS_NAME, content.encode())
 
 
-def _stamped_file(row: object) -> StampedFile | None:
-    if not isinstance(row, list) or len(row) != 4:
-        return None
-    path, size, modified, sha256 = row
-    if not isinstance(path, str) or type(size) is not int or type(modified) is not int or not is_sha256(sha256):
-        return None
-    return StampedFile(path, size, modified, sha256)
+def _stamped_file(row: object, where: str) -> StampedFile:
+    if not isinstance(row, list) or len(row) != len(("path", "bytes", "time", "sha256")) or not is_sha256(row[3]):
+        raise JsonFault(f"needs a path, bytes, a time and a SHA-256 at {where}")
+    return StampedFile(text(row[0], where), integer(row[1], where), integer(row[2], where), row[3])
 
 
-def _load(path: Path) -> object:
+def _load(path: Path) -> JsonObject | None:
     try:
         with open(path, "rb") as file:
-            content: object = json.loads(file.read(_MAX_BYTES))
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+            return document(file.read(_MAX_BYTES + 1), max_bytes=_MAX_BYTES)
+    except (FileNotFoundError, NotADirectoryError, JsonFault):
         return None
     except OSError as error:
         raise FetchError(f"cannot read {shown(path)}: {os.strerror(error.errno or 0)}") from error
-    return content
 
 
 def _digest(path: Path) -> str:

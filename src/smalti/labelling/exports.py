@@ -19,6 +19,7 @@ from smalti.annotations.shares import shares_pieces
 from smalti.errors import OutputError, UsageError
 from smalti.jobs.outputs import OutputFolder, write_error, write_pieces
 from smalti.labelling.ledger import Ledger
+from smalti.strict_json import JsonFault, document
 from smalti.vision.images import LARGEST_MAX_PIXELS, naming, read_mask
 from smalti.vision.names import OutputNames, strip_suffix
 from smalti.vision.voc import Pictures
@@ -197,14 +198,14 @@ def _is_corrected(path: Path) -> bool:
     try:
         if path.stat().st_size > _LARGEST_LABELME_BYTES:
             return True
-        said = json.loads(path.read_bytes())
+        said = document(path.read_bytes(), max_bytes=_LARGEST_LABELME_BYTES)
     except FileNotFoundError:
         return False
     except OSError as error:
         raise OutputError(str(write_error(path, error))) from error
-    except (ValueError, RecursionError):
+    except JsonFault:
         return True
-    return not isinstance(said, dict) or said.get(_MADE_BY) != _digest(said.get("shapes"))
+    return said.get(_MADE_BY) != _digest(said.get("shapes"))
 
 
 def _digest(shapes: Any) -> str:

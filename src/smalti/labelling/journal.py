@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from smalti.errors import UsageError
 from smalti.jobs.outputs import sync, sync_folder, write_error, write_file
+from smalti.strict_json import Fields, JsonFault, document, flag, integer, list_of, optional, text
 from smalti.vision.voc import printable
 
 JOURNAL_FILE: Final = "smalti-journal.jsonl"
@@ -231,33 +232,39 @@ def _head(line: bytes) -> dict[str, Any] | None:
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
+        return document(line, max_bytes=_MAX_FORMAT_LINE)
+    except JsonFault:
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _record(line: bytes) -> Record | None:
     """Return what a line says, or None when it is not a line of a journal."""
-    said = _parse(line) if len(line) <= _MAX_LINE else None
-    if said is None or not isinstance(said.get("name"), str):
+    try:
+        take = Fields(document(line, max_bytes=_MAX_LINE))
+        name, source = take("name", text), take.get("source", optional(_signature), None)
+        reason = take.get("failed", _reason, None)
+        if reason is not None:
+            record = Record(name, None, reason=reason, source=source, passing=take.get("passing", flag, False))
+        else:
+            record = Record(name, take("output", text), take("sizes", list_of(integer)), source=source)
+        take.finish()
+    except JsonFault:
         return None
-    name, source = said["name"], said.get("source")
-    pair = _numbers(source)
-    signature = (pair[0], pair[1]) if pair is not None and len(pair) == 2 else None
-    reason = said.get("failed")
-    if isinstance(reason, str):
-        if any("\ud800" <= char <= "\udfff" for char in reason):
-            return None
-        return Record(name, None, reason=reason, source=signature, passing=said.get("passing") is True)
-    output, sizes = said.get("output"), _numbers(said.get("sizes"))
-    if not isinstance(output, str) or sizes is None:
-        return None
-    return Record(name, output, sizes, source=signature)
+    return record
 
 
-def _numbers(value: Any) -> tuple[int, ...] | None:
-    return tuple(value) if isinstance(value, list) and all(type(item) is int for item in value) else None
+def _signature(value: Any, where: str) -> Signature:
+    numbers = list_of(integer)(value, where)
+    if len(numbers) != len(("length", "time")):
+        raise JsonFault(f"{where} must be a length and a time")
+    return numbers[0], numbers[1]
+
+
+def _reason(value: Any, where: str) -> str:
+    reason = text(value, where)
+    if any("\ud800" <= char <= "\udfff" for char in reason):
+        raise JsonFault(f"{where} must be text that can be written")
+    return reason
 
 
 def _short(value: Any) -> str:

@@ -81,11 +81,6 @@ class Fn:
         self.args: tuple[ir.Value, ...] = tuple(self.function.args)
         self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
 
-    def no_alias(self, *positions: int) -> None:
-        """Promise that the pointer arguments at these positions do not overlap any other memory used."""
-        for position in positions:
-            self.function.args[position].add_attribute("noalias")
-
     # ---- index arithmetic -------------------------------------------------------------------------------------------
 
     def i64(self, value: int | ir.Value) -> ir.Value:

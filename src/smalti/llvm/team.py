@@ -4,16 +4,20 @@
 ``serve(team, thread)`` is a helper: it sleeps on its semaphore, runs its share, and sleeps again until told to stop.
 Each has a state: 0 asleep, 1 invited, 2 at work.  An invitation that nobody has followed when the work is done is taken
 back, so a run does not wait for a helper that the system has not yet let run.
-Both set the default floating-point environment; ``drive`` gives the caller's back.  docs/offline-model-file.md has the
-layout of ``team``.
+Both set the default floating-point environment; ``drive`` gives the caller's back.  The layout of ``team`` is in
+``artifact/abi.py``.
 """
 
 from __future__ import annotations
 
+from string import Template
+
+from smalti.artifact.abi import HELPER_STATE, LINE, Ctx, TeamWord
+
 DRIVE = "drive"
 SERVE = "serve"
 
-_TEXT = """
+_TEMPLATE = Template("""
 define internal i64 @team.word(ptr %team, i64 %word) nounwind alwaysinline {
   %at = getelementptr i64, ptr %team, i64 %word
   %value = load i64, ptr %at, align 8
@@ -27,30 +31,30 @@ define internal ptr @team.pointer(ptr %team, i64 %word) nounwind alwaysinline {
 }
 
 define internal ptr @team.semaphore(ptr %team, i64 %thread) nounwind alwaysinline {
-  %all = call ptr @team.pointer(ptr %team, i64 4)
-  %offset = shl i64 %thread, 6
+  %all = call ptr @team.pointer(ptr %team, i64 $SEMAPHORES)
+  %offset = shl i64 %thread, $LINE_SHIFT
   %one = getelementptr i8, ptr %all, i64 %offset
   ret ptr %one
 }
 
 define internal ptr @team.state(ptr %team, i64 %thread) nounwind alwaysinline {
   %semaphore = call ptr @team.semaphore(ptr %team, i64 %thread)
-  %state = getelementptr i8, ptr %semaphore, i64 56
+  %state = getelementptr i8, ptr %semaphore, i64 $HELPER_STATE
   ret ptr %state
 }
 
 define i32 @drive(ptr %team) nounwind {
 entry:
   %environment = alloca [256 x i8], align 64
-  %get = call ptr @team.pointer(ptr %team, i64 6)
-  %set = call ptr @team.pointer(ptr %team, i64 7)
-  %post = call ptr @team.pointer(ptr %team, i64 3)
-  %yield = call ptr @team.pointer(ptr %team, i64 5)
-  %ctx = call ptr @team.pointer(ptr %team, i64 0)
-  %threads = call i64 @team.word(ptr %team, i64 1)
-  %patience_at = getelementptr i64, ptr %ctx, i64 8
+  %get = call ptr @team.pointer(ptr %team, i64 $GET)
+  %set = call ptr @team.pointer(ptr %team, i64 $SET)
+  %post = call ptr @team.pointer(ptr %team, i64 $POST)
+  %yield = call ptr @team.pointer(ptr %team, i64 $YIELD)
+  %ctx = call ptr @team.pointer(ptr %team, i64 $CONTEXT)
+  %threads = call i64 @team.word(ptr %team, i64 $THREADS)
+  %patience_at = getelementptr i64, ptr %ctx, i64 $SPINS
   %patience = load i64, ptr %patience_at, align 8
-  %failed = getelementptr i64, ptr %team, i64 24
+  %failed = getelementptr i64, ptr %team, i64 $FAILED
   store atomic i64 0, ptr %failed monotonic, align 8
   %g = call i32 %get(ptr %environment)
   %d = call i32 %set(ptr inttoptr (i64 -1 to ptr))
@@ -104,12 +108,12 @@ done:
 
 define i32 @serve(ptr %team, i64 %thread) nounwind {
 entry:
-  %set = call ptr @team.pointer(ptr %team, i64 7)
-  %wait = call ptr @team.pointer(ptr %team, i64 2)
+  %set = call ptr @team.pointer(ptr %team, i64 $SET)
+  %wait = call ptr @team.pointer(ptr %team, i64 $WAIT)
   %semaphore = call ptr @team.semaphore(ptr %team, i64 %thread)
   %state = call ptr @team.state(ptr %team, i64 %thread)
-  %failed = getelementptr i64, ptr %team, i64 24
-  %stop_at = getelementptr i64, ptr %team, i64 8
+  %failed = getelementptr i64, ptr %team, i64 $FAILED
+  %stop_at = getelementptr i64, ptr %team, i64 $STOP
   %d = call i32 %set(ptr inttoptr (i64 -1 to ptr))
   br label %sleep
 sleep:
@@ -125,8 +129,8 @@ join:
   %invited = extractvalue { i64, i1 } %exchange, 1
   br i1 %invited, label %work, label %sleep
 work:
-  %ctx = call ptr @team.pointer(ptr %team, i64 0)
-  %threads = call i64 @team.word(ptr %team, i64 1)
+  %ctx = call ptr @team.pointer(ptr %team, i64 $CONTEXT)
+  %threads = call i64 @team.word(ptr %team, i64 $THREADS)
   %status = call i32 @run(ptr %ctx, i64 %thread, i64 %threads) noinline
   %status64 = zext i32 %status to i64
   %f = atomicrmw or ptr %failed, i64 %status64 monotonic
@@ -135,7 +139,13 @@ work:
 end:
   ret i32 0
 }
-"""
+""")
+_TEXT = _TEMPLATE.substitute(
+    {word.name: int(word) for word in TeamWord},
+    SPINS=int(Ctx.SPINS),
+    HELPER_STATE=HELPER_STATE,
+    LINE_SHIFT=LINE.bit_length() - 1,
+)
 
 
 def with_team(module_text: str) -> str:

@@ -10,23 +10,32 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from smalti.errors import UsageError
 from smalti.quant.modes import ActivationScheme, CalibAlgo, Granularity, QuantMode, QuantOptions
+from smalti.strict_json import (
+    Fields,
+    JsonFault,
+    anything,
+    choice,
+    document,
+    list_of,
+    map_of,
+    number,
+    optional,
+    shown,
+    text,
+)
 
 RECORD_FORMAT = "smalti-calibration-1"
 MAX_RECORD_BYTES = 128 * 2**20
 LARGEST = float(np.finfo(np.float32).max)
 CHANNEL_FIELDS = ("channel_low", "channel_high", "channel_mean")
 _TENSOR_FIELDS = ("low", "high", "seen_low", "seen_high", "clipped", *CHANNEL_FIELDS)
-_RECORD_FIELDS = ("format", "producer", "graph", "settings", "preprocess", "images", "warnings", "tensors")
 _SHA256_DIGITS = 64
-_SHOWN = 60
-
-T = TypeVar("T", QuantMode, CalibAlgo, Granularity, ActivationScheme)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,29 +146,20 @@ def parse_record(data: bytes) -> CalibrationRecord:
     if len(data) > MAX_RECORD_BYTES:
         raise UsageError(f"a calibration record has at most {MAX_RECORD_BYTES // 2**20} MB")
     try:
-        record = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"this is no calibration record: {error}") from error
-    top = _object(record, "the record", _RECORD_FIELDS)
+        top = document(data, max_bytes=MAX_RECORD_BYTES)
+    except JsonFault as fault:
+        raise UsageError(f"this is no calibration record: {fault}") from fault
     if "tensors" not in top:
         raise UsageError('a calibration record needs "tensors": {"NAME": {"low": ..., "high": ...}}')
     if top.get("format", RECORD_FORMAT) != RECORD_FORMAT:
-        raise UsageError(f"this calibration record has the format {_shown(top['format'])}, not {RECORD_FORMAT!r}")
-    graph = _object(top.get("graph") or {}, "graph", ("name", "sha256"))
-    digest = graph.get("sha256")
-    tensors = _object(top["tensors"], "tensors", None)
-    if not tensors:
+        raise UsageError(f"this calibration record has the format {shown(top['format'])}, not {RECORD_FORMAT!r}")
+    try:
+        record = _record(top)
+    except JsonFault as fault:
+        raise UsageError(f"calibration record: {fault}") from fault
+    if not record.tensors:
         raise UsageError("the calibration record names no tensor: give one that --save-ranges wrote")
-    return CalibrationRecord(
-        tensors={name: _tensor(name, value) for name, value in tensors.items()},
-        options=None if top.get("settings") is None else _options(top["settings"]),
-        graph_name=_text(graph.get("name", ""), "graph.name"),
-        graph_sha256=None if digest is None else _digest(digest, "graph.sha256"),
-        preprocess=_preprocess(top.get("preprocess") or {}),
-        images=tuple(_image(item) for item in _list(top.get("images", []), "images")),
-        warnings=tuple(_text(item, "warnings") for item in _list(top.get("warnings", []), "warnings")),
-        producer=None if top.get("producer") is None else _text(top["producer"], "producer"),
-    )
+    return record
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------
@@ -190,127 +190,96 @@ def _block(lines: list[str]) -> str:
 # ---- reading --------------------------------------------------------------------------------------------------------
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{_shown(twice)} stands there twice")
+def _record(value: Any) -> CalibrationRecord:
+    take = Fields(value)
+    take.get("format", text, RECORD_FORMAT)
+    graph_name, graph_sha256 = take.get("graph", _graph, ("", None))
+    record = CalibrationRecord(
+        tensors=take("tensors", map_of(_tensor)),
+        options=take.get("settings", optional(_options), None),
+        graph_name=graph_name,
+        graph_sha256=graph_sha256,
+        preprocess=take.get("preprocess", _preprocess, {}),
+        images=take.get("images", list_of(_image), ()),
+        warnings=take.get("warnings", list_of(text), ()),
+        producer=take.get("producer", optional(text), None),
+    )
+    take.finish()
+    return record
+
+
+def _graph(value: Any, where: str) -> tuple[str, str | None]:
+    take = Fields({} if value is None else value, where)
+    graph = take.get("name", text, ""), take.get("sha256", optional(_digest), None)
+    take.finish()
+    return graph
+
+
+def _digest(value: Any, where: str) -> str:
+    digest = text(value, where)
+    if len(digest) != _SHA256_DIGITS or set(digest) - set("0123456789abcdef"):
+        raise JsonFault(f"{where} must be 64 hexadecimal digits, not {shown(digest)}")
+    return digest
+
+
+def _float32(value: Any, where: str) -> float:
+    found = number(value, where)
+    if not abs(found) <= LARGEST:
+        raise JsonFault(f"{where} must be a finite float32 number")
     return found
 
 
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is no number that a range can have")
-
-
-def _shown(value: Any) -> str:
-    text = ascii(value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
-
-
-def _object(value: Any, place: str, known: tuple[str, ...] | None) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UsageError(f"calibration record: {place} must be an object, not {_shown(value)}")
-    unknown = sorted(set(value) - set(known)) if known is not None else []
-    if unknown:
-        raise UsageError(
-            f"calibration record: {place} has no field {_shown(unknown[0])}; it has {', '.join(known or ())}"
-        )
-    return value
-
-
-def _list(value: Any, place: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise UsageError(f"calibration record: {place} must be a list, not {_shown(value)}")
-    return value
-
-
-def _text(value: Any, place: str) -> str:
-    if not isinstance(value, str):
-        raise UsageError(f"calibration record: {place} must be text, not {_shown(value)}")
-    return value
-
-
-def _digest(value: Any, place: str) -> str:
-    text = _text(value, place)
-    if len(text) != _SHA256_DIGITS or set(text) - set("0123456789abcdef"):
-        raise UsageError(f"calibration record: {place} must be 64 hexadecimal digits, not {_shown(text)}")
-    return text
-
-
-def _number(value: Any, place: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise UsageError(f"calibration record: {place} must be a number, not {_shown(value)}")
-    if not abs(value) <= LARGEST:  # not for NaN, nor for integers of any length
-        raise UsageError(f"calibration record: {place} must be a finite float32 number")
-    return float(value)
-
-
-def _tensor(name: str, value: Any) -> TensorStats:
-    place = f"tensor {_shown(name)}"
-    fields = _object(value, place, _TENSOR_FIELDS)
-    missing = [key for key in ("low", "high") if key not in fields]
-    if missing:
-        raise UsageError(f"calibration record: {place} has no {' and no '.join(missing)}")
-    low, high = (_number(fields[key], f"{place}, {key}") for key in ("low", "high"))
-    seen_low, seen_high = (
-        _number(fields.get(f"seen_{k}", v), f"{place}, seen_{k}") for k, v in (("low", low), ("high", high))
+def _tensor(value: Any, where: str) -> TensorStats:
+    take = Fields(value, where)
+    take.need("low", "high")
+    low, high = take("low", _float32), take("high", _float32)
+    stats = TensorStats(
+        low,
+        high,
+        take.get("seen_low", _float32, low),
+        take.get("seen_high", _float32, high),
+        take.get("channel_low", list_of(_float32), ()),
+        take.get("channel_high", list_of(_float32), ()),
+        take.get("channel_mean", list_of(_float32), ()),
+        take.get("clipped", _float32, 0.0),
     )
-    for text, first, last in (("low", low, high), ("seen_low", seen_low, seen_high)):
+    take.finish()
+    for key, first, last in (("low", low, high), ("seen_low", stats.seen_low, stats.seen_high)):
         if first > last:
-            raise UsageError(
-                f"calibration record: {place}: {text} {first} is above {text.replace('low', 'high')} {last}"
-            )
-    lists = [_list(fields.get(key, []), f"{place}, {key}") for key in CHANNEL_FIELDS]
-    if len({len(items) for items in lists}) != 1:
-        raise UsageError(f"calibration record: {place}: {', '.join(CHANNEL_FIELDS)} must be equally long")
-    channels = [
-        tuple(_number(v, f"{place}, {key}") for v in items) for key, items in zip(CHANNEL_FIELDS, lists, strict=True)
-    ]
-    clipped = _number(fields.get("clipped", 0.0), f"{place}, clipped")
-    if not 0.0 <= clipped <= 1.0:
-        raise UsageError(f"calibration record: {place}: clipped must be 0 to 1, not {clipped}")
-    return TensorStats(low, high, seen_low, seen_high, channels[0], channels[1], channels[2], clipped)
+            raise JsonFault(f"{where}: {key} {first} is above {key.replace('low', 'high')} {last}")
+    if len({len(stats.channel_low), len(stats.channel_high), len(stats.channel_mean)}) != 1:
+        raise JsonFault(f"{where}: {', '.join(CHANNEL_FIELDS)} must be equally long")
+    if not 0.0 <= stats.clipped <= 1.0:
+        raise JsonFault(f"{where}.clipped must be 0 to 1, not {stats.clipped}")
+    return stats
 
 
-def _options(value: Any) -> QuantOptions:
-    known = ("quant_mode", "calib_algo", "weight_granularity", "activation", "keep")
-    fields = _object(value, "settings", known)
-    missing = [key for key in known if key not in fields]
-    if missing:
-        raise UsageError(f"calibration record: settings has no {', '.join(missing)}")
-    return QuantOptions(
-        mode=_choice(QuantMode, fields["quant_mode"], "settings.quant_mode"),
-        calib_algo=_choice(CalibAlgo, fields["calib_algo"], "settings.calib_algo"),
-        weight_granularity=_choice(Granularity, fields["weight_granularity"], "settings.weight_granularity"),
-        activation=_choice(ActivationScheme, fields["activation"], "settings.activation"),
-        keep=tuple(_text(item, "settings.keep") for item in _list(fields["keep"], "settings.keep")),
+def _options(value: Any, where: str) -> QuantOptions:
+    take = Fields(value, where)
+    take.need("quant_mode", "calib_algo", "weight_granularity", "activation", "keep")
+    options = QuantOptions(
+        mode=take("quant_mode", choice(QuantMode)),
+        calib_algo=take("calib_algo", choice(CalibAlgo)),
+        weight_granularity=take("weight_granularity", choice(Granularity)),
+        activation=take("activation", choice(ActivationScheme)),
+        keep=take("keep", list_of(text)),
     )
+    take.finish()
+    return options
 
 
-def _choice(kind: type[T], value: Any, place: str) -> T:
-    for member in kind:
-        if member.value == value:
-            return member
-    known = ", ".join(str(member.value) for member in kind)
-    raise UsageError(f"calibration record: {place} must be one of {known}; not {_shown(value)}")
-
-
-def _preprocess(value: Any) -> dict[str, Any]:
-    fields = _object(value, "preprocess", ("resize", "input_size"))
-    size, resize = fields.get("input_size"), fields.get("resize")
+def _preprocess(value: Any, where: str) -> dict[str, Any]:
+    take = Fields({} if value is None else value, where)
+    take.get("resize", optional(text), None)
+    size = take.get("input_size", anything, None)
+    take.finish()
     sides = size if isinstance(size, list) and len(size) == len(("height", "width")) else [size]
     if size is not None and not all(type(side) is int and 0 < side <= LARGEST for side in sides):
-        raise UsageError(
-            f"calibration record: preprocess.input_size must be a size or [height, width], not {_shown(size)}"
-        )
-    if resize is not None:
-        _text(resize, "preprocess.resize")
-    return fields
+        raise JsonFault(f"{where}.input_size must be a size or [height, width], not {shown(size)}")
+    return dict(value or {})
 
 
-def _image(value: Any) -> SeenImage:
-    items = _list(value, "images")
-    if len(items) != len(("name", "sha256")):
-        raise UsageError(f"calibration record: an image is a name and a SHA-256, not {_shown(value)}")
-    return SeenImage(_text(items[0], "images"), _digest(items[1], "images"))
+def _image(value: Any, where: str) -> SeenImage:
+    if not isinstance(value, list) or len(value) != len(("name", "sha256")):
+        raise JsonFault(f"{where}: an image is a name and a SHA-256, not {shown(value)}")
+    return SeenImage(text(value[0], where), _digest(value[1], where))

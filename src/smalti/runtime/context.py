@@ -13,6 +13,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from smalti.artifact import abi
+from smalti.artifact.abi import Ctx
+from smalti.artifact.format import align_up
 from smalti.artifact.manifest import Manifest
 from smalti.errors import UsageError
 from smalti.runtime.memory import Region, map_anonymous
@@ -21,10 +24,9 @@ from smalti.runtime.team import Team, function_address
 
 T = TypeVar("T")
 
-_WORDS = 9
-_SPINS, _SPINS_IN_A_CROWD = 2000, 20
-"""How often a waiting thread looks before it lets others run: with a CPU for each thread, and with fewer CPUs."""
-_LINE = 64
+# Plain integers: every run writes these words, and looking up a member of an enum costs more than the store.
+_WORKSPACE, _DIMS, _OFFSETS = int(Ctx.WORKSPACE), int(Ctx.DIMS), int(Ctx.OFFSETS)
+_PROFILE, _SPINS = int(Ctx.PROFILE), int(Ctx.SPINS)
 _sched_yield = function_address(ctypes.CDLL(None).sched_yield)
 
 
@@ -52,8 +54,8 @@ class Context:
         self._recipe = recipe
         self._team = Team(manifest.team, recipe.code)
         self._arena: Region | None = None
-        layout = (_WORDS * 8, tensors * 8, manifest.counter_count * 4, (2 * steps + 2) * 8)
-        starts = np.cumsum([0, *(-(-size // _LINE) * _LINE for size in layout)]).tolist()
+        layout = (abi.CTX_WORDS * 8, tensors * 8, abi.counters(steps) * 4, abi.stamps(steps) * 8)
+        starts = np.cumsum([0, *(align_up(size, abi.LINE) for size in layout)]).tolist()
         memory = _aligned_zeros(starts[-1])
         self._ctx = memory[: layout[0]].view(np.uint64)
         self._io = memory[starts[1] : starts[1] + layout[1]].view(np.uint64)
@@ -61,10 +63,10 @@ class Context:
         self._profile = memory[starts[3] : starts[3] + layout[3]].view(np.uint64)
         self._address = int(self._ctx.ctypes.data)
         self._profile_address = int(self._profile.ctypes.data)
-        self._ctx[0] = recipe.constants.address
-        self._ctx[4] = self._io.ctypes.data
-        self._ctx[5] = self._counters.ctypes.data
-        self._ctx[6] = _sched_yield
+        self._ctx[Ctx.CONSTANTS] = recipe.constants.address
+        self._ctx[Ctx.TENSORS] = self._io.ctypes.data
+        self._ctx[Ctx.COUNTERS] = self._counters.ctypes.data
+        self._ctx[Ctx.YIELD] = _sched_yield
 
     def run(self, plan: ShapePlan, addresses: Sequence[int], profile: bool = False) -> NDArray[np.uint64] | None:
         """Run the model once on arrays at these addresses (inputs, then outputs).
@@ -79,10 +81,10 @@ class Context:
         if arena is None or arena.size < plan.workspace_bytes:
             arena = self._grow(plan.workspace_bytes)
         ctx = self._ctx
-        ctx[1] = arena.address
-        ctx[2], ctx[3] = plan.addresses
-        ctx[7] = self._profile_address if profile else 0
-        ctx[8] = _SPINS if plan.threads <= self._recipe.cpus else _SPINS_IN_A_CROWD
+        ctx[_WORKSPACE] = arena.address
+        ctx[_DIMS], ctx[_OFFSETS] = plan.addresses
+        ctx[_PROFILE] = self._profile_address if profile else 0
+        ctx[_SPINS] = abi.SPINS if plan.threads <= self._recipe.cpus else abi.SPINS_IN_A_CROWD
         self._io[:] = addresses
         self._counters.fill(0)
         self._team.run(self._address, plan.threads)
@@ -219,6 +221,6 @@ class ContextPool:
 
 
 def _aligned_zeros(size: int) -> NDArray[np.uint8]:
-    raw = np.zeros(size + _LINE, dtype=np.uint8)
-    skew = -int(raw.ctypes.data) % _LINE
+    raw = np.zeros(size + abi.LINE, dtype=np.uint8)
+    skew = -int(raw.ctypes.data) % abi.LINE
     return raw[skew : skew + size]

@@ -69,17 +69,13 @@ def _apply(instr: DimInstr, values: Sequence[int], symbols: Sequence[int]) -> in
     a, b = values[instr.a], values[instr.b]
     if instr.op is DimOp.ADD:
         return a + b
-    if instr.op is DimOp.SUB:
-        return a - b
     if instr.op is DimOp.MUL:
         return a * b
     if instr.op is DimOp.MAX:
         return max(a, b)
     if instr.op is DimOp.MIN:
         return min(a, b)
-    if b == 0:
-        return None
-    return a // b if instr.op is DimOp.FLOORDIV else a % b
+    return None if b == 0 else a // b
 
 
 def _check_limits(symbol: Symbol, size: int, name: str, axis: int) -> None:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from smalti.artifact.abi import MAX_WORKSPACE_BYTES
 from smalti.artifact.manifest import DimOp, Manifest, Step, TensorSpec
 from smalti.errors import InputError
 from smalti.runtime.arena import ArenaPlanner, Placement
 from smalti.runtime.dims import Shape, bind_symbols, describe_shape, evaluate
 
 CACHED_PLANS = 16
-_MAX_BYTES = 1 << 46
 _SCALE = "scale the image to that (`smalti infer --resize stretch` does)"
 
 
@@ -96,7 +96,7 @@ class ShapePlanner:
         shape = tuple(dims[i] for i in tensor.shape)
         if self._too_small(tensor.shape, dims):
             raise InputError(f"these input sizes are too small: output {tensor.name!r} would have shape {list(shape)}")
-        if math.prod((tensor.dtype.itemsize, *shape)) > _MAX_BYTES:
+        if math.prod((tensor.dtype.itemsize, *shape)) > MAX_WORKSPACE_BYTES:
             raise InputError(f"these input sizes are too large: output {tensor.name!r} would have shape {list(shape)}")
         return shape
 
@@ -108,7 +108,7 @@ class ShapePlanner:
         sizes = [dims[b.size] * (threads if b.per_thread else 1) for b in self._manifest.arena]
         if any(size < 0 for size in sizes):
             raise InputError("these input sizes are too small for this model: give larger arrays")
-        if sum(sizes) > _MAX_BYTES:
+        if sum(sizes) > MAX_WORKSPACE_BYTES:
             raise InputError(f"these input sizes need {sum(sizes)} bytes of workspace, more than any machine has")
         return self._arena.place(sizes)
 

@@ -18,14 +18,13 @@ from types import BuiltinFunctionType, ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
+from smalti.artifact.abi import LINE, TEAM_WORDS, TeamWord
 from smalti.artifact.manifest import TeamEntries
 from smalti.errors import CompilerError, ResourceError
 from smalti.knobs import MAX_THREADS
 from smalti.runtime.memory import Region
 
-_LINE = 64
-_WORDS = 32
-_CONTEXT, _THREADS, _WAIT, _POST, _SEMAPHORES, _YIELD, _GET, _SET, _STOP = range(9)
+_CONTEXT, _THREADS = int(TeamWord.CONTEXT), int(TeamWord.THREADS)
 
 _DRIVE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
 _SERVE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64)
@@ -66,7 +65,7 @@ def _floating_point_functions() -> tuple[object, object]:
 _FUNCTIONS = {
     word: function_address(function)
     for word, function in zip(
-        (_WAIT, _POST, _YIELD, _GET, _SET),
+        (TeamWord.WAIT, TeamWord.POST, TeamWord.YIELD, TeamWord.GET, TeamWord.SET),
         (_libc.sem_wait, _sem_post, _libc.sched_yield, *_floating_point_functions()),
         strict=True,
     )
@@ -81,12 +80,12 @@ class Team:
     """
 
     def __init__(self, entries: TeamEntries, code: Region) -> None:
-        raw = np.zeros(_WORDS * 8 + _LINE * (MAX_THREADS + 2), dtype=np.uint8)
-        skew = -int(raw.ctypes.data) % _LINE
-        self._words: NDArray[np.uint64] = raw[skew : skew + _WORDS * 8].view(np.uint64)
+        raw = np.zeros(TEAM_WORDS * 8 + LINE * (MAX_THREADS + 2), dtype=np.uint8)
+        skew = -int(raw.ctypes.data) % LINE
+        self._words: NDArray[np.uint64] = raw[skew : skew + TEAM_WORDS * 8].view(np.uint64)
         self._address = int(raw.ctypes.data) + skew
-        self._semaphores = self._address + _WORDS * 8
-        self._words[_SEMAPHORES] = self._semaphores
+        self._semaphores = self._address + TEAM_WORDS * 8
+        self._words[TeamWord.SEMAPHORES] = self._semaphores
         for word, address in _FUNCTIONS.items():
             self._words[word] = address
         self._drive = _DRIVE(code.address + entries.drive)
@@ -127,7 +126,7 @@ class Team:
                 lock = _allocate_lock()
                 lock.acquire()
                 self._ended.append(lock)
-            _sem_init(self._semaphores + _LINE * number, 0, 0)
+            _sem_init(self._semaphores + LINE * number, 0, 0)
             keep = (self._words, self._code)
             arguments = (self._serve, self._address, number, self._ended[number - 1], keep)
             try:
@@ -146,6 +145,6 @@ def _help(
 
 
 def _stop(words: NDArray[np.uint64], semaphores: int, helpers: list[int]) -> None:
-    words[_STOP] = 1
+    words[TeamWord.STOP] = 1
     for number in range(1, len(helpers) + 1):
-        _sem_post(semaphores + _LINE * number)
+        _sem_post(semaphores + LINE * number)

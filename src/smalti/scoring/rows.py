@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from smalti.errors import DataError, UsageError
 from smalti.quant.modes import QuantMode
+from smalti.strict_json import Fields, JsonFault, choice, document, flag, list_of, map_of, natural, number, text
 from smalti.vision.images import read_file
 from smalti.vision.metrics import MAX_CLASSES, Segmentation
 
@@ -171,20 +172,21 @@ def read_table(path: Path) -> AccuracyTable:
     if not path.is_file():
         raise UsageError(f"there is no accuracy table {path}: write one with --output-dir, or leave --baseline away")
     try:
-        record = json.loads(read_file(path, max_bytes=MAX_TABLE_BYTES).decode("utf-8"))
-        if record["format"] != TABLE_FORMAT:
+        take = Fields(document(read_file(path, max_bytes=MAX_TABLE_BYTES), max_bytes=MAX_TABLE_BYTES))
+        if take("format", text) != TABLE_FORMAT:
             raise DataError(f"{path} is not an accuracy table of this version of Smalti: measure it again")
+        # What follows from the rest (shares, drops, means) is for people and is not read.
         return AccuracyTable(
-            str(record["model"]),
-            str(record["graph_sha256"]),
-            str(record["pictures_sha256"]),
-            int(record["images"]),
-            tuple(_row(said) for said in record["rows"]),
+            take("model", text),
+            take("graph_sha256", text),
+            take("pictures_sha256", text),
+            take("images", natural),
+            take("rows", list_of(_row)),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+    except JsonFault as fault:
         raise DataError(
-            f"{path} is not a table of smalti accuracy: give a report that the command wrote as JSON"
-        ) from error
+            f"{path} is not a table of smalti accuracy: {fault}; give a report that the command wrote as JSON"
+        ) from fault
 
 
 def kept(row: AccuracyRow) -> AccuracyRow:
@@ -192,47 +194,45 @@ def kept(row: AccuracyRow) -> AccuracyRow:
     return replace(row, was_kept=True)
 
 
-def _row(said: dict[str, Any]) -> AccuracyRow:
-    ms, seconds = float(said["ms"]), float(said["seconds"])
-    if not (0 < ms < math.inf and math.isfinite(seconds)):
-        raise ValueError("no time")
-    flipped, pixels = _counts(said["flipped"]), _counts(said["pixels"])
-    if flipped.keys() != pixels.keys() or any(count > pixels[name] for name, count in flipped.items()):
-        raise ValueError("more pixels flip than there are")
-    return AccuracyRow(
-        QuantMode(said["quant_mode"]),
-        bool(said["shape_mutable"]),
-        str(said["key"]),
-        _segmentation(said["accuracy"]),
-        flipped,
-        pixels,
-        ms,
-        int(said["calls"]),
-        int(said["file_bytes"]),
-        str(said["model_file"]),
-        str(said["sha256"]),
-        str(said["labels_dir"]),
-        int(said["threads"]),
-        str(said["cpu"]),
-        seconds,
-        tuple(str(note) for note in said["notes"]),
+def _row(value: Any, where: str) -> AccuracyRow:
+    take = Fields(value, where)
+    row = AccuracyRow(
+        take("quant_mode", choice(QuantMode)),
+        take("shape_mutable", flag),
+        take("key", text),
+        take("accuracy", _segmentation),
+        take("flipped", map_of(_count)),
+        take("pixels", map_of(_count)),
+        take("ms", number),
+        take("calls", natural),
+        take("file_bytes", natural),
+        take("model_file", text),
+        take("sha256", text),
+        take("labels_dir", text),
+        take("threads", natural),
+        take("cpu", text),
+        take("seconds", number),
+        take("notes", list_of(text)),
     )
+    if row.ms <= 0:
+        raise JsonFault(f"{where}.ms must be above 0, not {row.ms}")
+    if row.flipped.keys() != row.pixels.keys() or any(n > row.pixels[name] for name, n in row.flipped.items()):
+        raise JsonFault(f"{where}: more pixels flip than there are")
+    return row
 
 
-def _counts(said: dict[str, Any]) -> dict[str, int]:
-    return {str(name): _count(count) for name, count in said.items()}
+def _count(value: Any, where: str) -> int:
+    count = natural(value, where)
+    if count > _MOST_PIXELS:
+        raise JsonFault(f"{where} is more pixels than there can be")
+    return count
 
 
-def _count(said: Any) -> int:
-    if type(said) is not int or not 0 <= said <= _MOST_PIXELS:
-        raise ValueError("no number of pixels")
-    return said
-
-
-def _segmentation(said: dict[str, Any]) -> Segmentation:
-    labels = tuple(str(name) for name in said["labels"])
-    counts: NDArray[np.int64] = np.asarray([[_count(cell) for cell in row] for row in said["confusion"]], np.int64)
-    if not 1 <= len(labels) <= MAX_CLASSES or counts.shape != (len(labels), len(labels)) or not counts.any():
-        raise ValueError("no confusion matrix")
+def _segmentation(value: Any, where: str) -> Segmentation:
+    take = Fields(value, where)
+    labels, rows = take("labels", list_of(text)), take("confusion", list_of(list_of(_count)))
+    if not 1 <= len(labels) <= MAX_CLASSES or {len(rows), *map(len, rows)} != {len(labels)} or not any(map(any, rows)):
+        raise JsonFault(f"{where}.confusion must be a matrix of the labels that counts a pixel")
+    counts: NDArray[np.int64] = np.asarray(rows, np.int64)
     counts.setflags(write=False)
-    return Segmentation(counts, labels, int(said["images"]))
+    return Segmentation(counts, labels, take("images", natural))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -36,6 +37,22 @@ BindOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorOptions:
+    """Where a graph begins and ends, and what its inputs are, as said on the command line."""
+
+    inputs: Annotated[
+        str | None, typer.Option("--inputs", help="Cut here: tensor names, with commas.", show_default=False)
+    ] = None
+    outputs: Annotated[
+        str | None, typer.Option("--outputs", help="Cut here: tensor names, with commas.", show_default=False)
+    ] = None
+    input_shape: InputShapeOption = None
+    bind: BindOption = None
+
+
 T = TypeVar("T")
 _SCALAR = ("", "scalar")
 _SIZE = re.compile(r"\?|[1-9][0-9]{0,9}")

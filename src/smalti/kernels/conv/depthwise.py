@@ -35,6 +35,7 @@ from smalti.target.target import Target
 
 ROWS = 8
 TILE_PIXELS = 4
+"""Six or eight are equal to 1 % slower: the loads bound it already (docs/performance.md, what did not help)."""
 NOMINAL_WIDTH = 128
 
 

@@ -56,6 +56,7 @@ def choose_tile(target: Target, channels: int, depth: int, least: int = 1, spare
     total = -(-channels // lanes)
     many = target.vector_registers >= MANY_REGISTERS
     # Wide panels load fewer pixels per product, but with few registers they leave too few pixels to share the weights.
+    # Five or six vectors are within noise of four (docs/performance.md, what did not help).
     max_vectors = 4 if many else 3 if total == 3 else 2
     groups = -(-total // max_vectors)
     panels: list[Panel] = []
@@ -65,11 +66,13 @@ def choose_tile(target: Target, channels: int, depth: int, least: int = 1, spare
         take = min(left, vectors * lanes)
         panels.append(make_panel(target, take, least, spare))
         left -= take
+    # Larger chunks make deep projections 1 to 2 % faster (docs/performance.md, what made the difference).
     chunk = 48
     budget = max(target.caches.l2 // 2, 1 << 16)
     while chunk < 192 and 2 * chunk * depth * 4 <= budget:
         chunk *= 2
     # Narrow panels write short pieces of many rows; few rows at a time keep those and the pixels in the first cache.
+    # With AVX2 that is 96 to 106 GFLOP/s on 160 to 960 channels; with AVX-512 it costs up to 5 % (same page).
     block = chunk if many else min(chunk, max(12, target.caches.l1d // 2 // (4 * depth) // 12 * 12))
     return GemmTile(tuple(panels), chunk, block)
 
