@@ -40,6 +40,8 @@ from smalti.delivery.inspect import facts_table, layers_table
 from smalti.delivery.precision import ranges_table
 from smalti.jobs.stream import Failure
 from smalti.jobs.table import Fit, Table, failures_table, stages_table
+from smalti.jobs.timing import Timing
+from smalti.jobs.watch import Load
 from smalti.quant.modes import QuantMode
 from smalti.runtime.profile import Profile
 from smalti.scoring.baseline import baseline_table
@@ -56,6 +58,7 @@ LAYER_NAMES = [
     "logits/semantic/BiasAdd:0",
 ]
 LONGEST_WHOLE_WORD = 30
+NOISY = Load(45.6, 7.8, is_noisy=True)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -117,7 +120,7 @@ def _prefixes(table: Table, index: int) -> set[str]:
 
 
 def _texts(table: Table) -> list[str]:
-    return [table.title, *table.columns, *table.footer, *(cell for row in table.rows for cell in row)]
+    return [table.title, table.legend, *table.columns, *table.footer, *(cell for row in table.rows for cell in row)]
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +181,7 @@ def accuracies() -> Any:
     rows = tuple(
         made(mode=mode, shape_mutable=flag, accuracy=accuracy(), flipped_share=0.012345, ms=1234.56, file_bytes=10**8,
              iou=lambda label: 0.876543,
-             cpu="AMD EPYC 9R14 96-Core Processor", threads=2, name=mode.value)
+             cpu="AMD EPYC 9R14 96-Core Processor", threads=2, name=mode.value, load=NOISY)
         for mode in QuantMode for flag in (True, False)
     )  # fmt: skip
     return made(
@@ -208,9 +211,10 @@ def scores() -> list[Table]:
             quant_mode=m,
             shape_mutable=False,
             accuracy=accuracy(),
-            inference_ms=1234.5,
+            one_picture=Timing((1234.5,), NOISY),
             build=built,
-            infer=made(images=9),
+            infer=made(images=9, stream_images_per_second=1234.5, load=NOISY),
+            build_load=NOISY,
         )
         for m in QuantMode
     )
@@ -229,7 +233,7 @@ def jobs() -> list[Table]:
     stage = made(stage=made(value="post-processing"), mean=1234.56, median=1234.56, p95=12345.67, total=1e9)
     reason = "the JPEG is cut: its last scan ends 12,345 bytes before the end of the file, so pixels are missing"
     failures = [Failure(f"2007_{n:06d}_a_long_name_of_a_picture_{'x' * n}.jpg", reason) for n in range(30)]
-    return [stages_table([stage] * 4, 2, 8), failures_table(failures)]
+    return [stages_table([stage] * 4, 2, 8), stages_table([stage] * 4, 2, 8, NOISY), failures_table(failures)]
 
 
 def comparisons() -> list[Table]:

@@ -7,13 +7,13 @@ import io
 import math
 
 from smalti.jobs.table import Fit, Table, percent
+from smalti.jobs.watch import legend, marked
 from smalti.scoring.rows import AccuracyRow, AccuracyTable
 
 COLUMNS = ("Model", "Quant_Mode", "Shape_Mutable", "mIoU", "drop", "flipped %", "ms", "file MB")
 
 
 def accuracy_rows_table(table: AccuracyTable, with_model: bool = True) -> Table:
-    ""
     """Return one row for each build: mIoU lost in points (or gained), and flipped pixels against float32.
 
     Without its column, the model stands in the title.
@@ -26,15 +26,18 @@ def accuracy_rows_table(table: AccuracyTable, with_model: bool = True) -> Table:
             f"{row.accuracy.miou:.4f}",
             _points(table.drop(row)),
             f"{100 * row.flipped_share:.3f}",
-            f"{row.ms:.2f}",
+            marked(f"{row.ms:.2f}", row.load),
             f"{row.file_bytes / 1e6:.2f}",
         )
         for row in table.rows
     )
+    said = legend(row.load for row in table.rows)
     if with_model:
-        return Table(accuracy_title(table), COLUMNS, rows, left=(0, 1, 2), fit=Fit(names=(0,), leave=(7, 5, 0)))
+        fit = Fit(names=(0,), leave=(7, 5, 0, 4))
+        return Table(accuracy_title(table), COLUMNS, rows, left=(0, 1, 2), fit=fit, legend=said)
     title = f"{table.model}: {accuracy_title(table)}"
-    return Table(title, COLUMNS[1:], tuple(row[1:] for row in rows), left=(0, 1), fit=Fit(leave=(6, 4)))
+    shown = tuple(row[1:] for row in rows)
+    return Table(title, COLUMNS[1:], shown, left=(0, 1), fit=Fit(leave=(6, 4, 3)), legend=said)
 
 
 def accuracy_title(table: AccuracyTable) -> str:
@@ -62,7 +65,7 @@ def to_csv(table: AccuracyTable) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["model", "quant_mode", "shape_mutable", "miou", "drop_points", "flipped_share", "ms", "file_bytes",
-                     "images", "threads", "sha256"])  # fmt: skip
+                     "images", "threads", "sha256", "noisy", "others_percent", "steal_percent"])  # fmt: skip
     for row in table.rows:
         writer.writerow(_cells(table, row))
     return buffer.getvalue()
@@ -82,6 +85,9 @@ def _cells(table: AccuracyTable, row: AccuracyRow) -> list[object]:
         table.images,
         row.threads,
         row.sha256,
+        _flag(row.load.is_noisy),
+        "" if row.load.others_percent is None else row.load.others_percent,
+        "" if row.load.steal_percent is None else row.load.steal_percent,
     ]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import DataError, UsageError
+from smalti.jobs.watch import UNKNOWN_LOAD, Load, load_from_json
 from smalti.quant.modes import QuantMode
 from smalti.vision.images import read_file
 from smalti.vision.metrics import MAX_CLASSES, Segmentation
@@ -42,6 +43,7 @@ class AccuracyRow:
         seconds: wall time of calibrating, building and measuring.
         notes: warnings of the calibration.
         was_kept: taken from an earlier run.
+        load: what others took of the CPUs while ``ms`` was measured.
     """
 
     mode: QuantMode
@@ -61,6 +63,7 @@ class AccuracyRow:
     seconds: float
     notes: tuple[str, ...] = ()
     was_kept: bool = False
+    load: Load = UNKNOWN_LOAD
 
     @property
     def name(self) -> str:
@@ -89,6 +92,7 @@ class AccuracyRow:
             "pixels": dict(self.pixels),
             "ms": self.ms,
             "calls": self.calls,
+            "other_load": self.load.to_json(),
             "file_bytes": self.file_bytes,
             "model_file": self.model_file,
             "sha256": self.sha256,
@@ -216,6 +220,7 @@ def _row(said: dict[str, Any]) -> AccuracyRow:
         str(said["cpu"]),
         seconds,
         tuple(str(note) for note in said["notes"]),
+        load=load_from_json(said["other_load"]) if "other_load" in said else UNKNOWN_LOAD,
     )
 
 
