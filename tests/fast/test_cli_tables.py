@@ -45,6 +45,7 @@ from smalti.jobs.watch import Load
 from smalti.quant.modes import QuantMode
 from smalti.runtime.profile import Profile
 from smalti.scoring.baseline import baseline_table
+from smalti.scoring.fastest import NO_CALIBRATION, Candidate, fastest_table
 from smalti.scoring.report import accuracy_rows_table, classes_table
 from smalti.scoring.tables import accuracy_table, confusion_table
 from smalti.vision.palette import VOC_LABELS
@@ -193,6 +194,15 @@ def accuracies() -> Any:
     )
 
 
+def candidates() -> Any:
+    timing = Timing((1234.5,), NOISY)
+    rows = [
+        *(Candidate(mode, "12.34 times as slow", timing, None, 0.7654, 0.0123, 123_456_789) for mode in QuantMode),
+        Candidate(QuantMode.QINT8_MIXED_FLOAT16, NO_CALIBRATION),
+    ]
+    return made(candidates=rows, max_miou_drop=0.002, images=1449, target="x86-64-v4+vnni+bf16", threads=2, load=NOISY)
+
+
 def bench_cases(report: BenchReport) -> list[Table]:
     whole = full_report(report)
     return [Table("", ("", ""), summary_rows(whole), left=(0, 1), fit=Fit(prose=(1,))), *bench_tables(whole)]
@@ -226,6 +236,7 @@ def scores() -> list[Table]:
         classes_table(table),
         baseline_table(made(changes=changes, baseline=PATH, max_drop_increase=0.1)),
         run_table(made(rows=rows, model=PATH, threads=2)),
+        fastest_table(candidates()),
     ]
 
 

@@ -24,7 +24,7 @@ def accuracy_rows_table(table: AccuracyTable, with_model: bool = True) -> Table:
             row.mode.value,
             _flag(row.shape_mutable),
             f"{row.accuracy.miou:.4f}",
-            _points(table.drop(row)),
+            points_lost(table.drop(row)),
             f"{100 * row.flipped_share:.3f}",
             marked(f"{row.ms:.2f}", row.load),
             f"{row.file_bytes / 1e6:.2f}",
@@ -95,8 +95,8 @@ def _flag(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _points(value: float) -> str:
-    """Return points lost; what is less than none is called a gain."""
+def points_lost(value: float) -> str:
+    """Return points of mIoU lost as they are shown; what is less than none is called a gain."""
     if math.isnan(value):
         return "-"
     shown = f"{abs(value):.3f}"
