@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.engines.spec import EngineSpec, Upsampling
 from benchmarks.images import Picture
 from benchmarks.machine import NeighbourWatch
-from benchmarks.precision import Precision, labels_are_right
+from benchmarks.precision import Precision, labels_are_right, precision_of_floats
 from benchmarks.routes import Job, Route, routes, upsampling_of
 from benchmarks.stats import median
 from benchmarks.workers import EngineFailure, EngineProcess, SharedImages, one_line
@@ -26,7 +26,10 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Contender:
-    """An engine in the race: its process, route and timings (milliseconds, one list per round)."""
+    """An engine in the race: its process, route and timings (milliseconds, one list per round).
+
+    ``takes_default``: what it is asked for is also what it would take by itself.
+    """
 
     name: str
     process: EngineProcess
@@ -36,6 +39,7 @@ class Contender:
     precision: Precision = Precision.FLOAT32
     rounds: list[list[float]] = field(default_factory=list)
     failure: str | None = None
+    takes_default: bool = False
 
     @property
     def samples(self) -> list[float]:
@@ -131,7 +135,10 @@ def _start(name: str, route: Route, job: Job, setting: Setting, reference: Refer
     except BaseException:
         process.close()
         raise
-    return Contender(name, process, route.words, agree, {}, route.precision)
+    precision = route.precision
+    if route.engine_chooses:
+        precision = precision_of_floats(process.facts["floats"]) or precision
+    return Contender(name, process, route.words, agree, {}, precision)
 
 
 def _fastest(running: Sequence[Contender], setting: Setting, tried: dict[str, str]) -> Contender:

@@ -16,12 +16,18 @@ def wide_console(width: int) -> Console:
     return console if console.width >= width else Console(width=width)
 
 
+def is_crowded(machine: dict[str, Any]) -> bool:
+    """Return whether others kept so many CPUs busy that the figures are worth nothing."""
+    busy = machine["neighbours_cpus"]
+    return busy is not None and bool(busy > BUSY_SHARE * len(machine["cpus_used"]))
+
+
 def neighbours_text(machine: dict[str, Any]) -> str:
     """Return how busy others kept the machine meanwhile, and whether the figures are worth anything."""
     busy = machine["neighbours_cpus"]
     if busy is None:
         return "how busy other processes were is not known on this system"
-    crowded = busy > BUSY_SHARE * len(machine["cpus_used"])
+    crowded = is_crowded(machine)
     return f"other processes used {busy:.2f} CPUs meanwhile" + (
         ": crowded, do not quote these figures" if crowded else ""
     )

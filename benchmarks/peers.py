@@ -10,21 +10,21 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.calibration import Calibration, gather
 from benchmarks.cuts import find_cuts
 from benchmarks.duel import Contender, Reference, Setting, enter, race, with_reference
 from benchmarks.images import load_pictures
 from benchmarks.machine import choose_cpus, describe
-from benchmarks.output import neighbours_text, positive, wide_console
-from benchmarks.precision import RIGHT_LABELS, RIVALS, Precision, labels_are_right
-from benchmarks.routes import ENGINES, TITLES, Job, default_engines, digest
+from benchmarks.output import positive, wide_console
+from benchmarks.peers_table import show, to_markdown
+from benchmarks.precision import RIGHT_LABELS, RIVALS, Precision
+from benchmarks.routes import ENGINES, FLOAT32_BY_DEFAULT, OPENVINO_DEFAULT, Job, default_engines, digest
 from benchmarks.stats import median, percentile, ratio_of_medians
 from benchmarks.workers import EngineFailure, SharedImages
 from smalti.errors import SmaltiError, UsageError
@@ -36,17 +36,22 @@ FIGURES = ("version", "median_ms", "p90_ms", "agree", "rss_mb", "load_ms", "firs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table, write the JSON.  0: done; 1: nothing to compare; 2: wrong arguments."""
-    chosen = _parser().parse_args(arguments)
-    console = wide_console(112)
+    """Measure, print the table, write JSON and Markdown.  0: done; 1: nothing to compare; 2: wrong arguments."""
+    said = sys.argv[1:] if arguments is None else list(arguments)
+    chosen = _parser().parse_args(said)
+    console = wide_console(126)
     log = Console(stderr=True)
     try:
         report = measure(chosen, log)
     except (SmaltiError, EngineFailure) as error:
         log.print(f"[red]error[/red] {error}", highlight=False)
         return 2
+    report["arguments"] = said
     if chosen.json is not None:
         chosen.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if chosen.markdown is not None:
+        with chosen.markdown.open("a", encoding="utf-8") as page:
+            page.write(to_markdown(report) + "\n")
     show(report, console)
     return 0 if report["speedup"] is not None else 1
 
@@ -74,7 +79,7 @@ def measure(chosen: argparse.Namespace, log: Console) -> dict[str, Any]:
     )
     shared = SharedImages(pictures)
     setting = Setting(pictures, shared, cpus, lambda text: log.print(f"[dim]{text}", highlight=False))
-    machine = describe(cpus)
+    machine = {"date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), **describe(cpus)}
     contenders: list[Contender] = []
     failures: dict[str, str] = {}
     try:
@@ -85,9 +90,11 @@ def measure(chosen: argparse.Namespace, log: Console) -> dict[str, Any]:
                 contenders.append(enter(name, job, setting, reference))
             except EngineFailure as error:
                 failures[name] = str(error)
+        _without_doubles(contenders)
         neighbours = race(contenders, setting, chosen.rounds, chosen.per_round) if contenders else None
         failures.update({c.name: c.failure for c in contenders if c.failure is not None})
-        results = [_result(c) for c in contenders if c.failure is None]
+        ours = _find(contenders, OURS)
+        results = [_result(c, ours) for c in contenders if c.failure is None]
     finally:
         for contender in contenders:
             contender.process.close()
@@ -106,85 +113,53 @@ def measure(chosen: argparse.Namespace, log: Console) -> dict[str, Any]:
 def verdict(contenders: Sequence[Contender], precision: Precision = Precision.FLOAT32) -> dict[str, Any]:
     """Return the best peer of the class (lowest median with right labels) and how many times faster Smalti is.
 
-    ``own_float32`` tells how many times faster Smalti in this mode is than Smalti in float32.
+    ``own_float32`` tells how many times faster Smalti in this mode is than Smalti in float32, ``default_speedup`` how
+    many times faster Smalti's default is than the fastest peer as it is without a word about precision.
     """
-    found: dict[str, Any] = {"best_peer": None, "speedup": None, "speedup_ci95": None}
-    found |= {"own_float32": None, "own_float32_ci95": None}
+    found: dict[str, Any] = {"best_peer": None, "default_peer": None, "default_precision": None}
+    found |= {f"{key}{end}": None for key in ("speedup", "default_speedup", "own_float32") for end in ("", "_ci95")}
     able = [c for c in contenders if c.failure is None and c.right]
-    ours = next((c for c in able if c.name in OURS), None)
-    before = next((c for c in able if c.name == "smalti-float32"), None)
-    peers = [c for c in able if not c.name.startswith("smalti") and c.precision in RIVALS[precision]]
-    best = min(peers, key=lambda c: median(c.samples), default=None)
+    ours = _find(able, OURS)
+    float32 = next((c for c in able if c.name.startswith("smalti") and c.precision is Precision.FLOAT32), None)
+    peers = [c for c in able if not c.name.startswith("smalti")]
+    best = min((c for c in peers if c.precision in RIVALS[precision]), key=_median, default=None)
+    default = min((c for c in peers if _is_default(c)), key=_median, default=None)
     if best is not None:
         found["best_peer"] = best.name
-    if ours is not None:
-        for key, other in (("speedup", best), ("own_float32", before)):
-            if other is not None:
-                ratio = ratio_of_medians(other.rounds, ours.rounds)
-                found |= {key: ratio.value, f"{key}_ci95": [ratio.low, ratio.high]}
+    if default is not None:
+        found |= {"default_peer": default.name, "default_precision": default.precision.value}
+    before = float32 if float32 is not ours else None
+    pairs = (("speedup", best, ours), ("own_float32", before, ours), ("default_speedup", default, float32))
+    for key, other, mine in pairs:
+        if other is not None and mine is not None:
+            ratio = ratio_of_medians(other.rounds, mine.rounds)
+            found |= {key: ratio.value, f"{key}_ci95": [ratio.low, ratio.high]}
     return found
 
 
-def show(report: dict[str, Any], console: Console) -> None:
-    """Print the report: a table of figures, the route of each engine, the verdict."""
-    machine, job = report["machine"], report["job"]
-    sizes = ", ".join(f"{h} x {w}" for h, w in job["sizes"])
-    console.print(
-        f"[bold]{job['model']}[/bold], {job['quant_mode']}, {job['threads']} threads, {job['rounds']} rounds of "
-        f"{job['per_round']}, {job['images']} images: {sizes}\n"
-        f"{machine['cpu']}, CPUs {machine['cpus_used']}, {machine['system']}",
-        highlight=False,
-    )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("engine", no_wrap=True)
-    table.add_column("precision", no_wrap=True)
-    for column in ("median ms", "p90 ms", "/ Smalti", "agree %", "RSS MB", "load ms", "first ms"):
-        table.add_column(column, justify="right", no_wrap=True)
-    done = sorted((r for r in report["results"] if "failed" not in r), key=lambda r: float(r["median_ms"]))
-    ours = next((r["median_ms"] for r in done if r["engine"] in OURS), None)
-    for r in done:
-        ratio = f"{r['median_ms'] / ours:.2f}" if ours else "-"
-        agree = "-" if r["agree"] is None else f"{100 * r['agree']:.3f}"
-        numbers = (f"{r['median_ms']:.1f}", f"{r['p90_ms']:.1f}", ratio, agree)
-        rest = (f"{r['rss_mb']:.0f}", f"{r['load_ms']:.0f}", f"{r['first_ms']:.0f}")
-        style = "bold" if r["engine"].startswith("smalti") else None
-        table.add_row(TITLES[r["engine"]], r["precision"], *numbers, *rest, style=style)
-    console.print(table)
-    for r in done:
-        detail = f" ({r['detail']})" if r["detail"] else ""
-        console.print(f"  {TITLES[r['engine']]} {r['version']}: {r['route']}{detail}", highlight=False)
-        for route, outcome in r["tried"].items():
-            if len(r["tried"]) > 1:
-                console.print(f"      {route}: {outcome}", highlight=False, style="dim")
-    for r in report["results"]:
-        if "failed" in r:
-            console.print(f"  {TITLES[r['engine']]}: [red]not possible[/red]: {r['failed']}", highlight=False)
-    console.print(_verdict_text(report), highlight=False)
+def _median(contender: Contender) -> float:
+    return median(contender.samples)
 
 
-def _verdict_text(report: dict[str, Any]) -> str:
-    lines = []
-    for r in report["results"]:
-        if r["agree"] is not None and not labels_are_right(r["agree"], Precision(r["precision"])):
-            bound = 100 * RIGHT_LABELS[Precision(r["precision"])]
-            lines.append(
-                f"{TITLES[r['engine']]} gives TensorFlow's label on fewer than {bound:.0f} % of the pixels "
-                f"and does not count"
-            )
-    if report["speedup"] is not None:
-        low, high = report["speedup_ci95"]
-        lines.append(
-            f"Smalti is {report['speedup']:.2f} times as fast as the best peer, {TITLES[report['best_peer']]} "
-            f"(95 % interval {low:.2f} to {high:.2f})"
-        )
-    if report["own_float32"] is not None:
-        low, high = report["own_float32_ci95"]
-        lines.append(
-            f"Smalti is {report['own_float32']:.2f} times as fast as itself in float32 "
-            f"(95 % interval {low:.2f} to {high:.2f})"
-        )
-    lines.append(neighbours_text(report["machine"]))
-    return "\n".join(lines)
+def _find(contenders: Sequence[Contender], names: Sequence[str]) -> Contender | None:
+    return next((c for c in contenders if c.name in names and c.failure is None), None)
+
+
+def _without_doubles(contenders: list[Contender]) -> None:
+    """Take out OpenVINO's default where it is what OpenVINO is asked for anyway: that row stands for both."""
+    default = _find(contenders, (OPENVINO_DEFAULT,))
+    asked = _find(contenders, ("openvino",))
+    if default is not None and asked is not None and default.precision is asked.precision:
+        default.process.close()
+        contenders.remove(default)
+        asked.takes_default = True
+
+
+def _is_default(contender: Contender) -> bool:
+    """Return whether an engine computes so for who says nothing of precision."""
+    if contender.name in ("openvino", OPENVINO_DEFAULT):
+        return contender.takes_default or contender.name == OPENVINO_DEFAULT
+    return contender.name in FLOAT32_BY_DEFAULT and contender.precision is Precision.FLOAT32
 
 
 def _reference(job: Job, setting: Setting) -> Reference | None:
@@ -196,12 +171,15 @@ def _reference(job: Job, setting: Setting) -> Reference | None:
         return None
 
 
-def _result(contender: Contender) -> dict[str, Any]:
+def _result(contender: Contender, ours: Contender | None) -> dict[str, Any]:
+    ratio = None if ours is None else ratio_of_medians(contender.rounds, ours.rounds)
     samples, facts = contender.samples, contender.process.facts
     memory = contender.process.ask("memory", 60)
     return {
         "engine": contender.name,
         "precision": contender.precision.value,
+        "is_default": _is_default(contender),
+        "times_smalti": None if ratio is None else {"value": ratio.value, "ci95": [ratio.low, ratio.high]},
         "version": facts["version"],
         "median_ms": median(samples),
         "p90_ms": percentile(samples, 90),
@@ -283,6 +261,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--per-size-files", action="store_true", help="with native: peers may also use one file per image size")
     add("--cache-dir", type=Path, default=home, help=f"converted models (default {home})")
     add("--json", type=Path, help="write the report here")
+    add("--markdown", type=Path, help="add the table to this page")
     return parser
 
 

@@ -52,6 +52,14 @@ def precision_of(mode: QuantMode) -> Precision:
     return _OF_TYPES[mode.quantised or mode.float_type]
 
 
+_OF_FLOATS = {"f32": Precision.FLOAT32, "f16": Precision.FLOAT16, "bf16": Precision.BFLOAT16}
+
+
+def precision_of_floats(name: str) -> Precision | None:
+    """Return the class of a float type by an engine's short name for it, ``None`` where it is none of these."""
+    return _OF_FLOATS.get(name)
+
+
 def labels_are_right(agree: float, precision: Precision) -> bool:
     """Return whether a share of agreeing labels is enough; it is where there is no reference (NaN)."""
     return not agree < RIGHT_LABELS[precision]

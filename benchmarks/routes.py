@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
 
 from benchmarks.calibration import Calibration, smalti_record
 from benchmarks.cuts import Cuts
-from benchmarks.engines.spec import EngineSpec, ResizeStage, Size, Upsampling
+from benchmarks.engines.spec import ENGINE_DEFAULT, EngineSpec, ResizeStage, Size, Upsampling
 from benchmarks.precision import Precision, precision_of
 from benchmarks.workers import Ends, EngineFailure, convert, quantise
 from smalti.building.build import build
@@ -57,11 +58,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One way: what it is in words, and the specification made (and files converted) when it is asked for."""
+    """One way: what it is in words, and the specification made (and files converted) when it is asked for.
+
+    Where ``engine_chooses`` the float type, ``precision`` is only known when the engine has loaded the model.
+    """
 
     words: str
     make: Callable[[], EngineSpec] = field(repr=False)
     precision: Precision = Precision.FLOAT32
+    engine_chooses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +92,13 @@ TITLES: Mapping[str, str] = {
     "smalti-float32": "Smalti (float32)",
     "litert": "LiteRT",
     "openvino": "OpenVINO",
+    "openvino-default": "OpenVINO (default)",
     "onnxruntime": "ONNX Runtime",
     "tensorflow": "TensorFlow",
 }
 ENGINES = tuple(TITLES)
+OPENVINO_DEFAULT = "openvino-default"
+FLOAT32_BY_DEFAULT = ("smalti", "smalti-mutable", "smalti-float32", "litert", "onnxruntime", "tensorflow")
 _VARIANTS = ("smalti-mutable", "smalti-float32")
 
 
@@ -126,6 +134,8 @@ def routes(engine: str, job: Job) -> list[Route]:
         mutable = engine == "smalti-mutable" or job.input_size is None
         words = "offline model, any size" if mutable else "offline model"
         return [Route(words, lambda: _smalti(job, mutable, mode), precision_of(mode))]
+    if engine == OPENVINO_DEFAULT:
+        return _default_routes(job)
     for package in {PACKAGES[engine], CONVERTERS.get(engine, PACKAGES[engine])}:
         if not _there(package):
             raise EngineFailure(f"{package} is not installed (see benchmarks/README.md)")
@@ -144,6 +154,20 @@ def routes(engine: str, job: Job) -> list[Route]:
     return [
         _route(job, engine, cut, mode, kind) for kind in kinds for cut in _cuts(job) for mode in _modes(engine, job)
     ]
+
+
+def _default_routes(job: Job) -> list[Route]:
+    """Return OpenVINO's ways as anyone gets them who says nothing of precision."""
+    made = routes(OPENVINO_DEFAULT.partition("-")[0], replace(job, quant_mode=QuantMode.FORCE_FLOAT32))
+    return [
+        replace(route, make=partial(_with_default_floats, route), words=f"{route.words}, its own float type",
+                engine_chooses=True)
+        for route in made
+    ]  # fmt: skip
+
+
+def _with_default_floats(route: Route) -> EngineSpec:
+    return replace(route.make(), floats=ENGINE_DEFAULT)
 
 
 def _there(package: str) -> bool:

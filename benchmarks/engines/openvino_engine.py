@@ -9,7 +9,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from benchmarks.engines.post import Finisher
-from benchmarks.engines.spec import EngineSpec, Size
+from benchmarks.engines.spec import ENGINE_DEFAULT, EngineSpec, Size
 
 ANY_SIZE = (-1, -1)
 
@@ -20,12 +20,10 @@ class OpenVINOEngine:
     def __init__(self, spec: EngineSpec) -> None:
         self._finish = Finisher(spec.upsampling)
         self._core = ov.Core()
-        # On CPUs with bf16 instructions the default is bf16; which it is, is for the route to say.
-        self._settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": spec.threads,
-            "INFERENCE_PRECISION_HINT": spec.floats,
-        }
+        self._settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": spec.threads}
+        if spec.floats != ENGINE_DEFAULT:
+            # On CPUs with bf16 instructions the default is bf16; which it is to be, is for the route to say.
+            self._settings["INFERENCE_PRECISION_HINT"] = spec.floats
         self._spec = spec
         self.floats = ""
         sizes = spec.sizes if spec.mode == "per-size" else (ANY_SIZE,)
@@ -59,6 +57,11 @@ def version() -> str:
     return str(ov.__version__).partition("-")[0]
 
 
-def detail(engine: OpenVINOEngine) -> str:
+def floats(engine: OpenVINOEngine) -> str:
     """Return the float type that the plugin took: it ignores one that the CPU cannot compute with."""
+    return engine.floats
+
+
+def detail(engine: OpenVINOEngine) -> str:
+    """Return that type in words."""
     return f"floats in {engine.floats}"

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Size = tuple[int, int]
+ENGINE_DEFAULT = ""
+"""As ``floats``: nothing is asked for, the engine takes what it takes for anyone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class EngineSpec:
         input, output: tensor names.
         sizes: every image size that will come.
         upsampling: given when the engine stops at the logits; the labels are then made in numpy.
-        floats: type of the arithmetic in floats, for engines that leave the choice (``f32``, ``f16`` or ``bf16``).
+        floats: type of the arithmetic in floats, for engines that leave the choice (``f32``, ``f16`` or ``bf16``;
+            nothing: the engine's own default).
     """
 
     engine: str

@@ -61,6 +61,7 @@ class Worker:
             self._engine(image)
         return {
             "version": module.version(),
+            "floats": module.floats(self._engine) if hasattr(module, "floats") else "",
             "detail": module.detail(self._engine) if hasattr(module, "detail") else "",
             "import_ms": 1e3 * (imported - start),
             "load_ms": 1e3 * (loaded - imported),

@@ -30,6 +30,7 @@ from smalti.bench.trace import chrome_trace
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
 from smalti.errors import DataError, UsageError
+from smalti.jobs.watch import Load
 from smalti.runtime.profile import Profile
 from tolerance import Tol, assert_close
 
@@ -130,7 +131,7 @@ def test_the_tables_come_in_the_order_of_the_sections(report: BenchReport) -> No
 
 
 def test_advice(report: BenchReport) -> None:
-    quiet = replace(report, utilisation=replace(report.utilisation, others_percent=1.0, steal_percent=0.0))
+    quiet = replace(report, utilisation=replace(report.utilisation, load=Load(1.0, 0.0)))
     quiet = replace(quiet, device=replace(quiet.device, governor=None, usable=2))
     assert with_times(quiet, [5.0] * 100).advice() == ()
 
@@ -142,7 +143,7 @@ def test_advice(report: BenchReport) -> None:
     assert "20 % slower" in said(with_times(quiet, [5.0] * 50 + [6.0] * 50))
     assert "p99 is 3.0 times" in said(with_times(quiet, [5.0, 15.0, 15.0, *[5.0] * 37]))
     assert "say little" in said(with_times(quiet, [5.0] * 20))
-    busy = replace(quiet.utilisation, others_percent=40.0, steal_percent=9.0)
+    busy = replace(quiet.utilisation, load=Load(40.0, 9.0, is_noisy=True))
     busy_advice = said(with_times(replace(quiet, utilisation=busy), [5.0] * 100))
     assert "other processes took 40 %" in busy_advice and "hypervisor took 9 %" in busy_advice
     slow = replace(quiet.device, governor="powersave")

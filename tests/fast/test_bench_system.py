@@ -10,6 +10,7 @@ import pytest
 
 from smalti.bench.system import Sampler, on_cpus, parse_devices, read_device
 from smalti.errors import UsageError
+from smalti.jobs.watch import UNKNOWN_LOAD
 
 ALLOWED = sorted(os.sched_getaffinity(0))
 
@@ -48,7 +49,7 @@ def test_nothing_readable_is_none(tmp_path: Path) -> None:
     seen = sampler.result()
     assert seen.cpu_percent is not None and seen.cpu_percent.minimum >= 0
     assert seen.rss_mb is None and seen.power_w is None and seen.temperature_c is None
-    assert seen.others_percent is None and seen.steal_percent is None
+    assert seen.load == UNKNOWN_LOAD
     record = seen.to_json()
     assert record["power_w"] is None and record["temperature_c"] is None
     assert read_device(tmp_path).governor is None and read_device(tmp_path).cpu == "unknown"
@@ -97,5 +98,6 @@ def test_other_load_and_steal_are_counted_on_the_used_cpus_only(tmp_path: Path) 
         stat.write_text("\n".join([*later, "cpu9999 9999999 0 0 0 0 0 0 9999999 0 0"]))
         time.sleep(0.01)
     seen = sampler.result()
-    assert seen.others_percent is not None and seen.steal_percent is not None
-    assert 0 < seen.others_percent < seen.steal_percent < 3 * seen.others_percent
+    load = seen.load
+    assert load.is_noisy and load.others_percent is not None and load.steal_percent is not None
+    assert 0 < load.others_percent < load.steal_percent < 3 * load.others_percent

@@ -81,6 +81,7 @@ def test_engines_that_are_missing_are_listed(graph: Path, pictures: Path, tmp_pa
     out = tmp_path / "out.json"
     arguments = ["--tf-model", str(graph), "--image-dir", str(pictures), "--images", "3", "--threads", "1"]
     arguments += ["--rounds", "2", "--per-round", "2", "--json", str(out), "--cache-dir", str(tmp_path / "cache")]
+    arguments += ["--markdown", str(tmp_path / "page.md")]
     code = peers.main([*arguments, "--engines", "smalti,litert,openvino", "--input-size", size])
     report = json.loads(out.read_text())
     assert code == 1  # nothing to compare with
@@ -94,6 +95,9 @@ def test_engines_that_are_missing_are_listed(graph: Path, pictures: Path, tmp_pa
         assert "is not installed" in other["failed"] and other["median_ms"] is None
     assert report["job"]["sizes"] == ([[32, 32]] if size == "32" else [[20, 30], [24, 18]])
     assert set(smalti) >= {"engine", *peers.FIGURES}
+    assert smalti["is_default"] and smalti["times_smalti"]["value"] == 1
+    page = (tmp_path / "page.md").read_text()
+    assert "| float32, its default |" in page and "LiteRT | not possible" in page and f"--input-size {size}" in page
 
 
 def test_a_worker_tells_why_it_fails(pictures: Path, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ class _Entrant:
     agree: float = 1.0
     failure: str | None = None
     precision: Precision = Precision.FLOAT32
+    takes_default: bool = False
 
     @property
     def right(self) -> bool:
@@ -65,6 +66,30 @@ def test_only_engines_of_the_same_class_are_rivals() -> None:
     assert found["best_peer"] == "litert"
     assert 1.9 < found["speedup"] < 2.1
     assert 3.8 < found["own_float32"] < 4.2
+
+
+def test_defaults_stand_beside_engines_of_the_same_class() -> None:
+    contenders = [
+        _entrant("smalti", 80),
+        _entrant("litert", 100),
+        _entrant("openvino", 110),
+        replace(_entrant("openvino-default", 53, 0.98), precision=Precision.BFLOAT16),
+    ]
+    got = verdict(contenders)  # type: ignore[arg-type]
+    assert got["best_peer"] == "litert" and 1.2 < got["speedup"] < 1.3
+    assert (got["default_peer"], got["default_precision"]) == ("openvino-default", "bfloat16")
+    assert 0.6 < got["default_speedup"] < 0.7, "slower than what the peer does by itself is said, too"
+    assert got["own_float32"] is None
+    same = verdict([*contenders[:2], replace(contenders[2], takes_default=True)])  # type: ignore[list-item]
+    assert same["default_peer"] == "litert"
+    in_bfloat16 = [
+        replace(_entrant("smalti", 43, 0.98), precision=Precision.BFLOAT16),
+        _entrant("smalti-float32", 80),
+        replace(_entrant("openvino", 53, 0.98), precision=Precision.BFLOAT16, takes_default=True),
+    ]
+    got = verdict(in_bfloat16, Precision.BFLOAT16)  # type: ignore[arg-type]
+    assert got["best_peer"] == got["default_peer"] == "openvino"
+    assert got["speedup"] > 1.2 and got["own_float32"] > 1.8 and got["default_speedup"] < 0.7
 
 
 def test_percentiles() -> None:

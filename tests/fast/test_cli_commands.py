@@ -305,3 +305,16 @@ def test_sigterm_ends_a_command_with_its_exit_code(place: Path) -> None:
         _, shown = process.communicate(timeout=20)
     assert process.returncode == ExitCode.INTERRUPTED and time.monotonic() - start < 10
     assert shown.splitlines()[-1] == "smalti: interrupted" and "Traceback" not in shown
+
+
+def test_infer_says_one_picture_and_the_stream(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(infer_args()) == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    one, stream = (next(line for line in lines if line.startswith(word)) for word in ("one picture: ", "stream: "))
+    assert "engine alone, 1 thread" in one and "3 images in" in stream and "with reading and saving -> out" in stream
+    assert run(infer_args("--restart", "--json")) == ExitCode.OK
+    said = json.loads(capsys.readouterr().out)
+    assert said["one_picture_ms"] > 0 and 1 <= said["one_picture_calls"] <= 5 and said["stream_images_per_second"] > 0
+    assert set(said["other_load"]) == {"others_percent", "steal_percent", "noisy"}
+    assert run(infer_args("--json")) == ExitCode.OK  # nothing is left to do
+    assert json.loads(capsys.readouterr().out)["one_picture_ms"] is None

@@ -40,9 +40,12 @@ from smalti.delivery.inspect import facts_table, layers_table
 from smalti.delivery.precision import ranges_table
 from smalti.jobs.stream import Failure
 from smalti.jobs.table import Fit, Table, failures_table, stages_table
+from smalti.jobs.timing import Timing
+from smalti.jobs.watch import Load
 from smalti.quant.modes import QuantMode
 from smalti.runtime.profile import Profile
 from smalti.scoring.baseline import baseline_table
+from smalti.scoring.fastest import NO_CALIBRATION, Candidate, fastest_table
 from smalti.scoring.report import accuracy_rows_table, classes_table
 from smalti.scoring.tables import accuracy_table, confusion_table
 from smalti.vision.palette import VOC_LABELS
@@ -56,6 +59,7 @@ LAYER_NAMES = [
     "logits/semantic/BiasAdd:0",
 ]
 LONGEST_WHOLE_WORD = 30
+NOISY = Load(45.6, 7.8, is_noisy=True)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -117,7 +121,7 @@ def _prefixes(table: Table, index: int) -> set[str]:
 
 
 def _texts(table: Table) -> list[str]:
-    return [table.title, *table.columns, *table.footer, *(cell for row in table.rows for cell in row)]
+    return [table.title, table.legend, *table.columns, *table.footer, *(cell for row in table.rows for cell in row)]
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +182,7 @@ def accuracies() -> Any:
     rows = tuple(
         made(mode=mode, shape_mutable=flag, accuracy=accuracy(), flipped_share=0.012345, ms=1234.56, file_bytes=10**8,
              iou=lambda label: 0.876543,
-             cpu="AMD EPYC 9R14 96-Core Processor", threads=2, name=mode.value)
+             cpu="AMD EPYC 9R14 96-Core Processor", threads=2, name=mode.value, load=NOISY)
         for mode in QuantMode for flag in (True, False)
     )  # fmt: skip
     return made(
@@ -188,6 +192,15 @@ def accuracies() -> Any:
         drop=lambda row: 1.234,
         labels=tuple(VOC_LABELS),
     )
+
+
+def candidates() -> Any:
+    timing = Timing((1234.5,), NOISY)
+    rows = [
+        *(Candidate(mode, "12.34 times as slow", timing, None, 0.7654, 0.0123, 123_456_789) for mode in QuantMode),
+        Candidate(QuantMode.QINT8_MIXED_FLOAT16, NO_CALIBRATION),
+    ]
+    return made(candidates=rows, max_miou_drop=0.002, images=1449, target="x86-64-v4+vnni+bf16", threads=2, load=NOISY)
 
 
 def bench_cases(report: BenchReport) -> list[Table]:
@@ -208,9 +221,10 @@ def scores() -> list[Table]:
             quant_mode=m,
             shape_mutable=False,
             accuracy=accuracy(),
-            inference_ms=1234.5,
+            one_picture=Timing((1234.5,), NOISY),
             build=built,
-            infer=made(images=9),
+            infer=made(images=9, stream_images_per_second=1234.5, load=NOISY),
+            build_load=NOISY,
         )
         for m in QuantMode
     )
@@ -222,6 +236,7 @@ def scores() -> list[Table]:
         classes_table(table),
         baseline_table(made(changes=changes, baseline=PATH, max_drop_increase=0.1)),
         run_table(made(rows=rows, model=PATH, threads=2)),
+        fastest_table(candidates()),
     ]
 
 
@@ -229,7 +244,7 @@ def jobs() -> list[Table]:
     stage = made(stage=made(value="post-processing"), mean=1234.56, median=1234.56, p95=12345.67, total=1e9)
     reason = "the JPEG is cut: its last scan ends 12,345 bytes before the end of the file, so pixels are missing"
     failures = [Failure(f"2007_{n:06d}_a_long_name_of_a_picture_{'x' * n}.jpg", reason) for n in range(30)]
-    return [stages_table([stage] * 4, 2, 8), failures_table(failures)]
+    return [stages_table([stage] * 4, 2, 8), stages_table([stage] * 4, 2, 8, NOISY), failures_table(failures)]
 
 
 def comparisons() -> list[Table]:

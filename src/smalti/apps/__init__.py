@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from smalti.quant.modes import QuantMode, QuantOptions
     from smalti.scoring.accuracy import AccuracyOptions, accuracy
     from smalti.scoring.evaluate import EvalResult, evaluate_folder, evaluate_model
+    from smalti.scoring.fastest import FastestOptions, FastestResult, build_fastest
     from smalti.scoring.rows import AccuracyTable
     from smalti.target.host import resolve_target, resolve_targets
 
@@ -43,6 +44,8 @@ __all__ = [
     "EvalResult",
     "ExportOptions",
     "ExportResult",
+    "FastestOptions",
+    "FastestResult",
     "InferOptions",
     "InferResult",
     "Inspection",
@@ -54,6 +57,7 @@ __all__ = [
     "accuracy",
     "bench",
     "build",
+    "build_fastest",
     "calibrate_folder",
     "calibrate_model",
     "compare",
@@ -85,6 +89,8 @@ _PLACES: Final = {
     "EvalResult": "smalti.scoring.evaluate",
     "ExportOptions": "smalti.delivery.export",
     "ExportResult": "smalti.delivery.export",
+    "FastestOptions": "smalti.scoring.fastest",
+    "FastestResult": "smalti.scoring.fastest",
     "InferOptions": "smalti.labelling.infer",
     "InferResult": "smalti.labelling.infer",
     "Inspection": "smalti.delivery.inspect",
@@ -96,6 +102,7 @@ _PLACES: Final = {
     "accuracy": "smalti.scoring.accuracy",
     "bench": "smalti.bench.bench",
     "build": "smalti.building.build",
+    "build_fastest": "smalti.scoring.fastest",
     "calibrate_folder": "smalti.building.calibrate",
     "calibrate_model": "smalti.building.calibrate",
     "compare": "smalti.comparing.compare",

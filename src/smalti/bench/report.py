@@ -21,6 +21,7 @@ from smalti.bench.loop import LoopResult, Record, milliseconds
 from smalti.bench.stats import Summary, drift, summarise, trace_averages
 from smalti.bench.system import Device, Utilisation
 from smalti.jobs.csv_lines import csv_line
+from smalti.jobs.watch import load_words
 from smalti.runtime.dims import Shape, describe_shape
 
 PARTS = ("pre", "compute", "post", "total")
@@ -315,11 +316,9 @@ def _load_advice(report: BenchReport) -> list[str]:
             f"{report.concurrency} requests of {report.threads} threads share {usable} usable CPUs: throughput may "
             "still gain, latency does not"
         )
-    seen = report.utilisation
-    if seen.others_percent is not None and seen.others_percent > 10:
-        found.append(f"other processes took {seen.others_percent:.0f} % of the CPUs: numbers are too slow and noisy")
-    if seen.steal_percent is not None and seen.steal_percent > 2:
-        found.append(f"the hypervisor took {seen.steal_percent:.0f} % of the CPUs: numbers are too slow and noisy")
+    load = report.utilisation.load
+    if load.is_noisy:
+        found.append(f"{load_words([load])}: numbers are too slow and noisy")
     return found
 
 

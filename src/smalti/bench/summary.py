@@ -7,6 +7,7 @@ from pathlib import Path
 from smalti.bench.layers import Bound, LayerTable
 from smalti.bench.report import BenchReport
 from smalti.bench.stats import Summary, drift, summarise
+from smalti.jobs.watch import NOISY_MARK, Load, marked
 
 MAX_GROUPS = 3
 
@@ -20,7 +21,7 @@ def summary_rows(report: BenchReport) -> tuple[tuple[str, str], ...]:
         ("precision", f"{manifest.precision} for {manifest.target}"),
         ("threads", _threads(report)),
         *_times(report),
-        ("rate", f"{report.images_per_second:.1f} images/s, batch {report.batch}"),
+        ("rate", f"{_rate(report)} images/s, batch {report.batch}"),
         ("limit", _limit(report)),
         ("steadiness", _steadiness(report, latency["compute"])),
         ("other load", _other_load(report)),
@@ -38,15 +39,19 @@ def _times(report: BenchReport) -> list[tuple[str, str]]:
     for index, group in enumerate(report.groups):
         summary = report.latency(index).get("compute")
         if summary is not None:
-            found.append(("time" if not found else "", f"{_range(summary)}, {group.name}"))
+            found.append(("time" if not found else "", f"{_range(summary, report.utilisation.load)}, {group.name}"))
     if len(found) <= MAX_GROUPS:
         return found
     return [*found[: MAX_GROUPS - 1], ("", f"and {len(found) - MAX_GROUPS + 1} more shapes (--details)")]
 
 
-def _range(summary: Summary) -> str:
+def _rate(report: BenchReport) -> str:
+    return marked(f"{report.images_per_second:.1f}", report.utilisation.load)
+
+
+def _range(summary: Summary, load: Load) -> str:
     digits = 3 if summary.maximum < 10 else 2 if summary.maximum < 1000 else 1
-    low, middle, high = (f"{ms:.{digits}f}" for ms in (summary.minimum, summary.median, summary.p99))
+    low, middle, high = (marked(f"{ms:.{digits}f}", load) for ms in (summary.minimum, summary.median, summary.p99))
     return f"median {middle} ms, {low} to {high} (p99)"
 
 
@@ -86,6 +91,7 @@ def _spread(summary: Summary) -> float:
 
 
 def _other_load(report: BenchReport) -> str:
-    seen = report.utilisation
-    parts = (("other processes", seen.others_percent), ("hypervisor", seen.steal_percent))
-    return ", ".join(f"{name} {'n/a' if value is None else f'{value:.0f} %'}" for name, value in parts)
+    load = report.utilisation.load
+    parts = (("other processes", load.others_percent), ("hypervisor", load.steal_percent))
+    said = ", ".join(f"{name} {'n/a' if value is None else f'{value:.0f} %'}" for name, value in parts)
+    return f"{said}; {NOISY_MARK} too slow and noisy" if load.is_noisy else said

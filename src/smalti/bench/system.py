@@ -19,12 +19,11 @@ from typing import Any
 
 from smalti.bench.stats import Summary, summarise
 from smalti.errors import UsageError
+from smalti.jobs.watch import Load, LoadWatch, allowed_cpus
 from smalti.target.host import native_target, read_host, usable_cpus
 
 INTERVAL_SECONDS = 0.1
 _ROOT = Path("/")
-_BUSY_FIELDS = (0, 1, 2, 5, 6, 7)  # user, nice, system, irq, softirq, steal of /proc/stat
-_STEAL_FIELD = 7
 _CPU_SENSORS = ("k10temp", "coretemp", "zenpower", "cpu_thermal")
 
 
@@ -71,8 +70,8 @@ class Device:
 class Utilisation:
     """What a run took of the machine, sampled every 100 ms; a summary is None where nothing could be read.
 
-    ``cpu_percent`` is CPU time of this process over the time of the CPUs it may use; ``others_percent`` what other
-    processes took of these CPUs over the whole run, and ``steal_percent`` what the hypervisor did.
+    ``cpu_percent`` is CPU time of this process over the time of the CPUs it may use; ``load`` what others took of these
+    CPUs over the whole run.
     """
 
     samples: int
@@ -80,8 +79,7 @@ class Utilisation:
     rss_mb: Summary | None
     power_w: Summary | None
     temperature_c: Summary | None
-    others_percent: float | None
-    steal_percent: float | None
+    load: Load
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; null where nothing could be read."""
@@ -98,8 +96,7 @@ class Utilisation:
             "interval_ms": 1000 * INTERVAL_SECONDS,
             "samples": self.samples,
             **found,
-            "others_percent": self.others_percent,
-            "steal_percent": self.steal_percent,
+            **self.load.to_json(),
         }
 
 
@@ -111,7 +108,7 @@ def parse_devices(text: str | None) -> tuple[int, ...] | None:
     """
     if text is None or text == "cpu":
         return None
-    allowed = _allowed()
+    allowed = allowed_cpus()
     match = re.fullmatch(r"cpu:([0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*)", text, re.ASCII)
     if match is None:
         raise UsageError(f"--devices takes cpu or a list such as cpu:0,2-3, not {text[:40]!r}")
@@ -161,7 +158,7 @@ def read_device(root: Path = _ROOT) -> Device:
         l2=host.caches.l2,
         l3=host.caches.l3,
         cpus_total=os.cpu_count() or 1,
-        cpus=_allowed(),
+        cpus=allowed_cpus(),
         usable=usable.count,
         reason=usable.reason,
         governor=_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
@@ -177,7 +174,7 @@ class Sampler:
     def __init__(self, root: Path = _ROOT, interval: float = INTERVAL_SECONDS) -> None:
         self._root = root
         self._interval = interval
-        self._cpus = _allowed()
+        self._cpus = allowed_cpus()
         self._energy = _energy_counters(root)
         self._sensors = _temperature_files(root)
         self._cpu: list[float] = []
@@ -186,12 +183,13 @@ class Sampler:
         self._heat: list[float] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="smalti-bench-sampler", daemon=True)
-        self._others: float | None = None
-        self._steal: float | None = None
+        self._others = LoadWatch(root)
+        self._load = Load()
         self._begin = self._now()
 
     def __enter__(self) -> Sampler:
         self._begin = self._now()
+        self._others = LoadWatch(self._root)
         self._thread.start()
         return self
 
@@ -200,7 +198,7 @@ class Sampler:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._account(self._begin, self._now())
+        self._load = self._others.load()
 
     def result(self) -> Utilisation:
         """Return what was seen; call it after the ``with`` block."""
@@ -210,8 +208,7 @@ class Sampler:
             summarise(self._rss),
             summarise(self._power),
             summarise(self._heat),
-            self._others,
-            self._steal,
+            self._load,
         )
 
     def _watch(self) -> None:
@@ -238,18 +235,8 @@ class Sampler:
         return now
 
     def _now(self) -> _Moment:
-        busy, steal = _busy_and_steal(self._root, self._cpus)
         energy = tuple(_number(counter.path) for counter in self._energy)
-        return _Moment(time.perf_counter(), time.process_time(), busy, steal, energy)
-
-    def _account(self, begin: _Moment, end: _Moment) -> None:
-        room = (end.wall - begin.wall) * len(self._cpus)
-        if room <= 0 or begin.busy is None or end.busy is None or begin.steal is None or end.steal is None:
-            return
-        steal = end.steal - begin.steal
-        others = end.busy - begin.busy - steal - (end.process - begin.process)
-        self._steal = 100 * max(0.0, steal) / room
-        self._others = 100 * max(0.0, others) / room
+        return _Moment(time.perf_counter(), time.process_time(), energy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,15 +253,7 @@ class _Moment:
 
     wall: float
     process: float
-    busy: float | None
-    steal: float | None
     energy: tuple[float | None, ...]
-
-
-def _allowed() -> tuple[int, ...]:
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
 
 
 def _text(path: Path) -> str | None:
@@ -292,21 +271,6 @@ def _number(path: Path) -> float | None:
 def _rss_mb(root: Path) -> float | None:
     fields = (_text(root / "proc/self/statm") or "").split()
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6 if len(fields) > 1 and fields[1].isdigit() else None
-
-
-def _busy_and_steal(root: Path, cpus: Sequence[int]) -> tuple[float | None, float | None]:
-    """Return the seconds that these CPUs were busy, steal included, and the seconds of steal."""
-    wanted = {f"cpu{cpu}" for cpu in cpus}
-    busy = steal = 0.0
-    found = False
-    for line in (_text(root / "proc/stat") or "").splitlines():
-        name, *fields = line.split()
-        if name in wanted and len(fields) > _STEAL_FIELD and all(field.isdigit() for field in fields):
-            busy += sum(int(fields[i]) for i in _BUSY_FIELDS)
-            steal += int(fields[_STEAL_FIELD])
-            found = True
-    tick = os.sysconf("SC_CLK_TCK")
-    return (busy / tick, steal / tick) if found else (None, None)
 
 
 def _energy_counters(root: Path) -> tuple[_Counter, ...]:

@@ -152,7 +152,10 @@ def _utilisation(report: BenchReport) -> Table:
             ("temperature, C", seen.temperature_c),
         )
     ]
-    for name, value in (("other processes, %", seen.others_percent), ("hypervisor (steal), %", seen.steal_percent)):
+    for name, value in (
+        ("other processes, %", seen.load.others_percent),
+        ("hypervisor (steal), %", seen.load.steal_percent),
+    ):
         rows.append((name, "", "", NOT_AVAILABLE if value is None else f"{value:.1f}", ""))
     title = f"Utilisation Summary: {seen.samples} samples, one each 100 ms"
     return Table(title, ("what", *_STATISTICS), tuple(rows), fit=Fit(prose=(0,)))

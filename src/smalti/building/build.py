@@ -149,7 +149,7 @@ def build(
     tell("writing the model file")
     if dump_dir:
         write_file(dump_dir / "plan.txt", "\n".join(map(str, compiled.plans)).encode())
-    _check_folder(output_model_path)
+    check_output_path(output_model_path)
     sha256 = write_programs(output_model_path, compiled.programs, compiled.constants)
     return _result(output_model_path, compiled, sha256, time.perf_counter() - start, record)
 
@@ -283,7 +283,8 @@ def _classes(node: Node) -> int | None:
     return None
 
 
-def _check_folder(path: Path) -> None:
+def check_output_path(path: Path) -> None:
+    """Make the folder of a model file that is to be written.  Raises UsageError where the path is itself a folder."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give --output-model-path a file name, for instance {path / 'm.smalti'}")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,11 +27,13 @@ from smalti.cli.options.calibration import (
     RangesOption,
     SaveRangesOption,
     find_ranges,
+    parse_mode,
     read_ranges,
 )
 from smalti.cli.options.calibration import (
     QuantModeOption as QuantModeOption,
 )
+from smalti.cli.options.fastest import AUTO, FastestArguments
 from smalti.cli.options.groups import grouped
 from smalti.cli.options.inputs import ModelOption, TensorOptions, parse_binds, parse_names, parse_shapes
 from smalti.cli.options.limits import LimitOptions
@@ -57,6 +59,9 @@ HELP = help_text(
     "The qint modes choose the ranges of their integers by running the float32 network on pictures (--image-dir), with "
     "a word about pictures that are too few or too much alike. --save-ranges keeps what was found: with it, --ranges "
     "makes the same file again without pictures.",
+    "--quant-mode auto builds the model in several modes, measures their mIoU and, in turns, their times on this CPU, "
+    "and writes the fastest that loses no more than --max-miou-drop. Modes in integers take part where --file-list or "
+    "--ranges is given.",
     examples=(
         "smalti build --tf-model frozen_inference_graph.pb --output-model-path m.smalti",
         "smalti build --tf-model g.pb --output-model-path m.smalti --shape-mutable false --input-size 513",
@@ -70,6 +75,8 @@ HELP = help_text(
         "smalti build --tf-model g.pb --output-model-path q.smalti --ranges r.json",
         "smalti build --tf-model g.pb --output-model-path q.smalti --quant-mode q8_f16 --image-dir VOC2012 "
         "--file-list train.txt --max-miou-drop 0.002 --gt-dir VOC2012 --eval-list val.txt",
+        "smalti build --tf-model g.pb --output-model-path m.smalti --quant-mode auto --max-miou-drop 0.002 "
+        "--image-dir VOC2012 --file-list train.txt --gt-dir VOC2012 --eval-list val.txt",
     ),
 )
 
@@ -142,10 +149,15 @@ def build_command(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
+    is_auto = quant_mode is not None and quant_mode.lower() == AUTO
+    mode = None if is_auto or quant_mode is None else parse_mode(quant_mode)
     arguments = CalibrationArguments(
-        quant_mode, image_dir, file_list, calib_num, calib_algo, weight_granularity, activation, ranges, save_ranges
+        mode, image_dir, file_list, calib_num, calib_algo, weight_granularity, activation, ranges, save_ranges
     )
     bound = Bound(max_miou_drop, gt_dir, eval_list, image_dir)
+    fastest = FastestArguments(bound, arguments, dump_dir) if is_auto else None
+    if fastest is not None:
+        arguments = fastest.ranges()
     check_places(
         {} if stop_at is not None else {"--output-model-path": output_model_path, "--save-ranges": save_ranges},
         (tf_model, tf_model / GRAPH_FILE, labels, file_list, ranges, eval_list),
@@ -177,6 +189,11 @@ def build_command(
     if output_model_path is None:
         raise UsageError("give the file to write with --output-model-path (or --stop-at, to write none)")
     record = find_ranges(arguments, read, tf_model, options)
+    if fastest is not None:
+        with build_status() as showing:
+            found = fastest.build(tf_model, output_model_path, options, record, showing, as_json)
+        print_json({**found.built.to_json(), "auto": found.to_json()}) if as_json else draw(build_table(found.built))
+        return
     with build_status() as showing:
         options = bound.apply(tf_model, options, record, showing, as_json)
         result = build(tf_model, output_model_path, options, record=record, dump_dir=dump_dir, progress=showing)

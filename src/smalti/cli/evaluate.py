@@ -156,7 +156,7 @@ def show_eval(result: EvalResult, as_json: bool, confusion: bool = False) -> Non
     if confusion:
         draw(confusion_table(result.accuracy))
     if result.stages and result.threads is not None:
-        draw(stages_table(result.stages, result.threads, result.at_once))
+        draw(stages_table(result.stages, result.threads, result.at_once, result.load))
     if result.failures:
         draw(failures_table(result.failures))
     say(eval_summary(result))

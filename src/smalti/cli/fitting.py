@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from rich.cells import cell_len
@@ -60,10 +60,11 @@ def fit(table: Table, width: int) -> Fitted:
     room = max(1, width - 2 * EDGE)
     table, below = _digests_apart(table, room)
     every = tuple(range(len(table.columns)))
-    notes: list[str] = []
+    notes = [table.legend] if table.legend else []
     gap, kept = WIDE_GAP, every
     if _natural(table, every) > room:
-        table, notes = _without_prefixes(table)
+        table, prefixes = _without_prefixes(table)
+        notes += prefixes
     for gap, leaving in _measures(table):
         kept = tuple(index for index in every if index not in leaving)
         if _least(table, kept, gap, MIN_NAME, MIN_PROSE) <= room:
@@ -207,7 +208,7 @@ def _digests_apart(table: Table, room: int) -> tuple[Table, list[str]]:
         rows.append(tuple(cells))
     if not taken:
         return table, []
-    return Table(table.title, table.columns, tuple(rows), table.footer, table.left, table.fit), taken
+    return replace(table, rows=tuple(rows)), taken
 
 
 def _without_prefixes(table: Table) -> tuple[Table, list[str]]:
@@ -222,8 +223,7 @@ def _without_prefixes(table: Table) -> tuple[Table, list[str]]:
             if row[index].startswith(prefix):
                 row[index] = f"{ELLIPSIS}/{row[index][len(prefix) :]}"
         notes.append(f"{ELLIPSIS}/ stands for {prefix}")
-    changed = Table(table.title, table.columns, tuple(map(tuple, rows)), table.footer, table.left, table.fit)
-    return changed, list(dict.fromkeys(notes))
+    return replace(table, rows=tuple(map(tuple, rows))), list(dict.fromkeys(notes))
 
 
 def _measures(table: Table) -> list[tuple[int, tuple[int, ...]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -144,6 +145,7 @@ def infer_command(
         output,
         ExportOptions(parse_kinds(export), min_area, tolerance),
         classes.colours,
+        time_one=True,
     )
     with load(model, threads, sha256, concurrency=MAX_AT_ONCE) as engine, job_bar() as watch, export_bar() as exporting:
         note(f"target: {engine.target}; threads: {engine.threads_reason}")
@@ -232,10 +234,11 @@ def show_infer(result: InferResult, as_json: bool) -> None:
         print_json(result.to_json())
         return
     if result.stages:
-        draw(stages_table(result.stages, result.threads, result.at_once))
+        draw(stages_table(result.stages, result.threads, result.at_once, result.load))
     if result.failures:
         draw(_failures(result))
-    say(_summary(result) if result.resumed or result.left else infer_summary(result))
+    for line in infer_summary(result):
+        say(line)
     for path in result.exported.paths:
         say(f"annotations: {path}")
     if result.exported.kept:
@@ -250,18 +253,7 @@ def _failures(result: InferResult) -> Table:
     if hidden <= 0:
         return table
     more = result.failed - len(table.rows)
-    return Table(f"{result.failed} skipped", table.columns, table.rows, (f"and {more} more", ""), table.left, table.fit)
-
-
-def _summary(result: InferResult) -> str:
-    """Return one line for a run that went on from an earlier one, or that was stopped."""
-    made = result.images - result.resumed
-    earlier = f" and {result.resumed} by earlier runs" if result.resumed else ""
-    skipped = f", {result.failed} skipped" if result.failed else ""
-    left = f", {result.left} left" if result.left else ""
-    where = f" -> {result.output_dir}" if result.output_dir is not None else ""
-    rate = f"{made} images in {result.seconds:.2f} s ({result.images_per_second:.1f} a second)"
-    return f"{rate}{earlier}{skipped}{left}{where}"
+    return replace(table, title=f"{result.failed} skipped", footer=(f"and {more} more", ""))
 
 
 def _how_to_go_on(result: InferResult) -> str:

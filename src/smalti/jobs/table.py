@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from smalti.jobs.stream import Failure, StageTimes
+from smalti.jobs.watch import UNKNOWN_LOAD, Load, legend, marked
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,10 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A titled table. Columns in ``left`` hold words, the others numbers; ``footer`` is a last row set apart."""
+    """A titled table. Columns in ``left`` hold words, the others numbers; ``footer`` is a last row set apart.
+
+    ``legend`` is a line below it that tells what a sign in the cells means.
+    """
 
     title: str
     columns: tuple[str, ...]
@@ -33,14 +37,16 @@ class Table:
     footer: tuple[str, ...] = ()
     left: tuple[int, ...] = (0,)
     fit: Fit = Fit()
+    legend: str = ""
 
     def to_markdown(self) -> str:
-        """Return the table in GitHub's Markdown; the title stands above it."""
+        """Return the table in GitHub's Markdown; the title stands above it, the legend below."""
         head = _markdown_row(self.columns)
         rule = _markdown_row(["---" if i in self.left else "---:" for i in range(len(self.columns))])
         body = [_markdown_row(row) for row in self.rows]
         foot = [_markdown_row([f"**{cell}**" if cell else "" for cell in self.footer])] if self.footer else []
-        return "\n".join([f"**{self.title}**", "", head, rule, *body, *foot, ""])
+        said = ["", self.legend] if self.legend else []
+        return "\n".join([f"**{self.title}**", "", head, rule, *body, *foot, *said, ""])
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
@@ -52,14 +58,19 @@ def percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.2f}"
 
 
-def stages_table(stages: Sequence[StageTimes], threads: int, at_once: int = 1) -> Table:
+def stages_table(stages: Sequence[StageTimes], threads: int, at_once: int = 1, load: Load = UNKNOWN_LOAD) -> Table:
     """Return the milliseconds of each stage of the work on one picture, of which ``at_once`` were under way."""
     rows = tuple(
-        (s.stage.value, f"{s.mean:.2f}", f"{s.median:.2f}", f"{s.p95:.2f}", f"{s.total / 1e3:.2f}") for s in stages
+        (
+            stage.stage.value,
+            *(marked(f"{ms:.2f}", load) for ms in (stage.mean, stage.median, stage.p95, stage.total / 1e3)),
+        )
+        for stage in stages
     )
     title = f"time of each stage, {threads} thread{'s' if threads != 1 else ''}"
     title += f" for {at_once} pictures at a time" if at_once > 1 else ""
-    return Table(title, ("stage", "mean ms", "median ms", "p95 ms", "total s"), rows, fit=Fit(leave=(1, 4)))
+    columns = ("stage", "mean ms", "median ms", "p95 ms", "total s")
+    return Table(title, columns, rows, fit=Fit(leave=(1, 4)), legend=legend([load]))
 
 
 def failures_table(failures: Sequence[Failure], limit: int = 20) -> Table:

@@ -26,6 +26,8 @@ from smalti.jobs.stream import (
     StageTimes,
     source_signature,
 )
+from smalti.jobs.timing import Timing
+from smalti.jobs.watch import UNKNOWN_LOAD, Load, LoadWatch
 from smalti.labelling.exports import Exported, Exporter, ExportProgress
 from smalti.labelling.guard import (
     check_export,
@@ -90,7 +92,9 @@ class InferResult:
     ``failed``. ``finished`` is False when the run was stopped before the end, with ``left`` pictures to do. ``seconds``
     is the wall time of this run; decoding and saving run beside inference, so the stages add up to more: ``at_once``
     pictures shared the threads. ``reports`` are the files that list every picture, ``exported`` the annotations.
-    ``left_out`` are outputs of the model that were not looked at.
+    ``left_out`` are outputs of the model that were not looked at. ``one_picture`` are calls of the engine alone on one
+    picture, with all threads and nothing beside them (``InferOptions.time_one``); ``load`` is what others took of the
+    CPUs from the first picture to the last of these calls.
     """
 
     images: int
@@ -107,6 +111,8 @@ class InferResult:
     at_once: int = 1
     exported: Exported = Exported()
     left_out: tuple[str, ...] = ()
+    one_picture: Timing | None = None
+    load: Load = UNKNOWN_LOAD
 
     @property
     def finished(self) -> bool:
@@ -114,8 +120,8 @@ class InferResult:
         return self.left == 0 and not self.exported.stopped
 
     @property
-    def images_per_second(self) -> float:
-        """Label maps that this run made, by its seconds."""
+    def stream_images_per_second(self) -> float:
+        """Label maps that this run made, by its seconds: reading, decoding, encoding and saving are in them."""
         return (self.images - self.resumed) / self.seconds if self.seconds > 0 else 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -127,7 +133,10 @@ class InferResult:
             "finished": self.finished,
             "failures": [failure.to_json() for failure in self.failures],
             "seconds": self.seconds,
-            "images_per_second": self.images_per_second if self.seconds > 0 else None,
+            "stream_images_per_second": self.stream_images_per_second if self.seconds > 0 else None,
+            "one_picture_ms": None if self.one_picture is None else self.one_picture.median,
+            "one_picture_calls": 0 if self.one_picture is None else len(self.one_picture.ms),
+            "other_load": self.load.to_json(),
             "stages": [stage.to_json() for stage in self.stages],
             "threads": self.threads,
             "pictures_at_once": self.at_once,
@@ -211,7 +220,7 @@ class _Run:
         self._ledger = Ledger(len(pictures))
 
     def run(self, folder: OutputFolder | None, names: OutputNames | None) -> InferResult:
-        start = time.perf_counter()
+        start, others = time.perf_counter(), LoadWatch()
         journal: Journal | None = None
         if folder is not None and names is not None and self._job is not None:
             journal = self._open_journal(folder.path, names, self._job)
@@ -235,10 +244,12 @@ class _Run:
         ended = self._ledger.left == 0
         exported = self._export(folder, names) if ended and folder is not None and names is not None else Exported()
         reports = self._write_reports(folder, names) if ended else ()
+        seconds = time.perf_counter() - start
+        one = work.time_one(seconds / 10) if ended and self._options.time_one else None
         return InferResult(
             self._ledger.done,
             tuple(islice(self._ledger.failures(self._pictures.names), FAILURES_SHOWN)),
-            time.perf_counter() - start,
+            seconds,
             work.clock.result(),
             self._segmenter.engine.threads,
             self._segmenter.preprocess,
@@ -250,6 +261,8 @@ class _Run:
             work.at_once,
             exported,
             self._segmenter.network.left_out,
+            one,
+            others.load(),
         )
 
     def _export(self, folder: OutputFolder, names: OutputNames) -> Exported:

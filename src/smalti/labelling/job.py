@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from smalti.errors import DataError, InputError, OutputError, UsageError
 from smalti.jobs.outputs import File, OutputFolder
 from smalti.jobs.stream import (
@@ -24,6 +27,7 @@ from smalti.jobs.stream import (
     picture_pool,
     source_signature,
 )
+from smalti.jobs.timing import Patience, Timing, time_in_turns
 from smalti.labelling.exports import ExportOptions
 from smalti.labelling.journal import Journal, Record
 from smalti.labelling.ledger import Ledger
@@ -37,6 +41,8 @@ from smalti.vision.voc import Entry, Pictures, printable
 OVERLAY_FOLDER: Final = "overlay"
 REPORT_FILES: Final = ("smalti-report.json", "smalti-report.csv")
 UNREADABLE_IN_A_ROW: Final = 3
+ONE_PICTURE_CALLS: Final = 5
+ONE_PICTURE_SECONDS: Final = 0.5
 
 Problem = DataError | InputError | UsageError
 Labelled = Segmented[Entry] | tuple[Entry, DataError | InputError]
@@ -55,6 +61,7 @@ class InferOptions:
 
     ``tile``, ``overlap``, ``labels``, ``colours`` and ``output`` are those of
     :class:`smalti.segmenter.segmenter.Segmenter`; ``export`` are the annotation files to make of the label maps.
+    ``time_one`` times a picture through the engine alone when all are done, which takes up to half a second.
     """
 
     resize: Resize | None = None
@@ -70,6 +77,7 @@ class InferOptions:
     output: str | None = None
     export: ExportOptions = ExportOptions()
     colours: tuple[str | None, ...] | None = None
+    time_one: bool = False
 
     def segmenter(self, engine: Engine) -> Segmenter:
         """Return what labels pictures so. Raises UsageError where an option does not fit the model."""
@@ -159,6 +167,7 @@ class InferJob:
         self._resumed = ledger.done + ledger.failed
         self._told = -1
         self._unreadable = 0
+        self._seen: NDArray[np.uint8] | None = None
 
     def run(
         self, progress: Progress | None = None, watch: Watch | None = None, stop: Callable[[], bool] | None = None
@@ -183,6 +192,8 @@ class InferJob:
                 for item in results:
                     if isinstance(item, tuple) and self._options.on_error is OnError.STOP:
                         failed(item[0], item[1], OnError.STOP)
+                    elif isinstance(item, Segmented):
+                        self._seen = item.seen
                     saver.put((todo.popleft(), item))
                     self._tell(progress, watch)
                     if stop is not None and stop():
@@ -190,6 +201,17 @@ class InferJob:
             finally:
                 results.close()
         self._tell(progress, watch)
+
+    def time_one(self, seconds: float) -> Timing | None:
+        """Time the last picture that was labelled through the engine alone, with all its threads: a few calls.
+
+        They take about ``seconds``, half a second at most; one call is the least. None where nothing was labelled.
+        """
+        if self._seen is None:
+            return None
+        label, _ = self._segmenter.sharing(1)
+        patience = Patience(ONE_PICTURE_CALLS, 0.0, min(seconds, ONE_PICTURE_SECONDS))
+        return time_in_turns([label], [self._seen], patience)[0]
 
     def _tell(self, progress: Progress | None, watch: Watch | None) -> None:
         """Report every further picture that is finished, in the caller's thread."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,10 +31,10 @@ from smalti.jobs.stream import (
     Progress,
     failed,
 )
+from smalti.jobs.timing import time_calls
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.runtime.engine import load
 from smalti.scoring.rows import AccuracyRow, AccuracyTable, kept, read_table, row_name
-from smalti.scoring.timing import time_calls
 from smalti.segmenter.segmenter import Segmenter
 from smalti.target.target import Target
 from smalti.vision.images import encode_mask, naming, read_mask
@@ -354,7 +353,7 @@ class _Job:
             finally:
                 results.close()
             self.tell(f"{name}: timing")
-            times = time_calls(engine, self.entries)
+            timing = time_calls(engine, self.entries)
             threads = engine.threads
         return AccuracyRow(
             compiled.quant_mode,
@@ -363,8 +362,8 @@ class _Job:
             counter.measured(),
             flipped,
             pixels,
-            statistics.median(times),
-            len(times),
+            timing.median,
+            len(timing.ms),
             built.file_bytes,
             model_file,
             built.sha256,
@@ -373,6 +372,7 @@ class _Job:
             self.device,
             time.perf_counter() - start,
             notes,
+            load=timing.load,
         )
 
     def _flips(self, float32: AccuracyRow, file: str, labels: NDArray[np.integer]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from smalti.jobs.stream import (
     StageTimes,
     failed,
 )
+from smalti.jobs.watch import UNKNOWN_LOAD, Load, LoadWatch
 from smalti.segmenter.segmenter import Segmenter
 from smalti.vision.images import DEFAULT_MAX_PIXELS, read_mask
 from smalti.vision.metrics import ConfusionMatrix, Segmentation
@@ -35,7 +36,7 @@ class EvalResult:
     """The accuracy, and which images could not be counted.
 
     ``stages``, ``preprocess`` and ``target`` (which the caller fills in) are those of an engine run; ``at_once``
-    pictures shared its threads.
+    pictures shared its threads, and ``load`` is what others took of the CPUs.
     """
 
     accuracy: Segmentation
@@ -46,6 +47,7 @@ class EvalResult:
     preprocess: Preprocess | None = None
     target: str | None = None
     at_once: int = 1
+    load: Load = UNKNOWN_LOAD
 
     @property
     def miou(self) -> float:
@@ -61,6 +63,7 @@ class EvalResult:
             out["stages"] = [stage.to_json() for stage in self.stages]
             out["threads"] = self.threads
             out["pictures_at_once"] = self.at_once
+            out["other_load"] = self.load.to_json()
         if self.preprocess is not None:
             out["preprocess"] = self.preprocess.to_json()
         if self.target is not None:
@@ -129,7 +132,7 @@ def evaluate_model(
     entries = find_pictures(image_dir, file_list, image_num)
     counter = ConfusionMatrix(segmenter.names or None)
     failures: list[Failure] = []
-    clock = Clock()
+    clock, others = Clock(), LoadWatch()
     at_once = segmenter.sharing(len(entries))[1]
     results = segmenter.entries(entries, clock, pictures=len(entries))
     try:
@@ -147,7 +150,15 @@ def evaluate_model(
                 progress(index + 1, len(entries))
     finally:
         results.close()
-    return _result(counter, failures, start, clock.result(), engine.threads, segmenter.preprocess, at_once)
+    found = _result(counter, failures, start)
+    return replace(
+        found,
+        stages=clock.result(),
+        threads=engine.threads,
+        preprocess=segmenter.preprocess,
+        at_once=at_once,
+        load=others.load(),
+    )
 
 
 def _read(path: Path, what: str) -> NDArray[np.uint8]:
@@ -157,15 +168,6 @@ def _read(path: Path, what: str) -> NDArray[np.uint8]:
         raise ImageError(f"{what}: {error}") from error
 
 
-def _result(
-    counter: ConfusionMatrix,
-    failures: list[Failure],
-    start: float,
-    stages: tuple[StageTimes, ...] = (),
-    threads: int | None = None,
-    preprocess: Preprocess | None = None,
-    at_once: int = 1,
-) -> EvalResult:
+def _result(counter: ConfusionMatrix, failures: list[Failure], start: float) -> EvalResult:
     accuracy = counter.result()
-    seconds = time.perf_counter() - start
-    return EvalResult(accuracy, tuple(failures), seconds, stages, threads, preprocess, at_once=at_once)
+    return EvalResult(accuracy, tuple(failures), time.perf_counter() - start)

@@ -90,7 +90,8 @@ def _table(table: Table) -> str:
         return f"<tr>{''.join(made)}</tr>"
 
     lines = row(table.columns, "th") + "".join(row(cells, "td") for cells in table.rows)
-    return f'<div class="w"><table>{lines}</table></div>'
+    said = f'<p class="s">{escape(table.legend)}</p>' if table.legend else ""
+    return f'<div class="w"><table>{lines}</table></div>{said}'
 
 
 def _bars(table: AccuracyTable, mutable: bool) -> str:

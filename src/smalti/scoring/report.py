@@ -6,13 +6,13 @@ import math
 
 from smalti.jobs.csv_lines import csv_line
 from smalti.jobs.table import Fit, Table, percent
+from smalti.jobs.watch import legend, marked
 from smalti.scoring.rows import AccuracyRow, AccuracyTable
 
 COLUMNS = ("Model", "Quant_Mode", "Shape_Mutable", "mIoU", "drop", "flipped %", "ms", "file MB")
 
 
 def accuracy_rows_table(table: AccuracyTable, with_model: bool = True) -> Table:
-    ""
     """Return one row for each build: mIoU lost in points (or gained), and flipped pixels against float32.
 
     Without its column, the model stands in the title.
@@ -23,17 +23,20 @@ def accuracy_rows_table(table: AccuracyTable, with_model: bool = True) -> Table:
             row.mode.value,
             _flag(row.shape_mutable),
             f"{row.accuracy.miou:.4f}",
-            _points(table.drop(row)),
+            points_lost(table.drop(row)),
             f"{100 * row.flipped_share:.3f}",
-            f"{row.ms:.2f}",
+            marked(f"{row.ms:.2f}", row.load),
             f"{row.file_bytes / 1e6:.2f}",
         )
         for row in table.rows
     )
+    said = legend(row.load for row in table.rows)
     if with_model:
-        return Table(accuracy_title(table), COLUMNS, rows, left=(0, 1, 2), fit=Fit(names=(0,), leave=(7, 5, 0)))
+        fit = Fit(names=(0,), leave=(7, 5, 0, 4))
+        return Table(accuracy_title(table), COLUMNS, rows, left=(0, 1, 2), fit=fit, legend=said)
     title = f"{table.model}: {accuracy_title(table)}"
-    return Table(title, COLUMNS[1:], tuple(row[1:] for row in rows), left=(0, 1), fit=Fit(leave=(6, 4)))
+    shown = tuple(row[1:] for row in rows)
+    return Table(title, COLUMNS[1:], shown, left=(0, 1), fit=Fit(leave=(6, 4, 3)), legend=said)
 
 
 def accuracy_title(table: AccuracyTable) -> str:
@@ -59,7 +62,7 @@ def to_markdown(table: AccuracyTable) -> str:
 def to_csv(table: AccuracyTable) -> str:
     """Return one line for each row, with full digits."""
     head = ("model", "quant_mode", "shape_mutable", "miou", "drop_points", "flipped_share", "ms", "file_bytes",
-            "images", "threads", "sha256")  # fmt: skip
+            "images", "threads", "sha256", "noisy", "others_percent", "steal_percent")  # fmt: skip
     return "".join([csv_line(head), *(csv_line(_cells(table, row)) for row in table.rows)])
 
 
@@ -77,6 +80,9 @@ def _cells(table: AccuracyTable, row: AccuracyRow) -> list[object]:
         table.images,
         row.threads,
         row.sha256,
+        _flag(row.load.is_noisy),
+        "" if row.load.others_percent is None else row.load.others_percent,
+        "" if row.load.steal_percent is None else row.load.steal_percent,
     ]
 
 
@@ -84,8 +90,8 @@ def _flag(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _points(value: float) -> str:
-    """Return points lost; what is less than none is called a gain."""
+def points_lost(value: float) -> str:
+    """Return points of mIoU lost as they are shown; what is less than none is called a gain."""
     if math.isnan(value):
         return "-"
     shown = f"{abs(value):.3f}"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import DataError, UsageError
+from smalti.jobs.watch import UNKNOWN_LOAD, Load, read_load
 from smalti.quant.modes import QuantMode
 from smalti.strict_json import Fields, JsonFault, choice, document, flag, list_of, map_of, natural, number, text
 from smalti.vision.images import read_file
@@ -43,6 +44,7 @@ class AccuracyRow:
         seconds: wall time of calibrating, building and measuring.
         notes: warnings of the calibration.
         was_kept: taken from an earlier run.
+        load: what others took of the CPUs while ``ms`` was measured.
     """
 
     mode: QuantMode
@@ -62,6 +64,7 @@ class AccuracyRow:
     seconds: float
     notes: tuple[str, ...] = ()
     was_kept: bool = False
+    load: Load = UNKNOWN_LOAD
 
     @property
     def name(self) -> str:
@@ -90,6 +93,7 @@ class AccuracyRow:
             "pixels": dict(self.pixels),
             "ms": self.ms,
             "calls": self.calls,
+            "other_load": self.load.to_json(),
             "file_bytes": self.file_bytes,
             "model_file": self.model_file,
             "sha256": self.sha256,
@@ -213,6 +217,7 @@ def _row(value: Any, where: str) -> AccuracyRow:
         take("cpu", text),
         take("seconds", number),
         take("notes", list_of(text)),
+        load=take.get("other_load", read_load, UNKNOWN_LOAD),
     )
     if row.ms <= 0:
         raise JsonFault(f"{where}.ms must be above 0, not {row.ms}")

@@ -140,6 +140,22 @@ def resolve_targets(text: str) -> tuple[Target, ...]:
     return tuple(sorted({resolve_target(name) for name in names}, key=lambda target: target.preference))
 
 
+def runnable_target(targets: Iterable[Target], what: str) -> Target:
+    """Return the first target whose code this CPU can run, the most demanding first; ``what`` is what runs it.
+
+    Raises:
+        UsageError: there is none.
+    """
+    host, known = read_host(), tuple(targets)
+    for target in sorted(known, key=lambda target: target.preference):
+        if target.arch == host.arch and not missing_features(target.features, host):
+            return target
+    raise UsageError(
+        f"{what} runs the network, and this CPU ({host.model}) cannot run code for "
+        f"{', '.join(map(str, known))}: add native to --target, or leave {what} out"
+    )
+
+
 def missing_features(features: Iterable[str], host: Host | None = None) -> tuple[str, ...]:
     """Return, sorted, the features that a machine (default: this one) does not have."""
     host = host or read_host()

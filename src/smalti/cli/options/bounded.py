@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -16,15 +15,14 @@ from smalti.comparing.trials import PictureSet
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
 from smalti.quant.record import CalibrationRecord
-from smalti.target.host import missing_features, read_host
-from smalti.target.target import Target
+from smalti.target.host import runnable_target
 
 MaxDropOption = Annotated[
     float | None,
     typer.Option(
         "--max-miou-drop",
         help="Keep the fewest layers in the mode's float type so that mIoU drops by no more than this share "
-        "(0.002 is 0.2 points) against float32. Needs --gt-dir.",
+        "(0.002 is 0.2 points) against float32; with --quant-mode auto, what a mode may lose. Needs --gt-dir.",
         show_default=False,
     ),
 ]
@@ -71,7 +69,7 @@ class Bound:
         """Return the options with the layers to keep; a table of why goes to the terminal, unless ``as_json``."""
         if self.max_miou_drop is None or self.image_dir is None:
             return options
-        measured = replace(options, targets=(_target_here(options.targets),))
+        measured = replace(options, targets=(runnable_target(options.targets, "--max-miou-drop"),))
         with progress_bar("choose layers", "layers", tell) as progress:
             kept = choose_kept_layers(
                 tf_model,
@@ -86,15 +84,3 @@ class Bound:
             draw(kept_table(kept))
         note(kept.why)
         return replace(options, quant=replace(options.quant, keep=kept.names))
-
-
-def _target_here(targets: Sequence[Target]) -> Target:
-    """Return the first target whose code this CPU can run."""
-    host = read_host()
-    for target in sorted(targets, key=lambda target: target.preference):
-        if target.arch == host.arch and not missing_features(target.features, host):
-            return target
-    raise UsageError(
-        f"--max-miou-drop runs the network, and this CPU ({host.model}) cannot run code for "
-        f"{', '.join(map(str, targets))}: add native to --target, or leave --max-miou-drop out"
-    )

@@ -31,13 +31,13 @@ def parse_mode(text: str | QuantMode) -> QuantMode:
 _MODES = "Precision, by name or short name: " + ", ".join(f"{m.value} ({m.alias})" for m in QuantMode) + "."
 QuantModeOption = Annotated[QuantMode, typer.Option("--quant-mode", parser=parse_mode, metavar="MODE", help=_MODES)]
 BuildModeOption = Annotated[
-    QuantMode | None,
+    str | None,
     typer.Option(
         "--quant-mode",
-        parser=parse_mode,
         metavar="MODE",
         show_default=False,
-        help=f"{_MODES} Default: {DEFAULTS.mode.value}, or that of --ranges.",
+        help=f"{_MODES} Default: {DEFAULTS.mode.value}, or that of --ranges. auto: the fastest on this CPU that loses "
+        "no more than --max-miou-drop.",
     ),
 ]
 CalibImageDirOption = Annotated[
