@@ -44,7 +44,7 @@ def attribute_of(message: Any, store: Store) -> Attribute:
         raise GraphError("does not say of what kind it is")
     for kind in there:
         if kind is not stated:
-            raise GraphError(f"says that it is a {stated.label}, but holds a {kind.label}")
+            raise GraphError(f"says that it is {stated.noun}, but holds {kind.noun}")
     if stated in (AttrKind.TENSOR, AttrKind.SPARSE_TENSOR, AttrKind.GRAPH, AttrKind.TYPE_PROTO) and not there:
         raise GraphError(f"holds no {stated.label}")
     if stated is AttrKind.TENSOR:
@@ -162,7 +162,7 @@ class AttrReader:
                 raise GraphError(f"attribute {name} is missing")
             return None
         if found.kind is not kind:
-            raise GraphError(f"attribute {name} is a {found.kind.label} where a {kind.label} is expected")
+            raise GraphError(f"attribute {name} is {found.kind.noun} where {kind.noun} is expected")
         return found.held
 
 

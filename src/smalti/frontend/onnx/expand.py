@@ -209,7 +209,7 @@ class Expansion:
             self._call(key, function, node, label, scope, inputs, attributes)
             return
         version = version_of(scope.opsets, node.domain)
-        bodies = {name: self._body(plan, scope, f"{label}/{name}/") for name, plan in node.bodies.items()}
+        bodies = {name: self._body(plan, scope) for name, plan in node.bodies.items()}
         if bodies:
             held = {name: Attribute(AttrKind.GRAPH, body) for name, body in bodies.items()}
             attributes = {**attributes, **held}
@@ -232,8 +232,8 @@ class Expansion:
                 found[name] = scope.arguments[reference]
         return found
 
-    def _body(self, plan: Plan, scope: _Scope, prefix: str) -> Body:
-        inner = _Scope(scope.opsets, shortened(prefix), scope, scope.arguments)
+    def _body(self, plan: Plan, scope: _Scope) -> Body:
+        inner = _Scope(scope.opsets, scope.prefix, scope, scope.arguments)
         inputs: list[Edge] = []
         for name, kind in plan.inputs:
             made = self._name(inner, name)

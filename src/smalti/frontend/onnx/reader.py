@@ -52,10 +52,11 @@ def _bytes_of(path: Path, limits: GraphLimits) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}; give an .onnx file that you may read") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise UsageError(f"{path} is no ordinary file: give an .onnx file")
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"{path} is no file: give an .onnx file")
         if status.st_size > limits.max_bytes:
             limit = f"the limit for a graph is {limits.max_bytes} (--max-graph-bytes)"
             raise GraphError(f"{path} has {status.st_size} bytes; {limit}")

@@ -67,8 +67,8 @@ class OnnxTensor:
         """Return the values as a read-only array of numpy's own byte order.
 
         They come from raw bytes, from a typed list or from a second file, and there must be exactly as many as the
-        shape asks for.  NaNs keep their bits.  Arrays of type bfloat16 are returned as float32, which holds every
-        bfloat16.
+        shape asks for.  NaNs keep their bits (all but those of floats that were written one by one, which no exporter
+        does).  Arrays of type bfloat16 are returned as float32, which holds every bfloat16.
 
         Args:
             max_bytes: refuse a tensor that would take more memory, before anything is allocated.

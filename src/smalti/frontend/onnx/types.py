@@ -112,6 +112,11 @@ class AttrKind(Enum):
         """The name for messages."""
         return self.name.lower().replace("_proto", "").replace("_", " ")
 
+    @property
+    def noun(self) -> str:
+        """The name with its article."""
+        return _with_article(self.label)
+
 
 @dataclass(frozen=True, slots=True)
 class ValueType:
@@ -170,8 +175,7 @@ def value_type(message: Any) -> ValueType:
     """
     for field in _OTHER_TYPES:
         if message.HasField(field):
-            noun = field.removesuffix("_type").replace("_", " ")
-            return ValueType(other=f"an {noun}" if noun[0] in "aeiou" else f"a {noun}")
+            return ValueType(other=_with_article(field.removesuffix("_type").replace("_", " ")))
     tensor = message.tensor_type
     kind = onnx_type(tensor.elem_type) if tensor.elem_type else None
     if not tensor.HasField("shape"):
@@ -180,6 +184,10 @@ def value_type(message: Any) -> ValueType:
     if len(dims) > MAX_RANK:
         raise GraphError(f"a shape of {len(dims)} dimensions; the limit is {MAX_RANK}")
     return ValueType(kind, tuple(_size(dim) for dim in dims))
+
+
+def _with_article(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def _size(dim: Any) -> int | str | None:
