@@ -148,13 +148,11 @@ def helper_models() -> Iterator[tuple[str, Any]]:
     yield "domains", helper.make_model(helper.make_graph(chain, "g", [x], [y]), opset_imports=opsets, ir_version=7)
 
 
-@pytest.mark.parametrize(
-    ("name", "model"), list(helper_models()), ids=lambda item: item if isinstance(item, str) else ""
-)
-def test_models_of_the_helpers(name: str, model: Any) -> None:
+@pytest.mark.parametrize("model", [pytest.param(model, id=name) for name, model in helper_models()])
+def test_models_of_the_helpers(model: Any) -> None:
     graph = read_model(model.SerializeToString())
     same(graph, model)
-    assert len(graph.nodes) > 2, name
+    assert len(graph.nodes) > 2
 
 
 def test_a_function_is_inlined_as_the_onnx_package_does_it() -> None:
