@@ -76,7 +76,7 @@ ALLOWED: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "the numbers of both sides are there": (("bench/inputs.py", "shapes, but the model has"),),
     "a value does not fit its tensor: the option, the tensor and what it takes are there": (
-        ("frontend/tensorflow/binds.py", "{wrong}"),
+        ("frontend/importing/binds.py", "{wrong}"),
     ),
 }
 # A picture or a mask is at fault, not a command: it is listed with the reason, and the job goes on.

@@ -13,8 +13,8 @@ from smalti.compiler import CompileOptions
 from smalti.compiling.sizes import import_shaped
 from smalti.errors import UnsupportedGraphError, UsageError
 from smalti.frontend.given import MAX_BOUND, elements, plain_shapes, plain_values, shape_text, value_text
+from smalti.frontend.importing.naming import nearest
 from smalti.frontend.tensorflow.importer import ImportOptions, import_graph
-from smalti.frontend.tensorflow.naming import nearest
 from smalti.frontend.tensorflow.rawgraph import read_graph
 from smalti.ir.reference import run
 from smalti.target.host import resolve_targets

@@ -8,6 +8,10 @@ from smalti.errors import UsageError
 
 LARGEST_GRAPH_BYTES = (1 << 31) - 1
 """What protobuf can parse."""
+MAX_RANK = 8
+MAX_DIM = (1 << 31) - 1
+MAX_ELEMENTS = 1 << 40
+"""Limits of any one tensor, also of computed ones."""
 
 
 @dataclass(frozen=True, slots=True)

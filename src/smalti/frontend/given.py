@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from smalti.errors import UsageError
+from smalti.frontend.budget import MAX_DIM, MAX_RANK
 
 Shape = tuple[int | None, ...]
 """Sizes, ``None`` where the graph decides; ``()`` is a scalar."""
@@ -20,8 +21,6 @@ Plain = bool | int | float | tuple["Plain", ...]
 
 MAX_BOUND = 4096
 """Elements of a bound value; they are stored in the model file as text."""
-MAX_RANK = 8
-MAX_SIZE = 2**31 - 1
 _SHOWN = 60
 
 
@@ -29,14 +28,14 @@ def plain_shapes(shapes: Mapping[str, Iterable[int | None]]) -> dict[str, Shape]
     """Return shapes by tensor name, each name with its output number (``x`` is ``x:0``).
 
     Raises:
-        UsageError: a tensor is named twice, or a size is not 1 to ``MAX_SIZE``.
+        UsageError: a tensor is named twice, or a size is not 1 to ``MAX_DIM``.
     """
     found: dict[str, Shape] = {}
     for name, shape in shapes.items():
         sizes = tuple(shape)
-        if len(sizes) > MAX_RANK or not all(s is None or (type(s) is int and 1 <= s <= MAX_SIZE) for s in sizes):
+        if len(sizes) > MAX_RANK or not all(s is None or (type(s) is int and 1 <= s <= MAX_DIM) for s in sizes):
             raise UsageError(
-                f"the shape of {name} must be at most {MAX_RANK} sizes from 1 to {MAX_SIZE}, or None where the graph "
+                f"the shape of {name} must be at most {MAX_RANK} sizes from 1 to {MAX_DIM}, or None where the graph "
                 f"decides, not {_shown(sizes)}"
             )
         _add(found, name, sizes)

@@ -3,7 +3,7 @@
 A symbolic tensor is a numpy object array.  Elements of integer tensors are ``int`` or ``Dim``, of bool tensors
 ``bool``, of float tensors ``int`` or ``Dim`` with rational coefficients.  Float elements are kept only while the
 arithmetic is exact: a value that float32 would have to round is not symbolic, so a size computed in floating point
-(``(h - 1) * 0.125 + 1``) is the very number TensorFlow computes.
+(``(h - 1) * 0.125 + 1``) is the very number an engine computes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import GraphError
-from smalti.frontend.tensorflow.tensors import MAX_RANK
+from smalti.frontend.budget import MAX_RANK
 from smalti.ir import dims
 from smalti.ir.dims import Dim, Extreme, Floor
 from smalti.numerics import DType

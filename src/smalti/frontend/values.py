@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import GraphError
+from smalti.frontend.kinds import ElementKind
 from smalti.frontend.symbolic import SymArray, constants
-from smalti.frontend.tensorflow.tensors import TfType
 from smalti.ir import ops
 from smalti.ir.dims import Dim, denominator_of
 from smalti.ir.graph import Node, TensorType
@@ -27,15 +27,17 @@ class Special(Enum):
     ABSENT = "absent"
     """A result that the compiler never computes (reserved outputs of a batch normalisation)."""
     DEAD = "dead"
-    """On the branch of a ``Switch`` that is never taken."""
+    """On a branch that is never taken."""
+    OMITTED = "omitted"
+    """An optional input that the node leaves out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Value:
-    """A tensor of the TensorFlow graph.
+    """A tensor of the graph that is imported.
 
     At least one of ``node`` (it is computed), ``array`` (it is a constant) and ``sym`` (every element is a number or a
-    size) is set.  ``quantised`` is the Q type of a constant that only ``Dequantize`` may read.
+    size) is set.  ``quantised`` is the type of a constant whose numbers mean nothing without a range.
     """
 
     type: TensorType
@@ -43,7 +45,7 @@ class Value:
     node: Node | None = None
     array: NDArray[np.generic] | None = None
     sym: SymArray | None = None
-    quantised: TfType | None = None
+    quantised: ElementKind | None = None
 
 
 Result = Value | Special

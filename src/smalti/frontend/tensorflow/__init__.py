@@ -1,5 +1,4 @@
 """TensorFlow's frozen GraphDef: bytes to raw nodes, and one handler for each operation.
 
-What every format shares (values, sizes, evaluation, reports) stands one folder up. That part still imports the raw
-nodes and the handlers of this one, which is the only format.
+What every format shares (values, sizes, evaluation, builders, reports) stands one folder up and knows nothing of this.
 """

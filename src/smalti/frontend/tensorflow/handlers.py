@@ -12,8 +12,8 @@ from smalti.frontend.tensorflow import (
     ops_shape,
     ops_slice,
 )
-from smalti.frontend.tensorflow.registry import OPS
+from smalti.frontend.tensorflow.registry import TABLE
 
 HANDLER_FILES = (ops_control, ops_conv, ops_math, ops_quant, ops_reduce, ops_resize, ops_shape, ops_slice)
 
-__all__ = ["HANDLER_FILES", "OPS"]
+__all__ = ["HANDLER_FILES", "TABLE"]

@@ -5,25 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from smalti.errors import GraphError
-from smalti.frontend.context import NodeContext, UnknownInput
-from smalti.frontend.symbolic import from_array
-from smalti.frontend.tensorflow.registry import Handled, tf_op
+from smalti.frontend.signals import UnknownInput
+from smalti.frontend.tensorflow.registry import Context, Handled, tf_op
 from smalti.frontend.tensorflow.tensors import decode_tensor
 from smalti.frontend.values import Result, Special, Value
-from smalti.ir.graph import TensorType
 
 
 @tf_op("Placeholder", inputs=0)
-def placeholder(ctx: NodeContext) -> Handled:
+def placeholder(ctx: Context) -> Handled:
     """A graph input."""
     kind = ctx.attrs.kind("dtype")
-    message = ctx.attrs.shape("shape")
-    shape = None if message is None or message.unknown_rank else tuple(int(d.size) for d in message.dim)
-    return ctx.host.placeholder(ctx.raw, kind, shape)
+    return ctx.host.placeholder(ctx.raw, kind, ctx.attrs.shape("shape"))
 
 
 @tf_op("Const", inputs=0, note="every encoding; not strings")
-def const(ctx: NodeContext) -> Handled:
+def const(ctx: Context) -> Handled:
     """A constant tensor."""
     declared = ctx.attrs.kind("dtype")
     message = ctx.attrs.tensor("value")
@@ -35,32 +31,25 @@ def const(ctx: NodeContext) -> Handled:
         raise GraphError(f"attribute value: {error}") from error
     if kind is not declared:
         ctx.invalid(f"attribute dtype is {declared.label}, attribute value is {kind.label}")
-    ctx.host.spend(array.nbytes, splat)
-    dtype = kind.dtype
-    if dtype is None:
-        ctx.unsupported(f"attribute value: constants of type {kind.label}")
-    sym = None if kind.is_quantised else from_array(array, dtype)
-    name = f"{ctx.raw.name}:0"
-    quantised = kind if kind.is_quantised else None
-    return Value(TensorType(dtype, tuple(array.shape)), name, array=array, sym=sym, quantised=quantised)
+    return ctx.stored(array, kind, splat)
 
 
 @tf_op("Identity", "StopGradient", "PreventGradient", "Snapshot", inputs=1, ignore=("message", "T"))
 @tf_op("CheckNumerics", inputs=1, ignore=("message", "T"), note="the check is dropped")
 @tf_op("PlaceholderWithDefault", inputs=1, ignore=("shape", "dtype"), note="the default, unless bound")
-def transparent(ctx: NodeContext) -> Handled:
+def transparent(ctx: Context) -> Handled:
     """The input itself."""
     return ctx.inputs[0]
 
 
 @tf_op("IdentityN", inputs=(1, 4096), ignore=("T",))
-def identity_n(ctx: NodeContext) -> Handled:
+def identity_n(ctx: Context) -> Handled:
     """The inputs themselves."""
     return ctx.inputs
 
 
 @tf_op("NoOp", inputs=0)
-def no_op(ctx: NodeContext) -> Handled:
+def no_op(ctx: Context) -> Handled:
     """Nothing: orders other nodes."""
     return ()
 
@@ -68,7 +57,7 @@ def no_op(ctx: NodeContext) -> Handled:
 @tf_op(
     "Assert", inputs=(1, 4096), ignore=("T", "summarize"), note="dropped; checked now if it can be", sees_special=True
 )
-def assertion(ctx: NodeContext) -> Handled:
+def assertion(ctx: Context) -> Handled:
     """A check of the graph's own; it does not change the result."""
     condition = ctx.inputs[0]
     outcome: bool | None = None
@@ -79,9 +68,9 @@ def assertion(ctx: NodeContext) -> Handled:
 
 
 @tf_op("Switch", inputs=2, types={"T": 0}, note="constant predicate")
-def switch(ctx: NodeContext) -> Handled:
+def switch(ctx: Context) -> Handled:
     """Sends the input to output 0 (false) or 1 (true)."""
-    predicate = ctx.sym(1)
+    predicate = ctx.value(1).sym
     if predicate is None or ctx.type_of(1).rank != 0:
         ctx.unsupported("a predicate that is not constant")
     data = ctx.inputs[0]
@@ -89,7 +78,7 @@ def switch(ctx: NodeContext) -> Handled:
 
 
 @tf_op("Merge", inputs=(1, 4096), ignore=("T",), note="of branches whose predicate is constant", sees_special=True)
-def merge(ctx: NodeContext) -> Handled:
+def merge(ctx: Context) -> Handled:
     """The one input that is alive, and its number."""
     if ctx.attrs.integer("N", len(ctx.inputs)) != len(ctx.inputs):
         ctx.invalid(f"attribute N does not match {len(ctx.inputs)} inputs")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.frontend.context import NodeContext, UnknownInput
+from smalti.frontend.signals import UnknownInput
 from smalti.frontend.symbolic import integer_range
-from smalti.frontend.tensorflow.registry import Handled, tf_op
+from smalti.frontend.tensorflow.registry import Context, Handled, tf_op
 from smalti.frontend.tensorflow.tensors import TfType
 from smalti.frontend.values import Value
 from smalti.numerics import DType
@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float32]
 
 
 @tf_op("Dequantize", inputs=3, ignore=("T",), note="of QINT8, QUINT8, QINT16, QUINT16, QINT32 constants; all modes")
-def dequantize(ctx: NodeContext) -> Handled:
+def dequantize(ctx: Context) -> Handled:
     """Real numbers from quantised constants, in float32 as TensorFlow's kernel computes them."""
     mode = ctx.attrs.text("mode", "MIN_COMBINED")
     narrow = ctx.attrs.flag("narrow_range", False)
@@ -53,7 +53,7 @@ def dequantize(ctx: NodeContext) -> Handled:
     return ctx.constant(real, dtype=DType.FLOAT32)
 
 
-def _range(ctx: NodeContext, i: int) -> FloatArray:
+def _range(ctx: Context, i: int) -> FloatArray:
     value = ctx.value(i)
     if value.array is None or value.type.dtype is not DType.FLOAT32 or value.array.size == 0:
         ctx.unsupported("a range that is not constant")

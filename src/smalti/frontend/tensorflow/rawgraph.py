@@ -1,43 +1,70 @@
-"""The node table of a GraphDef: names resolved, edges checked, order found.  Nothing here knows an operation."""
+"""The node table of a GraphDef: names resolved, edges checked, and what attributes say of results."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 from smalti.errors import GraphError
 from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
-from smalti.frontend.tensorflow.attrs import shorten
+from smalti.frontend.raw import Edge, RawNode, Role, StatedSize
+from smalti.frontend.table import OpTable
+from smalti.frontend.tensorflow.attrs import AttrReader
 from smalti.frontend.tensorflow.graphdef import parse_graph_def
+from smalti.frontend.tensorflow.handlers import TABLE
+from smalti.frontend.tensorflow.tensors import TfType
+from smalti.frontend.words import shorten
 
 MAX_NAME_BYTES = 4096
 MAX_OUTPUT_INDEX = 65535
 MAX_INPUTS = 65536
 
-Edge = tuple[int, int]
-"""(index of the node, number of its output)"""
+NAME_RULE = "names look like 'SemanticPredictions:0'"
+_ROLES = {
+    "Placeholder": Role.INPUT,
+    "PlaceholderWithDefault": Role.DEFAULT,
+    "NextIteration": Role.LOOP,
+    **dict.fromkeys(("Const", "NoOp", "Assert", "Switch", "Print", "RestoreV2", "SaveV2"), Role.SILENT),
+}
+_ABOUT_INPUTS = frozenset(("Placeholder", "PlaceholderWithDefault", "Switch", "Merge", "If", "StatelessIf"))
+_MANY_OUTPUTS = {"Split": "num_split", "SplitV": "num_split", "Unpack": "num"}
+# Operations whose result type is not their attribute T.
+_RESULT_TYPE = {
+    "Cast": "DstT",
+    "Dequantize": "dtype",
+    "Placeholder": "dtype",
+    "PlaceholderWithDefault": "dtype",
+    "Const": "dtype",
+    "ArgMax": "output_type",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class RawNode:
-    """One node: who feeds it and its message (for the attributes)."""
-
-    index: int
-    name: str
-    op: str
-    inputs: tuple[Edge, ...]
-    controls: tuple[int, ...]
-    message: Any
-
-
-@dataclass(frozen=True, slots=True)
-class RawGraph:
-    """All nodes in file order, and their index by name."""
+class TfGraph:
+    """All nodes in file order, and their index by name: a :class:`smalti.frontend.format.RawGraph`."""
 
     nodes: tuple[RawNode, ...]
     by_name: Mapping[str, int]
+
+    @property
+    def table(self) -> OpTable[AttrReader]:
+        """The handlers of TensorFlow's operations."""
+        return TABLE
+
+    @property
+    def outputs(self) -> tuple[Edge, ...]:
+        """A GraphDef names no results."""
+        return ()
+
+    @property
+    def about_inputs(self) -> frozenset[str]:
+        """Inputs and branches: ``--bind`` decides the latter."""
+        return _ABOUT_INPUTS
+
+    def attributes(self, node: RawNode) -> AttrReader:
+        """Return a new reader of the attributes of a node."""
+        return AttrReader(node.message.attr)
 
     def tensor(self, name: str) -> Edge | None:
         """Return the tensor called ``node:k`` (or ``node``, which means ``node:0``), or ``None``."""
@@ -50,8 +77,36 @@ class RawGraph:
         """Return TensorFlow's name of a tensor."""
         return f"{self.nodes[edge[0]].name}:{edge[1]}"
 
+    def name_rule(self, name: str) -> str | None:
+        """Return how names look where ``name`` is not ``node`` or ``node:k``."""
+        return NAME_RULE if split_tensor_name(name) is None else None
 
-def read_graph(data: bytes, limits: GraphLimits = DEFAULT_LIMITS) -> RawGraph:
+    def output_count(self, node: RawNode) -> int:
+        """Return how many results a node has, by its attributes; one where these are damaged."""
+        key = _MANY_OUTPUTS.get(node.op)
+        if key is None:
+            return 1
+        try:
+            return self.attributes(node).integer(key, 1)
+        except GraphError:
+            return 1
+
+    def stated_kind(self, edge: Edge) -> TfType | None:
+        """Return the type of what a node computes, or ``None`` where no attribute says it."""
+        node = self.nodes[edge[0]]
+        reader = self.attributes(node)
+        key = _RESULT_TYPE.get(node.op, "T")
+        return reader.kind(key) if key in reader else None
+
+    def stated_shape(self, edge: Edge) -> tuple[StatedSize, ...] | None:
+        """Return the shape that a placeholder states (-1: open), or ``None`` where it states no rank."""
+        try:
+            return self.attributes(self.nodes[edge[0]]).shape("shape")
+        except GraphError:
+            return None
+
+
+def read_graph(data: bytes, limits: GraphLimits = DEFAULT_LIMITS) -> TfGraph:
     """Parse GraphDef bytes and resolve every edge.
 
     Raises:
@@ -67,7 +122,7 @@ def read_graph(data: bytes, limits: GraphLimits = DEFAULT_LIMITS) -> RawGraph:
         by_name[name] = index
         names.append(name)
     nodes = tuple(_raw_node(index, names[index], message, by_name) for index, message in enumerate(messages))
-    return RawGraph(nodes, by_name)
+    return TfGraph(nodes, by_name)
 
 
 def _decode_name(data: bytes, index: int) -> str:
@@ -105,7 +160,7 @@ def _raw_node(index: int, name: str, message: Any, by_name: Mapping[str, int]) -
     op = message.op.decode("utf-8", "replace")
     if not op or len(op) > MAX_NAME_BYTES or not op.isprintable():
         raise GraphError(f"node {shorten(name)} has no valid operation")
-    return RawNode(index, name, op, tuple(inputs), tuple(controls), message)
+    return RawNode(index, name, op, tuple(inputs), tuple(controls), message, _ROLES.get(op, Role.OPERATION))
 
 
 def split_tensor_name(text: str) -> tuple[str, int] | None:
@@ -116,48 +171,3 @@ def split_tensor_name(text: str) -> tuple[str, int] | None:
     if not name or not number.isdecimal() or not number.isascii() or len(number) > 5:
         return None
     return (name, int(number)) if int(number) <= MAX_OUTPUT_INDEX else None
-
-
-def topological_order(
-    graph: RawGraph, roots: Iterable[int], leaves: frozenset[Edge], with_controls: bool
-) -> tuple[int, ...]:
-    """Return the nodes that ``roots`` need, operands first.
-
-    Args:
-        graph: the node table.
-        roots: indices of the wanted nodes.
-        leaves: tensors that are given from outside; what stands before them is not followed.
-        with_controls: whether control inputs count as operands too.
-
-    Raises:
-        GraphError: the nodes form a cycle (loops of TensorFlow 1, closed by ``NextIteration``, do not count: their
-            operations are reported as unsupported instead).
-    """
-    order: list[int] = []
-    pending = list(roots)
-    state = bytearray(len(graph.nodes))  # 0 new, 1 on the stack, 2 done
-    for root in pending:
-        if state[root]:
-            continue
-        state[root] = 1
-        stack = [(root, _operands(graph.nodes[root], leaves, with_controls))]
-        while stack:
-            index, operands = stack[-1]
-            below = next(operands, None)
-            if below is None:
-                state[index] = 2
-                order.append(index)
-                stack.pop()
-            elif graph.nodes[below].op == "NextIteration":
-                pending.append(below)
-            elif not state[below]:
-                state[below] = 1
-                stack.append((below, _operands(graph.nodes[below], leaves, with_controls)))
-            elif state[below] == 1:
-                raise GraphError(f"node {shorten(graph.nodes[below].name)} depends on itself")
-    return tuple(order)
-
-
-def _operands(node: RawNode, leaves: frozenset[Edge], with_controls: bool) -> Iterator[int]:
-    data = (edge[0] for edge in node.inputs if edge not in leaves)
-    return chain(data, node.controls) if with_controls else data

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from smalti.frontend.tensorflow.handlers import OPS
-from smalti.frontend.tensorflow.registry import OpEntry
+from smalti.frontend.importing.op_rows import op_rows
+from smalti.frontend.tensorflow.handlers import TABLE
 
 _HEAD = """# TensorFlow operations the importer understands
 
@@ -22,12 +22,4 @@ nodes of a graph that are not supported.
 
 def supported_ops_markdown() -> str:
     """Return the page as Markdown."""
-    return _HEAD + "".join(f"{_row(OPS[name])}\n" for name in sorted(OPS))
-
-
-def _row(entry: OpEntry) -> str:
-    low, high = entry.inputs
-    span = str(low) if low == high else f"{low}..{high}"
-    doc = (entry.handler.__doc__ or "").strip().splitlines()[0].rstrip(".")
-    ignored = ", ".join(f"`{name}`" for name in sorted(entry.ignore))
-    return f"| `{entry.name}` | {span} | {doc} | {entry.note} | {ignored} |"
+    return _HEAD + op_rows(TABLE)

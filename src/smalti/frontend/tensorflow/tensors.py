@@ -10,11 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import GraphError
+from smalti.frontend.budget import MAX_DIM, MAX_RANK
 from smalti.numerics import DType
-
-MAX_RANK = 8
-MAX_DIM = (1 << 31) - 1
-MAX_ELEMENTS = 1 << 40
 
 
 class TfType(Enum):

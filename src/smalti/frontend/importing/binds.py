@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import UnsupportedGraphError, UsageError
 from smalti.frontend import symbolic
-from smalti.frontend.evaluate import InputRule
+from smalti.frontend.format import RawGraph
 from smalti.frontend.given import Plain, elements, shape_text, value_text
-from smalti.frontend.tensorflow.rawgraph import Edge, RawGraph
-from smalti.frontend.tensorflow.selection import PLACEHOLDERS, declared_dtype, evaluate_before, stated_shape
+from smalti.frontend.importing.evaluate import InputRule
+from smalti.frontend.importing.selection import declared_dtype, evaluate_before
+from smalti.frontend.raw import Edge, Role, known_sizes
 from smalti.frontend.values import Value
 from smalti.ir.graph import TensorType
 from smalti.ir.reference import bfloat16_to_float32, float32_to_bfloat16
@@ -24,25 +26,25 @@ _Sizes = tuple[int | None, ...] | None
 
 
 def bound_values(
-    raw: RawGraph, binds: Mapping[Edge, Plain], rule: InputRule, max_constant_bytes: int
+    raw: RawGraph[Any], binds: Mapping[Edge, Plain], rule: InputRule, max_constant_bytes: int
 ) -> dict[Edge, Value]:
     """Return the constants that stand for bound tensors.
 
-    The type of a placeholder is what it states; that of a computed tensor comes from what stands before it, or where
+    The type of an input is what it states; that of a computed tensor comes from what stands before it, or where
     that cannot be imported, from its attributes.  A shape in ``rule.overrides`` counts too.
 
     Raises:
         UsageError: a value does not fit the type or the shape of its tensor.
     """
     found: dict[Edge, Value] = {}
-    later = {edge: value for edge, value in binds.items() if raw.nodes[edge[0]].op not in _STATED}
+    later = {edge: value for edge, value in binds.items() if raw.nodes[edge[0]].role not in _STATED}
     for edge in (edge for edge in binds if edge not in later):
         node = raw.nodes[edge[0]]
         if edge[1] != 0:
             raise UsageError(f"--bind: {node.name} has no output {edge[1]}")
-        shape = stated_shape(node)
-        sizes = None if shape is None else tuple(None if s == -1 else s for s in shape)
-        found[edge] = _value(raw, edge, binds[edge], declared_dtype(node), _narrowed(raw, edge, sizes, rule))
+        shape = raw.stated_shape(edge)
+        sizes = None if shape is None else known_sizes(shape)
+        found[edge] = _value(raw, edge, binds[edge], declared_dtype(raw, edge), _narrowed(raw, edge, sizes, rule))
     given = dict(found)
     for edge, value in later.items():
         dtype, sizes = _computed_type(raw, edge, replace(rule, frozen=given), max_constant_bytes)
@@ -50,18 +52,18 @@ def bound_values(
     return found
 
 
-_STATED = PLACEHOLDERS | {"PlaceholderWithDefault"}
+_STATED = (Role.INPUT, Role.DEFAULT)
 
 
-def _computed_type(raw: RawGraph, edge: Edge, rule: InputRule, max_constant_bytes: int) -> tuple[DType, _Sizes]:
+def _computed_type(raw: RawGraph[Any], edge: Edge, rule: InputRule, max_constant_bytes: int) -> tuple[DType, _Sizes]:
     try:
         type_ = evaluate_before(raw, edge, rule, max_constant_bytes).type
     except UnsupportedGraphError:
-        return declared_dtype(raw.nodes[edge[0]]), None
+        return declared_dtype(raw, edge), None
     return type_.dtype, tuple(s if isinstance(s, int) else None for s in type_.shape)
 
 
-def _narrowed(raw: RawGraph, edge: Edge, sizes: _Sizes, rule: InputRule) -> _Sizes:
+def _narrowed(raw: RawGraph[Any], edge: Edge, sizes: _Sizes, rule: InputRule) -> _Sizes:
     """Return the sizes with those of ``--input-shape`` filled in."""
     override = rule.overrides.get(edge)
     if override is None:
@@ -78,7 +80,7 @@ def _narrowed(raw: RawGraph, edge: Edge, sizes: _Sizes, rule: InputRule) -> _Siz
     return tuple(s if o is None else o for s, o in zip(sizes, override, strict=True))
 
 
-def _value(raw: RawGraph, edge: Edge, plain: Plain, dtype: DType, sizes: _Sizes) -> Value:
+def _value(raw: RawGraph[Any], edge: Edge, plain: Plain, dtype: DType, sizes: _Sizes) -> Value:
     name = raw.name_of(edge)
     shape, numbers = elements(plain)
     wrong = f"--bind {name}={value_text(plain)} does not fit: "

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from smalti.errors import GraphError, UnsupportedGraphError, UnsupportedNode, UsageError
-from smalti.frontend.context import NodeContext, UnknownInput, Unsupported
+from smalti.frontend.attributes import Attributes
+from smalti.frontend.budget import MAX_DIM, MAX_RANK
+from smalti.frontend.context import NodeContext
+from smalti.frontend.format import RawGraph
 from smalti.frontend.given import shape_text
+from smalti.frontend.importing.opensizes import OpenSizes
+from smalti.frontend.kinds import ElementKind
+from smalti.frontend.raw import Edge, RawNode, Role, StatedSize, is_open, known_sizes, topological_order
+from smalti.frontend.signals import UnknownInput, Unsupported
 from smalti.frontend.symbolic import NotSymbolic
-from smalti.frontend.tensorflow.attrs import AttrReader, shorten
-from smalti.frontend.tensorflow.handlers import OPS
-from smalti.frontend.tensorflow.rawgraph import Edge, RawGraph, RawNode, topological_order
-from smalti.frontend.tensorflow.registry import OpEntry
-from smalti.frontend.tensorflow.tensors import MAX_DIM, MAX_RANK, TfType
+from smalti.frontend.table import OpEntry
 from smalti.frontend.values import Result, Special, Value, make_value_node
-from smalti.ir.dims import Dim, symbol
+from smalti.frontend.words import shorten
 from smalti.ir.graph import Node, TensorType
 from smalti.ir.infer import make_node
 from smalti.ir.ops import Input
 from smalti.numerics import DType
 
 Results = tuple[Result, ...] | Special
-_IMAGE_SYMBOLS = ("H", "W")
 MAX_GENERATED_BYTES = 1 << 26
 MAX_SYMBOLIC_WORK = 1_000_000
 _MAX_TEXT = 600
@@ -54,21 +57,28 @@ class _Problem:
 class Evaluation:
     """One walk over a graph; use :meth:`run` once, then read the results."""
 
-    raw: RawGraph
+    raw: RawGraph[Any]
     rule: InputRule
     max_constant_bytes: int
     asserts: dict[str, bool | None] = field(default_factory=dict)
     used: tuple[int, ...] = ()
     _results: dict[int, Results] = field(default_factory=dict)
     _given: dict[Edge, Value] = field(default_factory=dict)
-    _nodes: dict[int, Node] = field(default_factory=dict)
+    _nodes: dict[Value, Node] = field(default_factory=dict)
     _inputs: dict[Edge, Node] = field(default_factory=dict)
     _read: set[Edge] = field(default_factory=set)
     _problems: dict[tuple[str, str], _Problem] = field(default_factory=dict)
     _spent: int = 0
     _generated: int = 0
     _work: int = 0
-    _other_symbols: int = 0
+    _open: OpenSizes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._open = OpenSizes(self.rule.batch_size, self.rule.limits)
+        for edge, override in self.rule.overrides.items():
+            stated = self.raw.stated_shape(edge) if self.raw.nodes[edge[0]].role is Role.INPUT else None
+            if stated is not None and _fits(stated, override):
+                self._open.fix(stated, override)
 
     def run(self, outputs: tuple[Edge, ...], given: Mapping[Edge, TensorType | None]) -> tuple[Value, ...]:
         """Evaluate everything the outputs need.
@@ -88,11 +98,11 @@ class Evaluation:
         self._given.update(self.rule.frozen)
         leaves = frozenset(self._given)
         roots = [e[0] for e in outputs if e not in leaves]
-        order = topological_order(self.raw, roots, leaves, with_controls=False)
+        order = topological_order(self.raw.nodes, roots, leaves, with_controls=False)
         needed = frozenset(order)
         self.used = tuple(sorted(needed))
         if any(self.raw.nodes[i].controls for i in order):
-            order = topological_order(self.raw, roots, leaves, with_controls=True)
+            order = topological_order(self.raw.nodes, roots, leaves, with_controls=True)
         for index in order:
             node = self.raw.nodes[index]
             self._results[index] = self._evaluate(node, index in needed)
@@ -123,10 +133,14 @@ class Evaluation:
         """Return the IR node of a value, made once."""
         if value.node is not None:
             return value.node
-        found = self._nodes.get(id(value))
+        found = self._nodes.get(value)
         if found is None:
-            found = self._nodes[id(value)] = make_value_node(value)
+            found = self._nodes[value] = make_value_node(value)
         return found
+
+    def name_of(self, node: RawNode, output: int) -> str:
+        """Return the format's name of a result."""
+        return self.raw.name_of((node.index, output))
 
     def constant_budget(self) -> tuple[int, int]:
         """Return how many bytes of constants are still allowed, in all and not standing in the file."""
@@ -148,7 +162,7 @@ class Evaluation:
         self._work += work
         return self._work <= MAX_SYMBOLIC_WORK
 
-    def placeholder(self, node: RawNode, kind: TfType, shape: tuple[int, ...] | None) -> Value:
+    def placeholder(self, node: RawNode, kind: ElementKind, shape: tuple[StatedSize, ...] | None) -> Value:
         """Return the value of a graph input."""
         edge = (node.index, 0)
         if edge not in self.rule.inputs:
@@ -159,10 +173,10 @@ class Evaluation:
         if override is not None:
             if shape is not None and not _fits(shape, override):
                 raise UsageError(
-                    f"--input-shape {node.name}:0={shape_text(override)} does not fit the graph, where it is "
-                    f"{shape_text(tuple(None if s == -1 else s for s in shape))}"
+                    f"--input-shape {self.raw.name_of(edge)}={shape_text(override)} does not fit the graph, where it "
+                    f"is {shape_text(known_sizes(shape))}"
                 )
-            own = (-1,) * len(override) if shape is None else shape
+            own: tuple[StatedSize, ...] = (-1,) * len(override) if shape is None else shape
             shape = tuple(s if o is None else o for s, o in zip(own, override, strict=True))
         if shape is None:
             raise Unsupported("an input of unknown rank: give its shape with --input-shape")
@@ -180,13 +194,13 @@ class Evaluation:
             inputs = tuple(self._fetch(edge) for edge in node.inputs)
         except GraphError as error:
             raise _located(error, node) from error
-        entry = OPS.get(node.op)
+        entry = self.raw.table.find(node)
         if any(self._results.get(c) is Special.DEAD for c in node.controls):
             return Special.DEAD
         if (entry is None or not entry.sees_special) and Special.DEAD in inputs:
             return Special.DEAD
         if entry is None:
-            return self._problem(node, "operation not supported", needed)
+            return self._problem(node, self.raw.table.refusal(node), needed)
         try:
             return self._handle(entry, node, inputs)
         except Unsupported as signal:
@@ -198,12 +212,14 @@ class Evaluation:
                 return Special.UNKNOWN
             raise _located(error, node) from error
 
-    def _handle(self, entry: OpEntry, node: RawNode, inputs: tuple[Result, ...]) -> Results:
+    def _handle(self, entry: OpEntry[Any], node: RawNode, inputs: tuple[Result, ...]) -> Results:
         low, high = entry.inputs
         if not low <= len(inputs) <= high:
             wanted = str(low) if low == high else f"{low} to {high}"
-            raise GraphError(f"{node.op} takes {wanted} inputs, not {len(inputs)}")
-        attrs = AttrReader(node.message.attr)
+            raise GraphError(f"{node.label} takes {wanted} inputs, not {len(inputs)}")
+        if Special.OMITTED in inputs[:low]:
+            raise GraphError(f"{node.label} needs its input {inputs.index(Special.OMITTED)}, which is left out")
+        attrs = self.raw.attributes(node)
         _check_types(entry, attrs, inputs)
         ctx = NodeContext(self, node, attrs, inputs)
         handled: Results
@@ -217,7 +233,9 @@ class Evaluation:
             raise Unsupported(f"attribute {shorten(unread[0])} is not understood")
         return handled
 
-    def _fetch(self, edge: Edge) -> Result:
+    def _fetch(self, edge: Edge | None) -> Result:
+        if edge is None:
+            return Special.OMITTED
         given = self._given.get(edge)
         if given is not None:
             self._read.add(edge)
@@ -237,14 +255,14 @@ class Evaluation:
         if isinstance(result, Special):
             node = self.raw.nodes[edge[0]]
             reason = f"output {edge[1]} as a result of the graph"
-            raise UnsupportedGraphError((UnsupportedNode(node.op, 1, node.name, reason),))
+            raise UnsupportedGraphError((UnsupportedNode(node.label, 1, node.name, reason),))
         if result.quantised is not None:
             raise GraphError(f"the output {name} is a {result.quantised.label} tensor")
         return result
 
     def _problem(self, node: RawNode, reason: str, needed: bool) -> Special:
         if needed:
-            problem = self._problems.setdefault((node.op, reason), _Problem(node.op, reason, node.name))
+            problem = self._problems.setdefault((node.label, reason), _Problem(node.label, reason, node.name))
             problem.count += 1
         return Special.UNKNOWN
 
@@ -255,57 +273,28 @@ class Evaluation:
 
     # -- inputs ------------------------------------------------------------------------------------------------------
 
-    def _make_input(self, edge: Edge, dtype: DType, shape: tuple[int, ...]) -> Value:
+    def _make_input(self, edge: Edge, dtype: DType, shape: tuple[StatedSize, ...]) -> Value:
         name = self.raw.name_of(edge)
         if len(shape) > MAX_RANK:
             raise GraphError(
                 f"the shape of the input {shorten(name)} has {len(shape)} dimensions; the limit is {MAX_RANK}"
             )
         for size in shape:
-            if size < -1 or size == 0 or size > MAX_DIM:
+            if isinstance(size, int) and (size < -1 or size == 0 or size > MAX_DIM):
                 raise GraphError(f"the input {shorten(name)} has the impossible shape {list(shape)}")
-        sizes = self._open_sizes(shape, self.rule.inputs.index(edge))
-        type_ = TensorType(dtype, sizes)
+        type_ = TensorType(dtype, self._open.sizes(shape, self.rule.inputs.index(edge)))
         node = make_node(Input(), (), name, type_)
         self._inputs[edge] = node
         return Value(type_, name, node=node)
 
-    def _open_sizes(self, shape: tuple[int, ...], position: int) -> tuple[int | Dim, ...]:
-        """Return the shape with open sizes named: H and W of an image, batch_size in front, D0, D1, ... elsewhere."""
-        image_axes = _image_axes(shape)
-        suffix = f"_{position}" if position else ""
-        result: list[int | Dim] = []
-        for axis, size in enumerate(shape):
-            if size != -1:
-                result.append(size)
-            elif axis in image_axes:
-                result.append(self._symbol(_IMAGE_SYMBOLS[image_axes.index(axis)] + suffix))
-            elif axis == 0 and len(shape) > 1:
-                result.append(self.rule.batch_size)
-            else:
-                result.append(self._symbol(f"D{self._other_symbols}"))
-                self._other_symbols += 1
-        return tuple(result)
 
-    def _symbol(self, name: str) -> int | Dim:
-        return symbol(name, 1, self.rule.limits.get(name))
-
-
-def _image_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
-    if len(shape) == 4:
-        return (2, 3) if shape[1] != -1 and shape[3] == -1 else (1, 2)
-    if len(shape) == 3 and shape[0] == -1 and shape[1] == -1 and shape[2] != -1:
-        return (0, 1)
-    return ()
-
-
-def _fits(shape: tuple[int, ...], override: tuple[int | None, ...]) -> bool:
+def _fits(shape: tuple[StatedSize, ...], override: tuple[int | None, ...]) -> bool:
     return len(shape) == len(override) and all(
-        s == -1 or o is None or s == o for s, o in zip(shape, override, strict=True)
+        is_open(s) or o is None or s == o for s, o in zip(shape, override, strict=True)
     )
 
 
-def _check_types(entry: OpEntry, attrs: AttrReader, inputs: tuple[Result, ...]) -> None:
+def _check_types(entry: OpEntry[Any], attrs: Attributes, inputs: tuple[Result, ...]) -> None:
     for name, number in entry.types.items():
         if name not in attrs:
             continue
@@ -319,7 +308,7 @@ def _check_types(entry: OpEntry, attrs: AttrReader, inputs: tuple[Result, ...]) 
 
 
 def _located(error: GraphError, node: RawNode) -> GraphError:
-    prefix = f"node {shorten(node.name)} ({node.op}): "
+    prefix = f"node {shorten(node.name)} ({node.label}): "
     text = str(error)
     # Type rules of the IR name the tensor already; one name is enough.
     _, colon, rest = text.partition("': ")

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
-from smalti.frontend.evaluate import Evaluation
+from smalti.frontend.format import RawGraph
+from smalti.frontend.importing.evaluate import Evaluation
+from smalti.frontend.raw import Edge, Role, topological_order
 from smalti.frontend.report import DroppedAssert, ImportReport, SizeLimit, TensorInfo, left_out
 from smalti.frontend.symbolic import MAX_SIDE
-from smalti.frontend.tensorflow.rawgraph import Edge, RawGraph, topological_order
 from smalti.ir import ops
 from smalti.ir.dims import Symbol
 from smalti.ir.graph import Graph, Node
 
 
 def summarise(
-    raw: RawGraph, graph: Graph, evaluation: Evaluation, inputs: tuple[Edge, ...], outputs: tuple[Edge, ...]
+    raw: RawGraph[Any], graph: Graph, evaluation: Evaluation, inputs: tuple[Edge, ...], outputs: tuple[Edge, ...]
 ) -> ImportReport:
     """Return the report of a finished import."""
     used = frozenset(evaluation.used)
     before: list[str] = []
-    if any(raw.nodes[e[0]].op != "Placeholder" for e in inputs):
-        whole = topological_order(raw, [e[0] for e in outputs], frozenset(), with_controls=False)
+    if any(raw.nodes[e[0]].role is not Role.INPUT for e in inputs):
+        whole = topological_order(raw.nodes, [e[0] for e in outputs], frozenset(), with_controls=False)
         before = [raw.nodes[i].name for i in sorted(whole) if i not in used]
     symbols = graph.symbols()
     notes = [_size_note(symbols)] if symbols else []
-    counts = Counter(raw.nodes[i].op for i in used)
+    counts = Counter(raw.nodes[i].label for i in used)
     return ImportReport(
         operations=tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
         nodes_in_file=len(raw.nodes),
@@ -51,12 +53,12 @@ def _size_note(symbols: tuple[Symbol, ...]) -> str:
     return "accepts sizes up to " + ", ".join(f"{s.name} = {high}" for s, high in zip(symbols, highs, strict=True))
 
 
-def _after(raw: RawGraph, outputs: tuple[Edge, ...]) -> list[str]:
+def _after(raw: RawGraph[Any], outputs: tuple[Edge, ...]) -> list[str]:
     """Return the nodes that read an output, directly or not."""
     reached = bytearray(len(raw.nodes))
     users: list[list[int]] = [[] for _ in raw.nodes]
     for node in raw.nodes:
-        for below, _ in node.inputs:
+        for below, _ in node.operands:
             users[below].append(node.index)
     pending = [e[0] for e in outputs]
     while pending:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 import heapq
 from collections.abc import Iterable
+from typing import Any
 
 from smalti.errors import GraphError, UsageError
-from smalti.frontend.tensorflow.attrs import shorten
-from smalti.frontend.tensorflow.rawgraph import Edge, RawGraph, RawNode, split_tensor_name
-from smalti.frontend.tensorflow.selection import NEVER_OUTPUTS, PLACEHOLDERS, result_kind, stated_shape
-from smalti.frontend.tensorflow.tensors import TfType
+from smalti.frontend.format import RawGraph
+from smalti.frontend.importing.selection import unread_nodes
+from smalti.frontend.kinds import ElementKind
+from smalti.frontend.raw import Edge, RawNode, Role
+from smalti.frontend.words import shorten
+from smalti.numerics import DType
 
 SHOWN = 6
 MAX_INPUTS_SHOWN = 32
@@ -21,17 +24,16 @@ _NAME_COMPARED = 200
 _ALIKE = 0.6
 
 
-def find_tensor(raw: RawGraph, name: str, option: str) -> Edge:
+def find_tensor(raw: RawGraph[Any], name: str, option: str) -> Edge:
     """Return the tensor that ``option`` names.
 
     Raises:
         UsageError: it is no tensor's name, or the graph has no such node; the text has the nearest names and the
             graph's own inputs and outputs.
     """
-    if split_tensor_name(name) is None:
-        raise UsageError(
-            f"{option}: {shorten(name)} is not the name of a tensor; names look like 'SemanticPredictions:0'"
-        )
+    rule = raw.name_rule(name)
+    if rule is not None:
+        raise UsageError(f"{option}: {shorten(name)} is not the name of a tensor; {rule}")
     found = raw.tensor(name)
     if found is not None:
         return found
@@ -43,7 +45,7 @@ def find_tensor(raw: RawGraph, name: str, option: str) -> Edge:
     )
 
 
-def nearest(raw: RawGraph, name: str) -> list[str]:
+def nearest(raw: RawGraph[Any], name: str) -> list[str]:
     """Return the names of at most three nodes that look most like ``name``."""
     wanted = name.partition(":")[0][:_NAME_COMPARED]
     low, last = wanted.lower(), wanted.lower().rpartition("/")[2]
@@ -61,49 +63,52 @@ def nearest(raw: RawGraph, name: str) -> list[str]:
     return [shorten(found) for found in dict.fromkeys([*alike, *same])][:_NEAREST]
 
 
-def inputs_text(raw: RawGraph, most: int = MAX_INPUTS_SHOWN) -> str:
+def inputs_text(raw: RawGraph[Any], most: int = MAX_INPUTS_SHOWN) -> str:
     """Return the inputs of the graph with their types, in words."""
-    found = [describe(node) for node in raw.nodes if node.op in PLACEHOLDERS or node.op == "PlaceholderWithDefault"]
+    found = [describe(raw, node) for node in raw.nodes if node.role in (Role.INPUT, Role.DEFAULT)]
     return f"the inputs of the graph are {_list(found, most)}" if found else "the graph has no inputs"
 
 
-def input_advice(raw: RawGraph) -> str:
+def input_advice(raw: RawGraph[Any]) -> str:
     """Return what to do about inputs that cannot be imported as they are: the options, and all inputs."""
-    flags = [n.name for n in raw.nodes if n.op in PLACEHOLDERS and _kind(n) is TfType.BOOL]
+    flags = [n.name for n in raw.nodes if n.role is Role.INPUT and _is_flag(raw, n)]
     example = f"--bind {flags[0]}=false" if flags and len(flags[0]) <= _NAME_COMPARED else "--bind NAME=VALUE"
     return f"{inputs_text(raw)}; --input-shape NAME=1x720x1280x3 gives one its shape, {example} makes one a constant"
 
 
-def describe(node: RawNode) -> str:
+def describe(raw: RawGraph[Any], node: RawNode) -> str:
     """Return the name and the type of an input: ``is_training bool[]``, ``x float32[1, ?, ?, 3]``."""
-    kind = _kind(node)
+    kind = _kind(raw, node)
     label = "unknown" if kind is None else kind.label if kind.dtype is None else kind.dtype.value
-    shape = stated_shape(node)
+    shape = raw.stated_shape((node.index, 0))
     sizes = "of unknown rank" if shape is None else f"[{', '.join('?' if s == -1 else str(s) for s in shape)}]"
     name = node.name if len(node.name) <= _NAME_COMPARED else shorten(node.name)
     return f"{name} {label}{'' if shape is not None else ' '}{sizes}"
 
 
-def _kind(node: RawNode) -> TfType | None:
+def _kind(raw: RawGraph[Any], node: RawNode) -> ElementKind | None:
     try:
-        return result_kind(node)
+        return raw.stated_kind((node.index, 0))
     except GraphError:
         return None
 
 
-def _outputs_text(raw: RawGraph) -> str:
-    read = bytearray(len(raw.nodes))
-    for node in raw.nodes:
-        for below, _ in node.inputs:
-            read[below] = 1
-    found = [n for n in raw.nodes if not read[n.index] and n.op not in NEVER_OUTPUTS]
+def _is_flag(raw: RawGraph[Any], node: RawNode) -> bool:
+    kind = _kind(raw, node)
+    return kind is not None and kind.dtype is DType.BOOL
+
+
+def _outputs_text(raw: RawGraph[Any]) -> str:
+    found = unread_nodes(raw, with_controls=False)
     return (
-        f"its outputs are {_list([_output(n) for n in found], SHOWN)}" if found else "every tensor is read by another"
+        f"its outputs are {_list([_output(raw, n) for n in found], SHOWN)}"
+        if found
+        else "every tensor is read by another"
     )
 
 
-def _output(node: RawNode) -> str:
-    kind = _kind(node)
+def _output(raw: RawGraph[Any], node: RawNode) -> str:
+    kind = _kind(raw, node)
     name = node.name if len(node.name) <= _NAME_COMPARED else shorten(node.name)
     return name if kind is None or kind.dtype is None else f"{name} {kind.dtype.value}"
 

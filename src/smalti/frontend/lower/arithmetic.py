@@ -1,0 +1,93 @@
+"""Functions of numbers and sizes, exact: what elementwise operations do to operands that are known now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from smalti.errors import GraphError
+from smalti.frontend.lower.checks import Size
+from smalti.frontend.symbolic import NotSymbolic, constant_of, multiply, sign_is_known
+from smalti.ir import dims
+from smalti.ir.dims import Dim, maximum, minimum
+from smalti.ir.ops import BinaryFn, UnaryFn
+
+
+def floor_div(a: Size, b: Size) -> Size:
+    """Return ``a // b``.
+
+    Raises:
+        GraphError: ``b`` is zero.
+        NotSymbolic: the quotient is no size that can be written down.
+    """
+    if b == 0:
+        raise GraphError("division by zero in the arithmetic of sizes")
+    try:
+        return dims.floor_div(a, b)
+    except GraphError as error:
+        raise NotSymbolic from error
+
+
+def divide(a: Size, b: Size) -> Size:
+    """Return ``a / b`` for a number ``b`` that is not zero."""
+    divisor = constant_of(b)
+    if not divisor:
+        raise NotSymbolic
+    return multiply(dims.rational(1 / divisor), a)
+
+
+def truncated_div(a: Size, b: Size) -> Size:
+    """Return ``a / b`` rounded towards zero, of operands that are not negative."""
+    if not (is_nonnegative(a) and is_nonnegative(b)):
+        raise NotSymbolic
+    return floor_div(a, b)
+
+
+def is_nonnegative(value: Size) -> bool:
+    """Return whether ``value >= 0``, which must not depend on the image."""
+    known = sign_is_known(value)
+    if known is None:
+        raise NotSymbolic
+    return known
+
+
+def equal(a: object, b: object) -> bool:
+    """Return whether two elements are equal, which must not depend on the image."""
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a == b
+    if not isinstance(a, (int, Dim)) or not isinstance(b, (int, Dim)):
+        raise NotSymbolic
+    difference = a - b
+    if difference == 0:
+        return True
+    if constant_of(difference) is not None or sign_is_known(difference) is False or sign_is_known(-difference) is False:
+        return False
+    raise NotSymbolic
+
+
+BINARY: Mapping[BinaryFn, Callable[..., object]] = {
+    BinaryFn.ADD: lambda a, b: a + b,
+    BinaryFn.SUB: lambda a, b: a - b,
+    BinaryFn.MUL: multiply,
+    BinaryFn.DIV: divide,
+    BinaryFn.FLOOR_DIV: floor_div,
+    BinaryFn.FLOOR_MOD: lambda a, b: a - multiply(floor_div(a, b), b),
+    BinaryFn.MAXIMUM: maximum,
+    BinaryFn.MINIMUM: minimum,
+    BinaryFn.SQUARED_DIFFERENCE: lambda a, b: multiply(a - b, a - b),
+    BinaryFn.EQUAL: equal,
+    BinaryFn.NOT_EQUAL: lambda a, b: not equal(a, b),
+    BinaryFn.LESS: lambda a, b: not is_nonnegative(a - b),
+    BinaryFn.LESS_EQUAL: lambda a, b: is_nonnegative(b - a),
+    BinaryFn.GREATER: lambda a, b: not is_nonnegative(b - a),
+    BinaryFn.GREATER_EQUAL: lambda a, b: is_nonnegative(a - b),
+    BinaryFn.LOGICAL_AND: lambda a, b: a and b,
+    BinaryFn.LOGICAL_OR: lambda a, b: a or b,
+}
+UNARY: Mapping[UnaryFn, Callable[..., object]] = {
+    UnaryFn.NEG: lambda a: -a,
+    UnaryFn.ABS: lambda a: a if is_nonnegative(a) else -a,
+    UnaryFn.SQUARE: lambda a: multiply(a, a),
+    UnaryFn.FLOOR: lambda a: dims.floor(a),
+    UnaryFn.CEIL: lambda a: -dims.floor(-a),
+    UnaryFn.LOGICAL_NOT: lambda a: not a,
+}

@@ -1,0 +1,50 @@
+"""Operations between the convolutions: bias, batch normalisation, matrix product, softmax."""
+
+from __future__ import annotations
+
+from smalti.frontend.context import Lowering
+from smalti.frontend.values import Value
+from smalti.ir import ops
+from smalti.ir.ops import Layout
+
+
+def bias_add(ctx: Lowering, x: Value, bias: Value, layout: Layout) -> Value:
+    """Add one number per channel; the channels are the last dimension, or the second in NCHW."""
+    rank = x.type.rank
+    if rank < 2 or bias.type.rank != 1:
+        ctx.invalid(f"a bias {bias.type} for {x.type}")
+    axis = rank - 1 if layout is Layout.NHWC else 1
+    if x.type.shape[axis] != bias.type.shape[0]:
+        ctx.invalid(f"a bias {bias.type} for {x.type}")
+    operand = ctx.node_of(bias)
+    if axis != rank - 1:
+        operand = ctx.part(ops.Reshape((*bias.type.shape, *(1,) * (rank - 1 - axis))), (operand,), "bias")
+    return ctx.emit(ops.Binary(ops.BinaryFn.ADD), (x, operand))
+
+
+def check_epsilon(ctx: Lowering, epsilon: float) -> None:
+    """Refuse a number that cannot stand beside a variance."""
+    if not 0 <= epsilon < float("inf"):
+        ctx.invalid(f"attribute epsilon is {epsilon}")
+
+
+def batch_norm(
+    ctx: Lowering, x: Value, scale: Value, offset: Value, mean: Value, variance: Value, epsilon: float, layout: Layout
+) -> Value:
+    """Batch normalisation of floats with given mean and variance, one number of each per channel."""
+    check_epsilon(ctx, epsilon)
+    operands = (x, scale, offset, mean, variance)
+    ctx.require_float(*operands)
+    return ctx.emit(ops.BatchNorm(epsilon, layout), operands)
+
+
+def matmul(ctx: Lowering, a: Value, b: Value, transpose_a: bool, transpose_b: bool) -> Value:
+    """Product of two matrices of floats."""
+    ctx.require_float(a, b)
+    return ctx.emit(ops.MatMul(transpose_a, transpose_b), (a, b))
+
+
+def softmax(ctx: Lowering, x: Value) -> Value:
+    """Softmax of floats over the last axis."""
+    ctx.require_float(x)
+    return ctx.emit(ops.Softmax(), (x,))

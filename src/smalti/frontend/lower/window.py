@@ -1,0 +1,109 @@
+"""Convolutions and pooling: windows over height and width, in either layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from smalti.frontend.context import Lowering
+from smalti.frontend.values import Value
+from smalti.ir import ops
+from smalti.ir.graph import TensorType
+from smalti.ir.infer import same_pads, spatial_axes
+from smalti.ir.ops import Layout, Pads
+
+MAX_WINDOW = 1 << 20
+
+
+class Auto(Enum):
+    """Padding that follows from the sizes."""
+
+    SAME = "same"
+    """As many windows as strides fit; what is left over goes below and to the right."""
+    VALID = "valid"
+    """None."""
+
+
+Padding = Auto | tuple[int, int, int, int]
+"""Or ``(top, bottom, left, right)``."""
+
+
+def read_extents(ctx: Lowering, values: Sequence[int], what: str, axes: tuple[int, int]) -> tuple[int, int]:
+    """Return the two of a list of numbers that are of height and width; they must be positive."""
+    height, width = (values[axis] for axis in axes)
+    if not (0 < height <= MAX_WINDOW and 0 < width <= MAX_WINDOW):
+        ctx.invalid(f"{what} {list(values)} must be positive and at most {MAX_WINDOW}")
+    return height, width
+
+
+def check_paddings(ctx: Lowering, values: Sequence[int], what: str) -> None:
+    """Refuse explicit paddings that are negative or huge."""
+    if any(not 0 <= value <= MAX_WINDOW for value in values):
+        ctx.invalid(f"{what} {list(values)} must not be negative or above {MAX_WINDOW}")
+
+
+def convolution(
+    ctx: Lowering,
+    x: Value,
+    weights: Value,
+    record: type[ops.Conv2d] | type[ops.DepthwiseConv2d],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    padding: Padding,
+    layout: Layout,
+) -> Value:
+    """2-D convolution of float images of ``layout`` with weights ``[height, width, in, out or multiplier]``."""
+    ctx.require_float(x, weights)
+    ctx.require_rank(x, 4)
+    ctx.require_rank(weights, 4)
+    kernel = _kernel_size(ctx, weights.type)
+    channels, taken = x.type.shape[spatial_axes(layout)[2]], weights.type.shape[2]
+    if isinstance(channels, int) and isinstance(taken, int) and 0 < taken < channels and channels % taken == 0:
+        ctx.unsupported("a convolution in groups")
+    pads = _pads(padding, x.type, layout, kernel, stride, dilation)
+    return ctx.emit(record(stride, dilation, pads, layout), (x, weights))
+
+
+def pool(
+    ctx: Lowering,
+    x: Value,
+    fn: ops.PoolFn,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: Padding,
+    layout: Layout,
+) -> Value:
+    """Average or maximum over windows of float images; padding does not count."""
+    ctx.require_float(x)
+    ctx.require_rank(x, 4)
+    pads = _pads(padding, x.type, layout, size, stride)
+    if not isinstance(padding, Auto) and (max(padding[:2]) >= size[0] or max(padding[2:]) >= size[1]):
+        ctx.invalid("a window would see padding alone")
+    return ctx.emit(ops.Pool(fn, size, stride, pads, layout), (x,))
+
+
+def _kernel_size(ctx: Lowering, weights: TensorType) -> tuple[int, int]:
+    height, width = weights.shape[:2]
+    if not (isinstance(height, int) and isinstance(width, int)):
+        ctx.unsupported("weights whose size depends on the image")
+    if not (0 < height <= MAX_WINDOW and 0 < width <= MAX_WINDOW):
+        ctx.invalid(f"empty or huge weights {weights}")
+    return height, width
+
+
+def _pads(
+    padding: Padding,
+    x: TensorType,
+    layout: Layout,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int] = (1, 1),
+) -> Pads:
+    if not isinstance(padding, Auto):
+        return padding
+    if padding is Auto.VALID:
+        return 0, 0, 0, 0
+    height, width, _ = spatial_axes(layout)
+    top, bottom = same_pads(x.shape[height], kernel[0], stride[0], dilation[0])
+    left, right = same_pads(x.shape[width], kernel[1], stride[1], dilation[1])
+    return top, bottom, left, right
