@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from smalti.frontend.onnx.types import AttrKind, OnnxType
+from smalti.frontend.onnx.wire.types import AttrKind, OnnxType
 
 FLOAT, INT64 = OnnxType.FLOAT.value, OnnxType.INT64.value
 Size = int | str | None

@@ -12,10 +12,10 @@ import pytest
 
 import onnx_wire as w
 from smalti.errors import GraphError
-from smalti.frontend.onnx import external
 from smalti.frontend.onnx.reader import read_model
-from smalti.frontend.onnx.tensors import OnnxTensor
-from smalti.frontend.onnx.types import OnnxType
+from smalti.frontend.onnx.wire import external
+from smalti.frontend.onnx.wire.tensors import OnnxTensor
+from smalti.frontend.onnx.wire.types import OnnxType
 
 VALUES = np.arange(8, dtype=np.float32)
 DATA = VALUES.tobytes()
@@ -32,7 +32,7 @@ def tensor(
     else:
         (folder / "net.onnx").write_bytes(data)
         graph = read_model(folder / "net.onnx")
-    return next(n for n in graph.nodes if n.op == "Constant").reader().tensor("value")
+    return graph.attributes(next(n for n in graph.nodes if n.op == "Constant")).tensor("value")
 
 
 def refused(folder: Path | None, dims: tuple[int, ...] = (4,), limit: int = 1 << 20, **entries: str | bytes) -> str:
@@ -246,7 +246,8 @@ def test_entries_that_lie(folder: Path) -> None:
             w.node("Relu", ["x"], ["y"]), initialisers=[w.tensor("k", w.FLOAT, (4,), fields, w.number(14, 1))]
         )
         (folder / "net.onnx").write_bytes(data)
-        value = read_model(folder / "net.onnx").nodes[1].reader().tensor("value")
+        graph = read_model(folder / "net.onnx")
+        value = graph.attributes(graph.nodes[1]).tensor("value")
         with pytest.raises(GraphError, match=text):
             value.decode(16)
 
@@ -297,5 +298,6 @@ def test_a_sparse_tensor_may_have_its_parts_there_too(folder: Path) -> None:
     parts = w.sparse(w.external("s", w.FLOAT, (2,), location="k.data", offset="4"), w.array("", [0, 3], np.int64), (5,))
     data = w.model(w.graph([], [], [w.value("s")], (), w.body(15, parts)))
     (folder / "net.onnx").write_bytes(data)
-    value = read_model(folder / "net.onnx").nodes[0].reader().sparse("sparse_value")
+    graph = read_model(folder / "net.onnx")
+    value = graph.attributes(graph.nodes[0]).sparse("sparse_value")
     assert value.decode(100, 100).tolist() == [1, 0, 0, 2, 0]

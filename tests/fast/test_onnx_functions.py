@@ -11,9 +11,10 @@ import onnx_wire as w
 from smalti.errors import GraphError
 from smalti.frontend.budget import GraphLimits
 from smalti.frontend.onnx import expand
-from smalti.frontend.onnx.rawgraph import OnnxGraph
+from smalti.frontend.onnx.attrs import AttrReader
+from smalti.frontend.onnx.graph import OnnxGraph
 from smalti.frontend.onnx.reader import read_model
-from smalti.frontend.onnx.types import AttrKind
+from smalti.frontend.onnx.wire.types import AttrKind
 
 X, Y = w.value("x", w.FLOAT, [1, 3, "h", "w"]), w.value("y")
 
@@ -38,8 +39,13 @@ def lines(graph: OnnxGraph) -> list[str]:
     found = []
     for node in graph.nodes:
         names = ["" if edge is None else graph.name_of(edge) for edge in node.inputs]
-        found.append(f"{', '.join(node.outputs)} = {node.operation}({', '.join(names)})")
+        found.append(f"{', '.join(node.outputs)} = {node.label}({', '.join(names)})")
     return found[1:]
+
+
+def last(graph: OnnxGraph) -> AttrReader:
+    """Return the reader of the last node."""
+    return graph.attributes(graph.nodes[-1])
 
 
 SILU = w.function("Silu", ["a"], ["b"], [w.node("Sigmoid", ["a"], ["s"], "sig"), w.node("Mul", ["a", "s"], ["b"])])
@@ -53,9 +59,9 @@ def test_calls_are_inlined_and_names_stay_unique() -> None:
         "one/s__2 = Sigmoid(m)",
         "y = Mul(m, one/s__2)",
     ]
-    assert [n.name for n in graph.nodes] == ["x", "one/sig", "one/b", "one/sig", "one/b"]
+    assert [n.name for n in graph.nodes] == ["x", "one/sig", "one/b", "one/sig__2", "one/b__2"]
     assert (graph.calls, graph.nodes_in_file) == (2, 2)
-    assert graph.name_of(graph.outputs[0].edge) == "y"
+    assert graph.name_of(graph.outputs[0]) == "y"
     assert graph.tensor("one/s__2") == (3, 0)
 
 
@@ -79,20 +85,16 @@ def test_functions_call_functions_in_any_order_of_the_file() -> None:
 
 
 def test_attributes_of_the_call_defaults_and_none() -> None:
-    body = [
-        w.node(
-            "Op", ["a"], ["b"], fields=[w.reference("alpha", "slope"), w.reference("axis", "dim"), w.attribute("k", 5)]
-        )
-    ]
+    fields = [w.reference("alpha", "slope"), w.reference("axis", "dim"), w.attribute("k", 5)]
+    body = [w.node("Op", ["a"], ["b"], fields=fields)]
     made = w.function("F", ["a"], ["b"], body, ["dim"], [w.attribute("slope", 0.25)])
-    attrs = read([call("F", ["x"], ["y"])], made).nodes[-1].reader()
+    attrs = last(read([call("F", ["x"], ["y"])], made))
     assert (attrs.number("alpha"), attrs.integer("k"), "axis" in attrs) == (0.25, 5, False)
-    attrs = read([call("F", ["x"], ["y"], slope=0.5, dim=-1)], made).nodes[-1].reader()
+    attrs = last(read([call("F", ["x"], ["y"], slope=0.5, dim=-1)], made))
     assert (attrs.number("alpha"), attrs.integer("axis")) == (0.5, -1)
     tensor = w.function("G", ["a"], ["b"], [w.node("Constant", [], ["b"], fields=[w.reference("value", "t")])], ["t"])
-    value = (
-        read([call("G", ["x"], ["y"], t=w.array("", [1, 2], np.float32))], tensor).nodes[-1].reader().tensor("value")
-    )
+    graph = read([call("G", ["x"], ["y"], t=w.array("", [1, 2], np.float32))], tensor)
+    value = last(graph).tensor("value")
     assert value.decode(8).tolist() == [1, 2]
 
 
@@ -102,14 +104,14 @@ def test_attributes_go_through_calls_and_into_bodies() -> None:
         "In",
         ["a"],
         ["b"],
-        [w.node("If", ["a"], ["b"], fields=[w.attribute("then_branch", branch, AttrKind.GRAPH)])],
+        [w.node("If", ["a"], ["b"], fields=both(branch))],
         ["dim"],
     )
     outer = w.function(
         "Out", ["a"], ["b"], [w.node("In", ["a"], ["b"], domain="local", fields=[w.reference("dim", "d")])], ["d"]
     )
     graph = read([call("Out", ["x"], ["y"], d=3)], inner, outer)
-    assert next(n for n in graph.nodes if n.op == "Op").reader().integer("axis") == 3
+    assert [graph.attributes(n).integer("axis") for n in graph.nodes if n.op == "Op"] == [3, 3]
 
 
 def test_inputs_may_be_left_out_and_outputs_too() -> None:
@@ -152,6 +154,11 @@ def test_functions_that_nobody_calls_do_not_count() -> None:
     assert read([call("Silu", ["x"], ["y"])], SILU, broken).calls == 1
 
 
+def both(branch: bytes) -> list[bytes]:
+    """Return the attributes of an ``If`` with two equal branches."""
+    return [w.attribute(name, branch, AttrKind.GRAPH) for name in ("then_branch", "else_branch")]
+
+
 ITSELF = w.function("F", ["a"], ["b"], [call("F", ["a"], ["b"])])
 WRONG = {
     "itself": ([call("F", ["x"], ["y"])], [ITSELF], "the function 'local.F' calls itself"),
@@ -176,7 +183,7 @@ WRONG = {
                         "If",
                         ["a"],
                         ["b"],
-                        fields=[w.attribute("then_branch", w.graph([call("F", ["a"], ["t"])]), AttrKind.GRAPH)],
+                        fields=both(w.graph([call("F", ["a"], ["t"])], outputs=[w.value("t")])),
                     )
                 ],
             )

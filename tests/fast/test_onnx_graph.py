@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 import onnx_wire as w
 from graph_builder import GraphBuilder
-from smalti.errors import CompilerError, GraphError, UsageError
+from smalti.errors import GraphError, UsageError
 from smalti.frontend.budget import GraphLimits
-from smalti.frontend.onnx.opsets import NEWEST, OLDEST, OWN_DOMAIN, OpTable
-from smalti.frontend.onnx.rawgraph import OnnxGraph, OnnxNode
+from smalti.frontend.onnx.graph import OnnxGraph
+from smalti.frontend.onnx.nodes import OnnxNode
+from smalti.frontend.onnx.opsets import NEWEST, OLDEST, OWN_DOMAIN
 from smalti.frontend.onnx.reader import read_model
-from smalti.frontend.onnx.types import AttrKind, OnnxType, ValueType
+from smalti.frontend.onnx.wire.tensors import OnnxTensor
+from smalti.frontend.onnx.wire.types import AttrKind, OnnxType, ValueType
+from smalti.frontend.raw import Role
 
 BOOL = OnnxType.BOOL.value
 
@@ -26,6 +29,11 @@ def by_output(graph: OnnxGraph, name: str) -> OnnxNode:
     edge = graph.tensor(name)
     assert edge is not None
     return graph.nodes[edge[0]]
+
+
+def inputs_of(graph: OnnxGraph) -> list[OnnxNode]:
+    """Return the inputs in the order of the file."""
+    return [node for node in graph.nodes if node.role is Role.INPUT]
 
 
 def read_names(graph: OnnxGraph, node: OnnxNode) -> list[str | None]:
@@ -52,21 +60,21 @@ def test_a_network() -> None:
             initialisers=[w.array("w", weights), w.array("six", np.float32(6))],
         )
     )
-    assert [n.operation for n in graph.nodes] == ["Input", "Constant", "Constant", "Conv", "Clip"]
+    assert [n.label for n in graph.nodes] == ["Input", "Constant", "Constant", "Conv", "Clip"]
     assert [n.domain == OWN_DOMAIN for n in graph.nodes] == [True, False, False, False, False]
-    assert graph.inputs == (0,)
+    assert [n.role for n in graph.nodes] == [Role.INPUT, Role.SILENT, Role.SILENT, Role.OPERATION, Role.OPERATION]
     assert graph.nodes[0].given == ValueType(OnnxType.FLOAT, (1, 3, "height", "width"))
     conv, clip = by_output(graph, "c"), by_output(graph, "y")
     assert (conv.name, clip.name) == ("conv", "y")
     assert read_names(graph, conv) == ["x", "w"]
     assert read_names(graph, clip) == ["c", None, "six"]
     assert (conv.version, graph.opsets, graph.ir_version, graph.nodes_in_file) == (17, {"": 17}, 8, 2)
-    assert [(o.name, graph.name_of(o.edge)) for o in graph.outputs] == [("y", "y")]
-    reader = conv.reader()
-    assert reader.unread() == ("strides",)
+    assert [(o.name, graph.name_of(o.edge)) for o in graph.results] == [("y", "y")]
+    reader = graph.attributes(conv)
+    assert reader.unread(frozenset()) == ("strides",)
     assert reader.ints("strides") == (1, 1)
-    assert reader.unread() == ()
-    value = by_output(graph, "w").reader().tensor("value")
+    assert reader.unread(frozenset()) == ()
+    value = graph.attributes(by_output(graph, "w")).tensor("value")
     assert value.shape == (4, 3, 1, 1)
     assert np.array_equal(value.decode(1 << 20), weights)
 
@@ -82,7 +90,7 @@ def test_initialisers_that_are_listed_as_inputs_are_none() -> None:
         ir=3,
     )
     graph = read_model(data)
-    assert [graph.nodes[i].name for i in graph.inputs] == ["x"]
+    assert [n.name for n in inputs_of(graph)] == ["x"]
     assert by_output(graph, "w").op == "Constant"
 
 
@@ -109,7 +117,7 @@ def test_inputs_that_say_little_or_are_no_tensors() -> None:
     inputs = [w.value(name, other=w.body(field, b"\x0a\x00")) for name, field in others.items()]
     inputs += [w.value("untyped", None), w.body(1, "bare"), w.value("bits", OnnxType.INT4.value, [3])]
     graph = read_model(w.model(w.graph([w.node("Relu", ["bare"], ["y"])], inputs, [w.value("y")])))
-    found = {graph.nodes[i].name: graph.nodes[i].given for i in graph.inputs}
+    found = {n.name: n.given for n in inputs_of(graph)}
     for name in others:
         assert found[name] == ValueType(other=name)
     assert found["untyped"] == found["bare"] == ValueType()
@@ -120,10 +128,10 @@ def test_outputs_are_hints() -> None:
     outputs = [w.value("y", w.FLOAT, [7, 7]), w.value("x"), w.value("k", 77, [1] * 99)]
     nodes = [w.node("Relu", ["x"], ["y"])]
     graph = read_model(w.model(w.graph(nodes, [w.value("x")], outputs, [w.array("k", [1])])))
-    assert [o.name for o in graph.outputs] == ["y", "x", "k"]
-    assert graph.outputs[0].declared == ValueType(OnnxType.FLOAT, (7, 7))
-    assert graph.outputs[2].declared is None
-    assert graph.nodes[graph.outputs[1].edge[0]].is_input
+    assert [o.name for o in graph.results] == ["y", "x", "k"]
+    assert graph.results[0].declared == ValueType(OnnxType.FLOAT, (7, 7))
+    assert graph.results[2].declared is None
+    assert graph.nodes[graph.results[1].edge[0]].role is Role.INPUT
 
 
 def test_nodes_in_any_order_are_sorted_and_a_sorted_file_keeps_its_order() -> None:
@@ -182,46 +190,69 @@ def branching() -> bytes:
     return w.model(w.graph(nodes, [w.value("x"), w.value("c", BOOL, [])], [w.value("y")]))
 
 
-def test_bodies_read_what_stands_around_them() -> None:
+def test_branches_stand_in_the_table_and_wait_for_their_beginning() -> None:
     graph = read_model(branching())
-    assert [n.name for n in graph.nodes] == ["x", "c", "r", "t", "k", "t", "inner", "outer"]
-    outer = by_output(graph, "y")
-    then, plain = outer.reader().body("then_branch"), outer.reader().body("else_branch")
-    assert plain.outputs == (graph.tensor("x"),)
-    inner = graph.nodes[then.outputs[0][0]]
-    assert inner.name == "inner"
-    negated = graph.nodes[inner.reader().body("then_branch").outputs[0][0]]
-    assert (negated.op, read_names(graph, negated)) == ("Neg", ["r"])
-    added = graph.nodes[inner.reader().body("else_branch").outputs[0][0]]
-    assert read_names(graph, added)[0] == "r"
-    assert added.outputs != negated.outputs
+    names = [f"{n.label} {n.name}" for n in graph.nodes]
+    assert names == [
+        "Input x",
+        "Input c",
+        "Relu r",
+        "If outer/then_branch",
+        "If inner/then_branch",
+        "Neg t",
+        "If inner/else_branch",
+        "Constant k",
+        "Add t__2",
+        "If inner",
+        "If outer/else_branch",
+        "Identity outer/else_branch__2",
+        "If outer",
+    ]
+    found = dict(zip(names, graph.nodes, strict=True))
+    begin, nested = found["If outer/then_branch"], found["If inner/then_branch"]
+    assert (begin.op, begin.domain, begin.controls, read_names(graph, begin)) == ("IfTrue", OWN_DOMAIN, (), ["c"])
+    assert (nested.op, nested.controls) == ("IfTrue", (begin.index,))
+    assert found["Neg t"].controls == (nested.index,)
+    assert read_names(graph, found["Neg t"]) == ["r"]
+    assert {found[n].controls for n in ("Constant k", "Add t__2")} == {(found["If inner/else_branch"].index,)}
+    assert found["Identity outer/else_branch__2"].controls == (found["If outer/else_branch"].index,)
+    assert read_names(graph, found["Identity outer/else_branch__2"]) == ["x"]
+    assert found["If outer"].inputs == ((found["If inner"].index, 0), (found["Identity outer/else_branch__2"].index, 0))
     assert graph.tensor("t") is None
-    whole = [graph.nodes[i].op for i in graph.needed([(outer.index, 0)])]
-    assert sorted(whole) == sorted(["Input", "Input", "Relu", "Neg", "Constant", "Add", "If", "If"])
-    bare = [graph.nodes[i].op for i in graph.needed([(outer.index, 0)], bodies=False)]
-    assert bare == ["Input", "If"]
-    assert all(edge is None or edge[0] < n.index for n in graph.nodes for edge in n.inputs)
-    assert all(edge[0] < n.index for n in graph.nodes for b in n.bodies() for edge in b.outputs)
+    assert graph.needed(graph.outputs) == tuple(range(len(names)))
+    assert all(edge[0] < n.index for n in graph.nodes for edge in n.operands)
+    assert all(below < n.index for n in graph.nodes for below in n.controls)
 
 
-def test_bodies_of_loops_have_inputs() -> None:
+def loop() -> bytes:
     body = w.graph(
-        [w.node("Identity", ["go"], ["again"]), w.node("Add", ["acc", "x"], ["next"])],
+        [w.node("Identity", ["go"], ["again"]), w.node("Add", ["acc", "r"], ["next"])],
         [w.value("i", w.INT64, []), w.value("go", BOOL, []), w.value("acc")],
         [w.value("again"), w.value("next")],
     )
-    loop = w.node("Loop", ["n", "", "x"], ["y"], fields=[w.attribute("body", body, AttrKind.GRAPH)])
-    graph = read_model(w.model(w.graph([loop], [w.value("x"), w.value("n", w.INT64, [])], [w.value("y")])))
-    found = by_output(graph, "y").bodies()[0]
-    assert [graph.nodes[e[0]].operation for e in found.inputs] == ["BodyInput"] * 3
-    assert [graph.nodes[e[0]].is_input for e in found.inputs] == [False] * 3
-    assert len(graph.inputs) == 2
-    assert read_names(graph, by_output(graph, "y")) == ["n", None, "x"]
+    made = w.node("Loop", ["n", "", "x"], ["y"], fields=[w.attribute("body", body, AttrKind.GRAPH)])
+    nodes = [made, w.node("Relu", ["x"], ["r"])]
+    return w.model(w.graph(nodes, [w.value("x"), w.value("n", w.INT64, [])], [w.value("y")]))
+
+
+def test_bodies_of_other_operations_are_attributes() -> None:
+    graph = read_model(loop())
+    node = by_output(graph, "y")
+    body = graph.attributes(node).body("body")
+    assert node.bodies() == (body,)
+    assert [graph.nodes[e[0]].label for e in body.inputs] == ["BodyInput"] * 3
+    assert [n.name for n in inputs_of(graph)] == ["x", "n"]
+    assert read_names(graph, node) == ["n", None, "x"]
+    assert read_names(graph, graph.nodes[body.outputs[1][0]]) == ["acc", "r"]
+    # All but what the body is fed and does not read.
+    assert [n.name for n in graph.nodes if n.index not in graph.needed(graph.outputs)] == ["i"]
+    assert all(edge[0] < node.index for edge in body.outputs)
 
 
 def test_a_body_that_reads_its_own_node_is_a_cycle() -> None:
-    body = w.attribute("then_branch", w.graph([w.node("Neg", ["y"], ["t"])], outputs=[w.value("t")]), AttrKind.GRAPH)
-    data = w.model(w.graph([w.node("If", ["c"], ["y"], "n", fields=[body])], [w.value("c")], [w.value("y")]))
+    branch = w.graph([w.node("Neg", ["y"], ["t"])], outputs=[w.value("t")])
+    branches = [w.attribute(name, branch, AttrKind.GRAPH) for name in ("then_branch", "else_branch")]
+    data = w.model(w.graph([w.node("If", ["c"], ["y"], "n", fields=branches)], [w.value("c")], [w.value("y")]))
     assert refused(data) == "node 'n' depends on itself"
 
 
@@ -296,7 +327,7 @@ WRONG = {
     "body": (
         w.network(
             w.node(
-                "If",
+                "Loop",
                 ["x"],
                 ["y"],
                 "n",
@@ -352,27 +383,7 @@ def test_versions_that_are_not(opsets: dict[str, int], ir: int, text: str) -> No
 def test_other_domains_need_not_be_named() -> None:
     graph = read_model(w.network(w.node("FusedConv", ["x"], ["y"], domain="com.microsoft")))
     node = by_output(graph, "y")
-    assert (node.operation, node.version) == ("com.microsoft.FusedConv", 1)
-
-
-def test_the_newest_change_that_is_not_newer_than_the_file_counts() -> None:
-    table: OpTable[str] = OpTable()
-    table.add("", "Relu", (6, 13, 14), "relu")
-    table.add("", "Resize", (10,), "old")
-    table.add("", "Resize", (11, 13), "new")
-    table.add("", "Resize", (18,), None)
-    table.add("", "Resize", (19,), "newest")
-    table.add("com.microsoft", "Relu", (1,), "other")
-    assert [table.find("", "Relu", v) for v in (5, 6, 13, 28)] == [None, "relu", "relu", "relu"]
-    found = [table.find("", "Resize", v) for v in (9, 10, 11, 12, 17, 18, 19, 28)]
-    assert found == [None, "old", "new", "new", "new", None, "newest", "newest"]
-    assert table.find("com.microsoft", "Relu", 1) == "other"
-    assert table.find("ai.onnx.ml", "Relu", 1) is None
-    assert table.since("", "Resize") == (10, 11, 13, 18, 19)
-    assert list(table) == [("", "Relu"), ("", "Resize"), ("com.microsoft", "Relu")]
-    assert len(table) == 3
-    with pytest.raises(CompilerError, match="two entries for Relu since version 13"):
-        table.add("", "Relu", (13,), "again")
+    assert (node.label, node.version) == ("com.microsoft.FusedConv", 1)
 
 
 # -- bytes and files --------------------------------------------------------------------------------------------------
@@ -423,11 +434,16 @@ def test_fields_that_nobody_knows_change_nothing() -> None:
     assert [n.name for n in found.nodes] == [n.name for n in read_model(data).nodes]
 
 
+def graph_of_tensor(tensor: bytes) -> OnnxTensor:
+    graph = read_model(w.network(RELU, initialisers=[tensor]))
+    return graph.attributes(by_output(graph, "k")).tensor("value")
+
+
 def test_places_of_values_cannot_be_forged() -> None:
     """The field in which our own reader notes where values stand is taken from no file."""
     forged = w.body(1000, w.number(1, 9) + w.number(2, 0) + w.number(3, 8))
     tensor = w.tensor("k", w.FLOAT, [2], forged)
-    value = by_output(read_model(w.network(RELU, initialisers=[tensor])), "k").reader().tensor("value")
+    value = graph_of_tensor(tensor)
     with pytest.raises(GraphError, match="lists 0 values for 2 elements"):
         value.decode(100)
 
@@ -451,6 +467,6 @@ def test_any_order_of_a_graph_without_cycles(data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(nodes))
     graph = read_model(w.network(*shuffled, output=f"t{count}"))
     assert sorted(n.name for n in graph.nodes) == sorted(["x", *(f"n{i}" for i in range(count))])
-    assert all(edge is not None and edge[0] < n.index for n in graph.nodes for edge in n.inputs)
-    tail = graph.needed([graph.outputs[0].edge])
-    assert tail[-1] == graph.outputs[0].edge[0]
+    assert all(edge[0] < n.index for n in graph.nodes for edge in n.operands)
+    tail = graph.needed(graph.outputs)
+    assert tail[-1] == graph.outputs[0][0]

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from shared_data import shared_dir
+from smalti.frontend.onnx.attrs import AttrReader
 from smalti.frontend.onnx.constants import constant_value
+from smalti.frontend.onnx.graph import OnnxGraph
+from smalti.frontend.onnx.nodes import OnnxNode
 from smalti.frontend.onnx.opsets import NEWEST, NEWEST_IR
-from smalti.frontend.onnx.rawgraph import OnnxGraph, OnnxNode
 from smalti.frontend.onnx.reader import read_model
-from smalti.frontend.onnx.types import AttrKind, OnnxType
+from smalti.frontend.onnx.wire.types import AttrKind, OnnxType
+from smalti.frontend.raw import Role
 
 onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
 LIMIT = 1 << 30
@@ -48,9 +51,9 @@ def bits(array: Any, element_type: int) -> bytes:
 
 
 def same_attribute(node: OnnxNode, theirs: Any) -> None:
-    """Compare an attribute with what the onnx package says of it, and mark it as read."""
-    attrs, name, want = node.reader(), theirs.name, onnx.helper.get_attribute_value(theirs)
-    kind = node.attributes[name].kind
+    """Compare an attribute with what the onnx package says of it."""
+    attrs, name, want = AttrReader(node.held), theirs.name, onnx.helper.get_attribute_value(theirs)
+    kind = node.held[name].kind
     assert kind.number == theirs.type
     if kind is AttrKind.TENSOR:
         tensor = attrs.tensor(name)
@@ -77,9 +80,10 @@ def same(graph: OnnxGraph, model: Any) -> None:
     """Compare a table with a model of the onnx package that has no functions and no bodies."""
     theirs = model.graph
     held = {i.name for i in theirs.initializer}
-    assert [graph.nodes[i].name for i in graph.inputs] == [i.name for i in theirs.input if i.name not in held]
-    for index, want in zip(graph.inputs, (i for i in theirs.input if i.name not in held), strict=True):
-        given = graph.nodes[index].given
+    inputs = [n for n in graph.nodes if n.role is Role.INPUT]
+    assert [n.name for n in inputs] == [i.name for i in theirs.input if i.name not in held]
+    for mine, want in zip(inputs, (i for i in theirs.input if i.name not in held), strict=True):
+        given = mine.given
         assert given is not None and given.kind is not None and given.shape is not None
         assert given.kind.value == want.type.tensor_type.elem_type
         for size, dim in zip(given.shape, want.type.tensor_type.shape.dim, strict=True):
@@ -87,25 +91,25 @@ def same(graph: OnnxGraph, model: Any) -> None:
                 assert size == (dim.dim_param or dim.dim_value)
             else:
                 assert size is None
-    assert [o.name for o in graph.outputs] == [o.name for o in theirs.output]
+    assert [o.name for o in graph.results] == [o.name for o in theirs.output]
     constants = {n.outputs[0]: n for n in graph.nodes if n.op == "Constant" and n.outputs[0] in held}
     assert len(constants) == len(theirs.initializer)
     for want in theirs.initializer:
-        tensor = constants[want.name].reader().tensor("value")
+        tensor = graph.attributes(constants[want.name]).tensor("value")
         assert tensor.kind.value == want.data_type
         array = tensor.decode(LIMIT)
         assert array.shape == tuple(want.dims)
         assert array.tobytes() == bits(onnx.numpy_helper.to_array(want), want.data_type)
-    mine = [n for n in graph.nodes if not n.is_input and n.outputs[0] not in held]
-    assert len(mine) == len(theirs.node) == graph.nodes_in_file
-    by_output = {n.outputs[0]: n for n in mine}
+    nodes = [n for n in graph.nodes if n.role is not Role.INPUT and n.outputs[0] not in held]
+    assert len(nodes) == len(theirs.node) == graph.nodes_in_file
+    by_output = {n.outputs[0]: n for n in nodes}
     for want in theirs.node:
         node = by_output[want.output[0]]
         assert (node.op, node.domain, node.outputs) == (want.op_type, want.domain, tuple(want.output))
-        assert node.name == (want.name or want.output[0])
-        inputs = ["" if edge is None else graph.name_of(edge) for edge in node.inputs]
-        assert inputs == list(want.input)[: len(inputs)] and not any(list(want.input)[len(inputs) :])
-        assert set(node.attributes) == {a.name for a in want.attribute}
+        assert node.name.startswith(want.name or want.output[0])
+        names = ["" if edge is None else graph.name_of(edge) for edge in node.inputs]
+        assert names == list(want.input)[: len(names)] and not any(list(want.input)[len(names) :])
+        assert set(node.held) == {a.name for a in want.attribute}
         for attribute in want.attribute:
             same_attribute(node, attribute)
     assert graph.opsets == {o.domain: o.version for o in model.opset_import}
@@ -181,9 +185,9 @@ def test_a_function_is_inlined_as_the_onnx_package_does_it() -> None:
     model = onnx.parser.parse_model(text)
     graph = read_model(model.SerializeToString())
     theirs = inliner.inline_local_functions(model).graph.node
-    mine = [n for n in graph.nodes if not n.is_input]
+    mine = [n for n in graph.nodes if n.role is not Role.INPUT]
     assert Counter(n.op for n in mine) == Counter(n.op_type for n in theirs)
-    values = [float(constant_value(n.reader(), 100, 100).array) for n in mine if n.op == "Constant"]
+    values = [float(constant_value(graph.attributes(n), 100, 100).array) for n in mine if n.op == "Constant"]
     assert values == [3.0, 2.0]
 
 
@@ -197,7 +201,7 @@ def test_external_data_of_the_onnx_package(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, location="net.onnx.data", size_threshold=0)
     assert (tmp_path / "net.onnx.data").stat().st_size >= 5 * 50 * 7 * 4
     graph = read_model(tmp_path / "net.onnx")
-    found = {n.name: n.reader().tensor("value").decode(LIMIT) for n in graph.nodes if n.op == "Constant"}
+    found = {n.name: graph.attributes(n).tensor("value").decode(LIMIT) for n in graph.nodes if n.op == "Constant"}
     assert {name: (a.shape, float(a.min()), float(a.max())) for name, a in found.items()} == {
         f"k{i}": ((50, 7 + i), i, i) for i in range(5)
     }

@@ -17,7 +17,7 @@ from smalti.errors import GraphError
 from smalti.frontend.onnx.attrs import AttrReader
 from smalti.frontend.onnx.constants import ConstantValue, constant_value
 from smalti.frontend.onnx.reader import read_model
-from smalti.frontend.onnx.types import AttrKind, OnnxType
+from smalti.frontend.onnx.wire.types import AttrKind, OnnxType
 from smalti.numerics import DType
 
 LIMIT = 1 << 20
@@ -43,7 +43,7 @@ REFUSED = sorted((kind for kind in OnnxType if kind not in BITS), key=lambda kin
 def attributes(data: bytes) -> AttrReader:
     """Return the reader of the first constant of a model."""
     graph = read_model(data)
-    return next(n for n in graph.nodes if n.op == "Constant").reader()
+    return graph.attributes(next(n for n in graph.nodes if n.op == "Constant"))
 
 
 def decoded(tensor: bytes, max_bytes: int = LIMIT) -> NDArray[np.generic]:
@@ -303,8 +303,8 @@ def test_constants_of_text_are_refused_by_name(forms: dict[str, Any]) -> None:
     [
         ({}, "needs one value; it has none"),
         ({"value_int": 1, "value_float": 1.0}, "needs one value; it has value_float, value_int"),
-        ({"value": 1}, "attribute value is an int where a tensor is expected"),
-        ({"value_int": 1.0}, "attribute value_int is a float where an int is expected"),
+        ({"value": 1}, "attribute value holds 'i' where 'tensor' is expected"),
+        ({"value_int": 1.0}, "attribute value_int holds 'f' where 'i' is expected"),
         ({"value": w.tensor("", w.FLOAT, (3,))}, "attribute value: the tensor lists 0 values for 3 elements"),
     ],
 )
@@ -317,7 +317,13 @@ def test_what_is_wrong_with_constants(forms: dict[str, Any], text: str) -> None:
 
 
 def reader(**attributes: Any) -> AttrReader:
-    return read_model(w.network(w.node("Relu", ["x"], ["y"], "n", **attributes))).nodes[-1].reader()
+    return last(w.node("Op", ["x"], ["y"], "n", **attributes))
+
+
+def last(node: bytes) -> AttrReader:
+    """Return the reader of a node."""
+    graph = read_model(w.network(node))
+    return graph.attributes(graph.nodes[-1])
 
 
 def test_attributes_by_kind() -> None:
@@ -325,10 +331,10 @@ def test_attributes_by_kind() -> None:
     node = w.node(
         "Op", ["x"], ["y"], fields=[kind], i=-4, f=0.5, s="SAME", ints=[1, -2], floats=[1.0], strings=["a", "b"], to=10
     )
-    attrs = read_model(w.network(node)).nodes[-1].reader()
+    attrs = last(node)
     assert (attrs.integer("i"), attrs.number("f"), attrs.text("s")) == (-4, 0.5, "SAME")
     assert (attrs.ints("ints"), attrs.numbers("floats"), attrs.texts("strings")) == ((1, -2), (1.0,), ("a", "b"))
-    assert attrs.element("to") is T.FLOAT16
+    assert attrs.kind("to") is T.FLOAT16
     assert attrs.value_type("kind").shape == (2, "n")
     assert "i" in attrs and "j" not in attrs
     assert (attrs.integer("j", 3), attrs.number("j", 2.5), attrs.text("j", "X"), attrs.flag("j", True)) == (
@@ -338,13 +344,13 @@ def test_attributes_by_kind() -> None:
         True,
     )
     assert (attrs.ints("j", (1,)), attrs.numbers("j", ()), attrs.texts("j", ())) == ((1,), (), ())
-    assert attrs.element("j", T.FLOAT) is T.FLOAT
-    assert attrs.unread() == ()
+    assert attrs.kind("j", T.FLOAT) is T.FLOAT
+    assert attrs.unread(frozenset()) == ()
 
 
 def test_what_nobody_read_is_known() -> None:
     attrs = reader(a=1, b=2, c=3)
-    assert attrs.unread() == ("a", "b", "c")
+    assert attrs.unread(frozenset()) == ("a", "b", "c")
     assert attrs.flag("a") is True
     assert attrs.unread(frozenset(["b"])) == ("c",)
 
@@ -353,27 +359,27 @@ def test_a_missing_number_is_zero_where_its_kind_is_stated() -> None:
     """Writers of proto3 leave out fields that are zero."""
     kinds = {"f": AttrKind.FLOAT, "i": AttrKind.INT, "s": AttrKind.STRING, "l": AttrKind.INTS}
     fields = [w.body(1, name) + w.number(20, kind.number) for name, kind in kinds.items()]
-    attrs = read_model(w.network(w.node("Op", ["x"], ["y"], fields=fields))).nodes[-1].reader()
+    attrs = last(w.node("Op", ["x"], ["y"], fields=fields))
     assert (attrs.number("f"), attrs.integer("i"), attrs.text("s"), attrs.ints("l")) == (0.0, 0, "", ())
 
 
 def test_kinds_that_old_files_do_not_state() -> None:
     made = w.body(1, "a") + w.packed(8, [3, 4])
-    assert read_model(w.network(w.node("Op", ["x"], ["y"], fields=[made]))).nodes[-1].reader().ints("a") == (3, 4)
+    assert last(w.node("Op", ["x"], ["y"], fields=[made])).ints("a") == (3, 4)
 
 
 @pytest.mark.parametrize(
     ("call", "text"),
     [
         (lambda a: a.integer("none"), "attribute none is missing"),
-        (lambda a: a.number("i"), "attribute i is an int where a float is expected"),
+        (lambda a: a.number("i"), "attribute i holds 'i' where 'f' is expected"),
         (lambda a: a.flag("i"), "attribute i is 7 where 0 or 1 is expected"),
-        (lambda a: a.ints("many"), "attribute 'many' lists 5000 values; the limit is 4096"),
-        (lambda a: a.element("wrong"), "attribute wrong: ONNX has no element type 99"),
-        (lambda a: a.body("i"), "attribute i is an int where a graph is expected"),
-        (lambda a: a.tensor("i"), "attribute i is an int where a tensor is expected"),
-        (lambda a: a.sparse("i"), "attribute i is an int where a sparse tensor is expected"),
-        (lambda a: a.value_type("i"), "attribute i is an int where a type is expected"),
+        (lambda a: a.ints("many"), "attribute many lists 5000 numbers; the limit is 4096"),
+        (lambda a: a.kind("wrong"), "attribute wrong: ONNX has no element type 99"),
+        (lambda a: a.body("i"), "attribute i holds 'i' where 'graph' is expected"),
+        (lambda a: a.tensor("i"), "attribute i holds 'i' where 'tensor' is expected"),
+        (lambda a: a.sparse("i"), "attribute i holds 'i' where 'sparse tensor' is expected"),
+        (lambda a: a.value_type("i"), "attribute i holds 'i' where 'type' is expected"),
     ],
 )
 def test_what_is_wrong_with_attributes(call: Any, text: str) -> None:

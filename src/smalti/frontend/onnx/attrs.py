@@ -1,4 +1,4 @@
-"""Typed access to the attributes of a node; what nobody reads is an error."""
+"""The attributes of a node: what the shared reader needs to know of them, and ONNX's own kinds."""
 
 from __future__ import annotations
 
@@ -7,12 +7,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from smalti.errors import GraphError
-from smalti.frontend.onnx.tensors import OnnxTensor, SparseTensor, Store
-from smalti.frontend.onnx.types import AttrKind, OnnxType, ValueType, onnx_type, value_type
-from smalti.frontend.tensorflow.attrs import shorten
+from smalti.frontend.attributes import Attributes
+from smalti.frontend.onnx.wire.tensors import OnnxTensor, SparseTensor, Store
+from smalti.frontend.onnx.wire.types import AttrKind, OnnxType, ValueType, onnx_type, value_type
+from smalti.frontend.words import shorten
 
-MAX_LIST = 4096
-_KINDS = {kind.number: kind for kind in AttrKind}
+MAX_VALUES = 1 << 20
+"""Elements of a constant that stands in an attribute as a list."""
+_BY_NUMBER = {kind.number: kind for kind in AttrKind}
+_BY_FIELD = {kind.field: kind for kind in AttrKind}
+_ALONE = frozenset((AttrKind.TENSOR, AttrKind.SPARSE_TENSOR, AttrKind.GRAPH, AttrKind.TYPE_PROTO))
+_HELD = {
+    "i": AttrKind.INT,
+    "f": AttrKind.FLOAT,
+    "s": AttrKind.STRING,
+    "list": AttrKind.INTS,
+    "floats": AttrKind.FLOATS,
+    "strings": AttrKind.STRINGS,
+    "type": AttrKind.TYPE_PROTO,
+    "tensor": AttrKind.TENSOR,
+    "sparse tensor": AttrKind.SPARSE_TENSOR,
+    "graph": AttrKind.GRAPH,
+    "tensors": AttrKind.TENSORS,
+    "sparse tensors": AttrKind.SPARSE_TENSORS,
+    "types": AttrKind.TYPE_PROTOS,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,9 +52,9 @@ def attribute_of(message: Any, store: Store) -> Attribute:
     Raises:
         GraphError: it says it is of one kind and holds another, holds two things or none, or is of no known kind.
     """
-    there = [kind for kind in AttrKind if _is_there(message, kind)]
+    there = [_BY_FIELD[field.name] for field, _ in message.ListFields() if field.name in _BY_FIELD]
     if message.type:
-        stated = _KINDS.get(message.type)
+        stated = _BY_NUMBER.get(message.type)
         if stated is None:
             raise GraphError(f"is of kind {message.type}, which ONNX does not have")
     elif len(there) == 1:
@@ -45,7 +64,7 @@ def attribute_of(message: Any, store: Store) -> Attribute:
     for kind in there:
         if kind is not stated:
             raise GraphError(f"says that it is {stated.noun}, but holds {kind.noun}")
-    if stated in (AttrKind.TENSOR, AttrKind.SPARSE_TENSOR, AttrKind.GRAPH, AttrKind.TYPE_PROTO) and not there:
+    if stated in _ALONE and not there:
         raise GraphError(f"holds no {stated.label}")
     if stated is AttrKind.TENSOR:
         return Attribute(stated, OnnxTensor(message.t, store))
@@ -54,37 +73,15 @@ def attribute_of(message: Any, store: Store) -> Attribute:
     return Attribute(stated, message)
 
 
-def _is_there(message: Any, kind: AttrKind) -> bool:
-    if kind.name.endswith("S"):
-        return len(getattr(message, kind.field)) > 0
-    return bool(message.HasField(kind.field))
+class AttrReader(Attributes):
+    """Reads the attributes of a node."""
 
+    __slots__ = ()
 
-class AttrReader:
-    """Hands out attributes by name and kind, and remembers which were asked for.
-
-    A method without ``default`` raises :class:`GraphError` when the attribute is missing; every method raises it when
-    the attribute is of another kind.  Texts name the attribute; the importer adds the node.
-    """
-
-    __slots__ = ("_read", "_values")
+    KINDS = tuple(_HELD)
 
     def __init__(self, attributes: Mapping[str, Attribute]) -> None:
-        self._values = attributes
-        self._read: set[str] = set()
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._values
-
-    def integer(self, name: str, default: int | None = None) -> int:
-        """Return an integer."""
-        held = self._get(name, AttrKind.INT, default is None)
-        return default if held is None and default is not None else int(held.i)
-
-    def number(self, name: str, default: float | None = None) -> float:
-        """Return a float32, as a float."""
-        held = self._get(name, AttrKind.FLOAT, default is None)
-        return default if held is None and default is not None else float(held.f)
+        super().__init__(attributes.items())
 
     def flag(self, name: str, default: bool | None = None) -> bool:
         """Return an integer that must be 0 or 1, as ONNX writes truth."""
@@ -93,80 +90,67 @@ class AttrReader:
             raise GraphError(f"attribute {name} is {value} where 0 or 1 is expected")
         return bool(value)
 
-    def text(self, name: str, default: str | None = None) -> str:
-        """Return a text."""
-        held = self._get(name, AttrKind.STRING, default is None)
-        return default if held is None and default is not None else held.s.decode("utf-8", "replace")
-
-    def element(self, name: str, default: OnnxType | None = None) -> OnnxType:
+    def kind(self, name: str, default: OnnxType | None = None) -> OnnxType:
         """Return an integer that is the number of an element type (``to`` of a cast)."""
-        held = self._get(name, AttrKind.INT, default is None)
-        if held is None and default is not None:
+        value = self._get(name, "i", default is None)
+        if value is None and default is not None:
             return default
         try:
-            return onnx_type(int(held.i))
+            return onnx_type(int(value))
         except GraphError as error:
             raise GraphError(f"attribute {name}: {error}") from error
 
-    def ints(self, name: str, default: tuple[int, ...] | None = None, most: int = MAX_LIST) -> tuple[int, ...]:
-        """Return a list of integers."""
-        held = self._get(name, AttrKind.INTS, default is None)
-        if held is None and default is not None:
-            return default
-        return tuple(int(i) for i in _short(name, held.ints, most))
-
-    def numbers(self, name: str, default: tuple[float, ...] | None = None, most: int = MAX_LIST) -> tuple[float, ...]:
+    def numbers(self, name: str, default: tuple[float, ...] | None = None) -> tuple[float, ...]:
         """Return a list of float32, as floats."""
-        held = self._get(name, AttrKind.FLOATS, default is None)
-        if held is None and default is not None:
-            return default
-        return tuple(float(f) for f in _short(name, held.floats, most))
+        value = self._get(name, "floats", default is None)
+        return default if value is None and default is not None else tuple(float(f) for f in _short(name, value))
 
     def texts(self, name: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
-        """Return a list of texts."""
-        held = self._get(name, AttrKind.STRINGS, default is None)
-        if held is None and default is not None:
+        """Return a list of texts; bytes that are not UTF-8 are replaced."""
+        value = self._get(name, "strings", default is None)
+        if value is None and default is not None:
             return default
-        return tuple(s.decode("utf-8", "replace") for s in _short(name, held.strings, MAX_LIST))
+        return tuple(bytes(s).decode("utf-8", "replace") for s in _short(name, value))
+
+    def many_ints(self, name: str) -> tuple[int, ...]:
+        """Return a list of integers that is a constant, and may be longer than lists of settings are."""
+        return tuple(int(i) for i in _short(name, self._get(name, "list", True).ints))
 
     def tensor(self, name: str) -> OnnxTensor:
         """Return a tensor, not decoded yet."""
-        found: OnnxTensor = self._get(name, AttrKind.TENSOR, True)
+        found: OnnxTensor = self._get(name, "tensor", True)
         return found
 
     def sparse(self, name: str) -> SparseTensor:
         """Return a sparse tensor, not decoded yet."""
-        found: SparseTensor = self._get(name, AttrKind.SPARSE_TENSOR, True)
+        found: SparseTensor = self._get(name, "sparse tensor", True)
         return found
 
     def body(self, name: str) -> Any:
         """Return a graph, as the :class:`~smalti.frontend.onnx.rawgraph.Body` that stands in the table of nodes."""
-        return self._get(name, AttrKind.GRAPH, True)
+        return self._get(name, "graph", True)
 
     def value_type(self, name: str) -> ValueType:
         """Return the type of a value."""
         try:
-            return value_type(self._get(name, AttrKind.TYPE_PROTO, True).tp)
+            return value_type(self._get(name, "type", True))
         except GraphError as error:
             raise GraphError(f"attribute {name}: {error}") from error
 
-    def unread(self, ignore: frozenset[str] = frozenset()) -> tuple[str, ...]:
-        """Return the attributes nobody read and nobody declared ignored."""
-        return tuple(n for n in self._values if n not in self._read and n not in ignore)
+    def _holds(self, value: Attribute, kind: str) -> bool:
+        return value.kind is _HELD.get(kind)
 
-    def _get(self, name: str, kind: AttrKind, required: bool) -> Any:
-        self._read.add(name)
-        found = self._values.get(name)
-        if found is None:
-            if required:
-                raise GraphError(f"attribute {name} is missing")
-            return None
-        if found.kind is not kind:
-            raise GraphError(f"attribute {name} is {found.kind.noun} where {kind.noun} is expected")
-        return found.held
+    def _content(self, value: Attribute, kind: str) -> Any:
+        held = value.held
+        if kind in ("i", "f", "s", "floats", "strings"):
+            return getattr(held, kind)
+        return held.tp if kind == "type" else held
+
+    def _ints(self, content: Any) -> Any | None:
+        return content.ints
 
 
-def _short(name: str, values: Any, most: int) -> Any:
-    if len(values) > most:
-        raise GraphError(f"attribute {shorten(name)} lists {len(values)} values; the limit is {most}")
+def _short(name: str, values: Any) -> Any:
+    if len(values) > MAX_VALUES:
+        raise GraphError(f"attribute {shorten(name)} lists {len(values)} values; the limit is {MAX_VALUES}")
     return values

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from smalti.errors import GraphError
 from smalti.frontend.onnx.attrs import AttrReader
-from smalti.frontend.onnx.types import OnnxType
+from smalti.frontend.onnx.wire.types import OnnxType
 
-_MAX_VALUES = 1 << 20
 FORMS = (
     "value",
     "sparse_value",
@@ -72,11 +71,11 @@ def _value(attrs: AttrReader, form: str, max_bytes: int, max_generated: int) -> 
     array: NDArray[np.generic]
     if form.startswith("value_float"):
         kind = OnnxType.FLOAT
-        floats = attrs.numbers(form, most=_MAX_VALUES) if form.endswith("s") else attrs.number(form)
+        floats = attrs.numbers(form) if form.endswith("s") else attrs.number(form)
         array = np.array(floats, np.float32)
     else:
         kind = OnnxType.INT64
-        ints = attrs.ints(form, most=_MAX_VALUES) if form.endswith("s") else attrs.integer(form)
+        ints = attrs.many_ints(form) if form.endswith("s") else attrs.integer(form)
         array = np.array(ints, np.int64)
     if array.nbytes > max_bytes:
         raise GraphError(f"the constant takes {array.nbytes} bytes; {max_bytes} are left (--max-constant-bytes)")

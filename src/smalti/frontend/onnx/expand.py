@@ -1,121 +1,26 @@
-"""All graphs of a model in one table: names resolved, local functions inlined, bodies set before their nodes."""
+"""All graphs of a model in one table: names resolved, local functions inlined, branches and bodies set before nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from smalti.errors import GraphError
-from smalti.frontend.onnx.attrs import Attribute, attribute_of
-from smalti.frontend.onnx.opsets import NEWEST, OWN_DOMAIN, domain_of, imported, operation, version_of
-from smalti.frontend.onnx.plan import Plan, PlannedNode, is_located, plan_function
-from smalti.frontend.onnx.rawgraph import BODY_INPUT, INPUT, Body, Edge, OnnxNode
-from smalti.frontend.onnx.tensors import Store
-from smalti.frontend.onnx.types import AttrKind, ValueType, text_of
-from smalti.frontend.tensorflow.attrs import shorten
+from smalti.frontend.onnx.attrs import Attribute
+from smalti.frontend.onnx.fresh import FreshNames, shortened
+from smalti.frontend.onnx.functions import Function, Functions, Key
+from smalti.frontend.onnx.nodes import BODY_INPUT, IF, IF_FALSE, IF_TRUE, INPUT, Body, OnnxNode
+from smalti.frontend.onnx.opsets import NEWEST, OWN_DOMAIN, UNVERSIONED, operation, version_of
+from smalti.frontend.onnx.plan import Plan, PlannedNode, is_located
+from smalti.frontend.onnx.wire.types import AttrKind, ValueType
+from smalti.frontend.raw import Edge, Role
+from smalti.frontend.words import shorten
 
 MAX_DEPTH = 48
 """Functions and bodies in each other."""
 MOST_EDGES = 4_000_000
 """Inputs, outputs and attributes of all nodes: functions that call functions can ask for any number."""
-_LONGEST_NAME = 512
-Key = tuple[str, str, str]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Function:
-    """A local function: its body, its attributes with their defaults (``None``: it has none), its operator sets."""
-
-    plan: Plan
-    attributes: Mapping[str, Attribute | None]
-    opsets: Mapping[str, int]
-
-
-@dataclass(slots=True)
-class Functions:
-    """The local functions of a model, each checked when it is called for the first time."""
-
-    messages: Mapping[Key, Any]
-    store: Store
-    _made: dict[Key, Function] = field(default_factory=dict)
-
-    def get(self, key: Key) -> Function | None:
-        """Return a function, or ``None`` where the model has none of this name.
-
-        Raises:
-            GraphError: it is damaged; the text names it.
-        """
-        if key not in self.messages:
-            return None
-        found = self._made.get(key)
-        if found is None:
-            try:
-                found = self._made[key] = self._function(self.messages[key])
-            except GraphError as error:
-                raise GraphError(f"the function {shorten(operation(*key[:2]))}: {error}") from error
-        return found
-
-    def _function(self, message: Any) -> Function:
-        attributes: dict[str, Attribute | None] = {}
-        for name in message.attribute:
-            attributes[text_of(name, "the name of an attribute")] = None
-        for entry in message.attribute_proto:
-            name = text_of(entry.name, "the name of an attribute")
-            try:
-                attributes[name] = attribute_of(entry, self.store)
-            except GraphError as error:
-                raise GraphError(f"attribute {shorten(name)} {error}") from error
-            if entry.HasField("g") or entry.graphs:
-                raise GraphError(f"attribute {shorten(name)} is a graph, which is not supported for functions")
-        return Function(plan_function(message, self.store), attributes, imported(message.opset_import))
-
-
-def functions_of(messages: Any, store: Store) -> Functions:
-    """Return the functions of a model.
-
-    Raises:
-        GraphError: a bad name, or two functions of one.
-    """
-    found: dict[Key, Any] = {}
-    for message in messages:
-        name = text_of(message.name, "the name of a function")
-        key = (domain_of(message.domain), name, text_of(message.overload, "the name of a function's overload"))
-        if key in found:
-            raise GraphError(f"two functions are called {shorten(operation(*key[:2]))}")
-        found[key] = message
-    return Functions(found, store)
-
-
-class FreshNames:
-    """Makes names that no other tensor has."""
-
-    __slots__ = ("_next", "_taken")
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-        self._next: dict[str, int] = {}
-
-    def take(self, name: str) -> bool:
-        """Note a name; ``False`` where it is taken already."""
-        if name in self._taken:
-            return False
-        self._taken.add(name)
-        return True
-
-    def make(self, wanted: str) -> str:
-        """Return ``wanted``, or where it is taken, the same with a number behind it."""
-        base = shortened(wanted)
-        name = base
-        while not self.take(name):
-            self._next[base] = self._next.get(base, 1) + 1
-            name = f"{base}__{self._next[base]}"
-        return name
-
-
-def shortened(name: str) -> str:
-    """Return a name that we make, without its middle where it is long."""
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME // 2]}...{name[-_LONGEST_NAME // 2 :]}"
+_BRANCHES = ("then_branch", "else_branch")
 
 
 @dataclass(slots=True)
@@ -123,7 +28,7 @@ class _Scope:
     """What names mean in one graph: of a function's call (nothing around it is seen), of a body, or of the model.
 
     ``arguments`` are the attributes of the call, ``None`` outside of functions; ``wanted`` the names that tensors must
-    get because they are outputs of the call.
+    get because they are outputs of the call; ``controls`` the beginning of the branch that all this stands in.
     """
 
     opsets: Mapping[str, int]
@@ -132,6 +37,7 @@ class _Scope:
     arguments: Mapping[str, Attribute] | None = None
     wanted: Mapping[str, str] = field(default_factory=dict)
     public: bool = False
+    controls: tuple[int, ...] = ()
     names: dict[str, Edge | None] = field(default_factory=dict)
 
     def find(self, name: str) -> Edge | None:
@@ -151,7 +57,7 @@ class _Scope:
 class Expansion:
     """Makes the table; use :meth:`run` once."""
 
-    __slots__ = ("_active", "_depth", "_edges", "_fresh", "_functions", "_most", "calls", "nodes", "tensors")
+    __slots__ = ("_active", "_depth", "_edges", "_fresh", "_functions", "_labels", "_most", "calls", "nodes", "tensors")
 
     def __init__(self, functions: Functions, max_nodes: int) -> None:
         self.nodes: list[OnnxNode] = []
@@ -161,6 +67,7 @@ class Expansion:
         self._most = max_nodes
         self._edges = MOST_EDGES
         self._fresh = FreshNames()
+        self._labels = FreshNames()
         self._active: list[Key] = []
         self._depth = 0
 
@@ -176,18 +83,17 @@ class Expansion:
             self._fresh.take(name)
         scope = _Scope(opsets, public=True)
         for name, kind in plan.inputs:
-            scope.names[name] = self._add(scope, name, OWN_DOMAIN, INPUT, 1, (), (name,), {}, kind)
+            scope.names[name] = self._add(scope, name, INPUT, (), (name,), {}, OWN_DOMAIN, kind)
         self._graph(plan, scope)
 
     def _graph(self, plan: Plan, scope: _Scope) -> None:
         if self._depth == MAX_DEPTH:
             raise GraphError(f"more than {MAX_DEPTH} functions and bodies of nodes stand in each other")
         self._depth += 1
-        version = scope.opsets.get("", NEWEST)
         for name, value in plan.constants.items():
             key = "value" if value.kind is AttrKind.TENSOR else "sparse_value"
             made = self._name(scope, name)
-            scope.names[name] = self._add(scope, made, "", "Constant", version, (), (made,), {key: value})
+            scope.names[name] = self._add(scope, made, "Constant", (), (made,), {key: value})
         for node in plan.nodes:
             label = shortened(scope.prefix + node.label)
             try:
@@ -208,13 +114,16 @@ class Expansion:
         if function is not None:
             self._call(key, function, node, label, scope, inputs, attributes)
             return
-        version = version_of(scope.opsets, node.domain)
-        bodies = {name: self._body(plan, scope) for name, plan in node.bodies.items()}
-        if bodies:
-            held = {name: Attribute(AttrKind.GRAPH, body) for name, body in bodies.items()}
-            attributes = {**attributes, **held}
+        version_of(scope.opsets, node.domain)
         outputs = tuple(self._name(scope, name) if name else "" for name in node.outputs)
-        first = self._add(scope, label, node.domain, node.op, version, tuple(inputs), outputs, attributes)
+        if (node.domain, node.op) == ("", IF):
+            first = self._if(node, label, scope, inputs, outputs, attributes)
+        else:
+            bodies = {name: self._body(plan, scope) for name, plan in node.bodies.items()}
+            if bodies:
+                held = {name: Attribute(AttrKind.GRAPH, body) for name, body in bodies.items()}
+                attributes = {**attributes, **held}
+            first = self._add(scope, label, node.op, tuple(inputs), outputs, attributes, node.domain)
         for number, name in enumerate(node.outputs):
             if name:
                 scope.names[name] = (first[0], number)
@@ -232,12 +141,46 @@ class Expansion:
                 found[name] = scope.arguments[reference]
         return found
 
+    def _if(
+        self,
+        node: PlannedNode,
+        label: str,
+        scope: _Scope,
+        inputs: list[Edge | None],
+        outputs: tuple[str, ...],
+        attributes: Mapping[str, Attribute],
+    ) -> Edge:
+        """Add both branches, each waiting for its own beginning, and the node that takes the results of one."""
+        if len(inputs) != 1 or inputs[0] is None:
+            raise GraphError(f"it takes one input, not {len(inputs)}")
+        results: list[Edge] = []
+        for attribute, op in zip(_BRANCHES, (IF_TRUE, IF_FALSE), strict=True):
+            plan = node.bodies.get(attribute)
+            if plan is None or plan.inputs:
+                raise GraphError(f"attribute {attribute} is missing" if plan is None else f"its {attribute} has inputs")
+            if len(plan.outputs) != len(outputs):
+                raise GraphError(f"its {attribute} has {len(plan.outputs)} outputs; the node has {len(outputs)}")
+            begin, _ = self._add(scope, f"{label}/{attribute}", op, tuple(inputs), (), {}, OWN_DOMAIN)
+            inner = _Scope(scope.opsets, scope.prefix, scope, scope.arguments, controls=(begin,))
+            self._graph(plan, inner)
+            for name, _ in plan.outputs:
+                edge = self._result(inner, name)
+                if edge[0] < begin:
+                    # A tensor from outside of the branch: as a result of it, it has to be dead where that is.
+                    made = self._fresh.make(f"{label}/{name}")
+                    edge = self._add(inner, f"{label}/{attribute}", "Identity", (edge,), (made,), {})
+                results.append(edge)
+        others = {name: plan for name, plan in node.bodies.items() if name not in _BRANCHES}
+        if others:
+            raise GraphError(f"attribute {shorten(min(others))} is a graph that an If does not have")
+        return self._add(scope, label, IF, tuple(results), outputs, attributes, OWN_DOMAIN)
+
     def _body(self, plan: Plan, scope: _Scope) -> Body:
-        inner = _Scope(scope.opsets, scope.prefix, scope, scope.arguments)
+        inner = _Scope(scope.opsets, scope.prefix, scope, scope.arguments, controls=scope.controls)
         inputs: list[Edge] = []
         for name, kind in plan.inputs:
             made = self._name(inner, name)
-            edge = self._add(inner, made, OWN_DOMAIN, BODY_INPUT, 1, (), (made,), {}, kind)
+            edge = self._add(inner, made, BODY_INPUT, (), (made,), {}, OWN_DOMAIN, kind)
             inner.names[name] = edge
             inputs.append(edge)
         self._graph(plan, inner)
@@ -268,7 +211,8 @@ class Expansion:
         results = [(formal, name) for (formal, _), name in zip(plan.outputs, node.outputs, strict=False) if name]
         wanted = {formal: self._name(scope, name) for formal, name in results}
         opsets = {**scope.opsets, **function.opsets}
-        inner = _Scope(opsets, f"{label}/", None, {**defaults, **attributes}, wanted, scope.public)
+        arguments = {**defaults, **attributes}
+        inner = _Scope(opsets, f"{label}/", None, arguments, wanted, scope.public, scope.controls)
         absent = [None] * (len(plan.inputs) - len(inputs))
         inner.names.update(zip((name for name, _ in plan.inputs), [*inputs, *absent], strict=True))
         # A call counts as a node too: functions without nodes can call each other very often.
@@ -281,8 +225,7 @@ class Expansion:
             edge = self._result(inner, formal)
             if self.nodes[edge[0]].outputs[edge[1]] != wanted[formal]:
                 # The function gives back an input, or one tensor twice.
-                version = version_of(scope.opsets, "")
-                edge = self._add(scope, label, "", "Identity", version, (edge,), (wanted[formal],), {})
+                edge = self._add(scope, label, "Identity", (edge,), (wanted[formal],), {})
             scope.names[name] = edge
 
     def _result(self, scope: _Scope, name: str) -> Edge:
@@ -300,18 +243,25 @@ class Expansion:
         self,
         scope: _Scope,
         label: str,
-        domain: str,
         op: str,
-        version: int,
         inputs: tuple[Edge | None, ...],
         outputs: tuple[str, ...],
         attributes: Mapping[str, Attribute],
+        domain: str = "",
         given: ValueType | None = None,
     ) -> Edge:
         """Add a node; return its first output."""
         self._spend(len(inputs) + len(outputs) + len(attributes))
         index = len(self.nodes)
-        self.nodes.append(OnnxNode(index, label, domain, op, version, inputs, outputs, attributes, given))
+        name = self._labels.make(label)
+        # A domain that the file does not name: UNVERSIONED, or where we add nodes of ONNX's own, the newest.
+        version = scope.opsets.get(domain, UNVERSIONED if domain else NEWEST)
+        role = (
+            Role.INPUT if (domain, op) == (OWN_DOMAIN, INPUT) else Role.SILENT if op == "Constant" else Role.OPERATION
+        )
+        self.nodes.append(
+            OnnxNode(index, name, op, inputs, scope.controls, attributes, role, domain, version, outputs, given)
+        )
         if scope.public:
             self.tensors.update((name, (index, number)) for number, name in enumerate(outputs) if name)
         return index, 0

@@ -1,28 +1,24 @@
-"""Which version of an operation a file means: the operator sets it names, and a table of what changed when.
+"""Which version of an operation a file means: the operator sets that it names.
 
-A file names one version for each domain, and means by every operation what that had become by then.  The table is
-asked by (domain, operation, version of the domain) and gives the entry of the newest change that is not newer than the
-file.  An entry says for which changes it holds, so an operation that changed again is not taken for what it was.
+A file names one version for each domain, and means by every operation what that had become by then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-from smalti.errors import CompilerError, GraphError
-from smalti.frontend.onnx.types import text_of
-from smalti.frontend.tensorflow.attrs import shorten
+from smalti.errors import GraphError
+from smalti.frontend.onnx.wire.types import text_of
+from smalti.frontend.words import shorten
 
 OLDEST, NEWEST = 7, 28
 """Versions of ONNX's own operators that are read."""
 NEWEST_IR = 14
 OWN_DOMAIN = "(model)"
-"""The domain of what no operation makes: inputs of the model and of bodies."""
+"""The domain of what a reader makes that is no operation of the file, such as inputs.  No file can name it."""
 UNVERSIONED = 1
 _MAX_DOMAINS = 64
-
-E = TypeVar("E")
 
 
 def domain_of(data: bytes) -> str:
@@ -95,46 +91,3 @@ def version_of(opsets: Mapping[str, int], domain: str) -> int:
         raise GraphError("the model does not say which version of ONNX's operators it uses (opset_import)")
     # Domains of other makers are hardly ever versioned, and exporters forget to name them.
     return opsets.get(domain, UNVERSIONED)
-
-
-class OpTable(Generic[E]):
-    """Entries by domain, operation and the versions in which it changed."""
-
-    __slots__ = ("_entries",)
-
-    def __init__(self) -> None:
-        self._entries: dict[tuple[str, str], dict[int, E | None]] = {}
-
-    def add(self, domain: str, op: str, since: tuple[int, ...], entry: E | None) -> None:
-        """Add an entry for the changes of an operation that it holds for.
-
-        Args:
-            domain: empty for ONNX's own.
-            op: the operation.
-            since: the versions in which the operation changed to something that the entry understands.
-            entry: ``None`` where the operation is not understood from there on, until the next change.
-
-        Raises:
-            CompilerError: there is an entry for one of these changes.
-        """
-        versions = self._entries.setdefault((domain, op), {})
-        for version in since:
-            if version in versions:
-                raise CompilerError(f"two entries for {operation(domain, op)} since version {version}")
-            versions[version] = entry
-
-    def find(self, domain: str, op: str, version: int) -> E | None:
-        """Return the entry for an operation of a file that uses this version of the domain, or ``None``."""
-        versions = self._entries.get((domain, op), {})
-        newest = max((since for since in versions if since <= version), default=None)
-        return None if newest is None else versions[newest]
-
-    def since(self, domain: str, op: str) -> tuple[int, ...]:
-        """Return the changes of an operation that entries were added for."""
-        return tuple(sorted(self._entries.get((domain, op), ())))
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        return iter(sorted(self._entries))
-
-    def __len__(self) -> int:
-        return len(self._entries)

@@ -12,9 +12,9 @@ from typing import Any
 from smalti.errors import GraphError
 from smalti.frontend.onnx.attrs import Attribute, attribute_of
 from smalti.frontend.onnx.opsets import domain_of, operation
-from smalti.frontend.onnx.tensors import OnnxTensor, SparseTensor, Store
-from smalti.frontend.onnx.types import AttrKind, ValueType, text_of, value_type
-from smalti.frontend.tensorflow.attrs import shorten
+from smalti.frontend.onnx.wire.tensors import OnnxTensor, SparseTensor, Store
+from smalti.frontend.onnx.wire.types import AttrKind, ValueType, text_of, value_type
+from smalti.frontend.words import shorten
 
 MAX_INPUTS = 65536
 

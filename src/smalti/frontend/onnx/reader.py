@@ -9,15 +9,16 @@ from typing import Any
 
 from smalti.errors import GraphError, UsageError
 from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
-from smalti.frontend.onnx.expand import Expansion, functions_of
-from smalti.frontend.onnx.external import Folder
+from smalti.frontend.onnx.expand import Expansion
+from smalti.frontend.onnx.functions import functions_of
+from smalti.frontend.onnx.graph import OnnxGraph, OnnxOutput
 from smalti.frontend.onnx.opsets import check_ir, imported
 from smalti.frontend.onnx.plan import plan_graph
-from smalti.frontend.onnx.rawgraph import OnnxGraph, OnnxOutput
-from smalti.frontend.onnx.skeleton import parse_model
-from smalti.frontend.onnx.tensors import Store
+from smalti.frontend.onnx.wire.external import Folder
+from smalti.frontend.onnx.wire.skeleton import parse_model
+from smalti.frontend.onnx.wire.tensors import Store
 from smalti.frontend.recognise import recognise_bytes
-from smalti.frontend.tensorflow.attrs import shorten
+from smalti.frontend.words import shorten
 
 FORMAT = "ONNX model"
 _LONGEST_PRODUCER = 100
@@ -89,7 +90,6 @@ def _read(data: bytes, folder: Folder | None, limits: GraphLimits) -> OnnxGraph:
     return OnnxGraph(
         nodes,
         expansion.tensors,
-        tuple(node.index for node in nodes if node.is_input),
         tuple(OnnxOutput(name, expansion.tensors[name], declared) for name, declared in plan.outputs),
         opsets,
         int(model.ir_version),

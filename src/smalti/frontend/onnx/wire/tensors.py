@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import GraphError
-from smalti.frontend.given import MAX_RANK, MAX_SIZE
-from smalti.frontend.onnx.external import Folder, place_of
-from smalti.frontend.onnx.types import OnnxType, onnx_type, text_of
-from smalti.frontend.onnx.values import listed
+from smalti.frontend.budget import MAX_DIM, MAX_ELEMENTS, MAX_RANK
+from smalti.frontend.onnx.wire.external import Folder, place_of
+from smalti.frontend.onnx.wire.types import OnnxType, onnx_type, text_of
+from smalti.frontend.onnx.wire.values import listed
 
 _EXTERNAL = 1
 _RAW = 9
 _MAX_ENTRIES = 16
-_MAX_ELEMENTS = 1 << 40
 _LISTS = {4: "float_data", 5: "int32_data", 7: "int64_data", 10: "double_data", 11: "uint64_data"}
 # Which list carries the elements of each type; all others that are read use int32_data.
 _LIST_OF = {
@@ -230,10 +229,10 @@ def shape_of(dims: Any) -> tuple[int, ...]:
     for size in shape:
         if size < 0:
             raise GraphError(f"the tensor's shape {list(shape)} has a negative size")
-        if size > MAX_SIZE:
-            raise GraphError(f"the tensor's shape {list(shape)} has a size above {MAX_SIZE}")
-    if math.prod(max(size, 1) for size in shape) > _MAX_ELEMENTS:
-        raise GraphError(f"the tensor's shape {list(shape)} has more than {_MAX_ELEMENTS} elements")
+        if size > MAX_DIM:
+            raise GraphError(f"the tensor's shape {list(shape)} has a size above {MAX_DIM}")
+    if math.prod(max(size, 1) for size in shape) > MAX_ELEMENTS:
+        raise GraphError(f"the tensor's shape {list(shape)} has more than {MAX_ELEMENTS} elements")
     return shape
 
 

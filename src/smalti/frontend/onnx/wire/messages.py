@@ -2,8 +2,8 @@
 
 They are declared here through protobuf descriptors, with the field numbers of ONNX's public ``onnx.proto``.  What says
 nothing about the numbers that come out is left out: documentation, metadata, training, hints about devices and about
-the shapes between nodes.  :mod:`smalti.frontend.onnx.skeleton` drops those fields before anything is parsed, and with
-them every field that this version does not know.
+the shapes between nodes.  :mod:`smalti.frontend.onnx.wire.skeleton` drops those fields before anything is parsed, and
+with them every field that this version does not know.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from smalti.errors import GraphError
 from smalti.frontend.budget import GraphLimits
-from smalti.frontend.onnx.messages import BYTES, CUT, I32, I64, MESSAGES, VARINT, FieldRule, Model, wire_of
+from smalti.frontend.onnx.wire.messages import BYTES, CUT, I32, I64, MESSAGES, VARINT, FieldRule, Model, wire_of
 
 MAX_NESTED = 16
 """Graphs within graphs: branches of an ``If`` in a branch of an ``If``..."""

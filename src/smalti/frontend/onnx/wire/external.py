@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smalti.errors import GraphError
-from smalti.frontend.tensorflow.attrs import shorten
+from smalti.frontend.words import shorten
 
 _MAX_FILE_NAME = 255
 _MAX_DIGITS = 20

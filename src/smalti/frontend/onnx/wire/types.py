@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from smalti.errors import GraphError
-from smalti.frontend.given import MAX_RANK, MAX_SIZE
-from smalti.frontend.tensorflow.attrs import shorten
+from smalti.frontend.budget import MAX_DIM, MAX_RANK
+from smalti.frontend.words import shorten
 from smalti.numerics import DType
 
 MAX_NAME_BYTES = 4096
@@ -55,6 +55,11 @@ class OnnxType(Enum):
     def dtype(self) -> DType | None:
         """Our element type, or ``None`` where the IR has none for it."""
         return _DTYPES.get(self.label)
+
+    @property
+    def is_quantised(self) -> bool:
+        """No type of ONNX needs a range that stands elsewhere to be read."""
+        return False
 
     @property
     def storage(self) -> np.dtype[np.generic] | None:
@@ -194,6 +199,6 @@ def _size(dim: Any) -> int | str | None:
     name = text_of(dim.dim_param, "the name of a size")
     if name not in _NAMELESS:
         return name
-    if dim.dim_value > MAX_SIZE:
-        raise GraphError(f"the size {dim.dim_value} is above {MAX_SIZE}")
+    if dim.dim_value > MAX_DIM:
+        raise GraphError(f"the size {dim.dim_value} is above {MAX_DIM}")
     return int(dim.dim_value) if dim.dim_value > 0 else None
