@@ -8,7 +8,7 @@ graphs may stand in each other and no deeper.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -19,8 +19,8 @@ from smalti.frontend.onnx.wire.messages import BYTES, CUT, I32, I64, MESSAGES, V
 
 MAX_NESTED = 16
 """Graphs within graphs: branches of an ``If`` in a branch of an ``If``..."""
-MOST_FIELDS = 8_000_000
-_FREE_FIELDS, _BYTES_A_FIELD = 1_000_000, 8
+MOST_FIELDS = 4_000_000
+_FREE_FIELDS, _BYTES_A_FIELD = 2_000_000, 16
 _LISTED_BYTES_A_FIELD = 8
 _DAMAGED = "not an ONNX model: the bytes do not parse as protobuf; give the .onnx file as its exporter wrote it"
 _CUT_SHORT = "the ONNX file ends in the middle of its graph: the copy or the download was cut; fetch or export it again"
@@ -28,7 +28,6 @@ _TOO_MANY = "the file has more fields for its size than a model that an exporter
 _VARINT_BYTES = 10
 
 _KEEP, _COUNT, _MARK, _VALUES = 1, 2, 3, 4
-_Rules = Mapping[int, "int | str"]
 
 
 def _rules(fields: tuple[FieldRule, ...]) -> dict[int, int | str]:
@@ -94,7 +93,7 @@ class _Walk:
             if graphs > MAX_NESTED:
                 raise GraphError(f"more than {MAX_NESTED} graphs stand in each other, as branches of nodes")
         data, rules = self._data, _RULES[name]
-        pieces: list[bytes | memoryview] = []
+        pieces: list[bytes | memoryview] | None = None
         kept = at
         while at < end:
             field = at
@@ -134,20 +133,24 @@ class _Walk:
             changed = self._changed(rule, tag, body, at, graphs)
             if changed is None:
                 continue
-            pieces.append(self._view[kept:field])
-            pieces.extend(changed)
+            if pieces is None:
+                pieces = []
+            if kept < field:
+                pieces.append(self._view[kept:field])
+            pieces += changed
             kept = at
-        if not pieces:
-            return None
-        pieces.append(self._view[kept:end])
+        if pieces is not None and kept < end:
+            pieces.append(self._view[kept:end])
         return pieces
 
     def _changed(
         self, rule: int | str | None, tag: int, body: int, end: int, graphs: int
-    ) -> list[bytes | memoryview] | None:
+    ) -> Sequence[bytes | memoryview] | None:
         """Return what stands for a field, nothing for one that is left out; ``None`` where it stays as it is."""
         if rule is None:
-            return []
+            if tag < 8:
+                raise GraphError(_DAMAGED)
+            return ()
         if rule == _MARK:
             return [_encoded(tag), b"\0"]
         if rule == _VALUES:
