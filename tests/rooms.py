@@ -9,7 +9,10 @@ BEGIN, END = "<!-- the rooms, from tests/rooms.py -->\n", "<!-- end of the rooms
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A package or module of ``smalti``, and the rooms that it may import beside itself."""
+    """A package or module of ``smalti``, and the rooms that it may import beside itself.
+
+    A folder of a package may be a room of its own (``frontend.tensorflow``); then the package's room is the rest.
+    """
 
     name: str
     purpose: str
@@ -19,6 +22,7 @@ class Room:
 _BASE = ("errors", "knobs", "numerics")
 _DEPLOYED = (*_BASE, "target", "artifact", "runtime")
 _GRAPHS = ("errors", "knobs", "numerics", "ir")
+_FORMAT = ("frontend", "frontend.lower", "frontend.importing")
 _COMPILED = (
     *_DEPLOYED,
     "ir",
@@ -43,7 +47,26 @@ ROOMS = (
     Room("artifact", "the offline model file", (*_BASE, "target")),
     Room("runtime", "what loads and runs it: up to here numpy and the standard library are enough", _DEPLOYED[:-1]),
     Room("ir", "the unified graph, its verifier and its numpy meaning ([ir.md](ir.md))", _BASE),
-    Room("frontend", "a format's bytes to a graph: what formats share, and a folder for each", _GRAPHS),
+    Room(
+        "frontend",
+        "what formats share: limits, values, symbolic sizes, what a handler sees, and the protocol of a format",
+        _GRAPHS,
+    ),
+    Room(
+        "frontend.lower",
+        "builders: operations as they are meant, with plain arguments, for handlers of any format",
+        (*_GRAPHS, "frontend"),
+    ),
+    Room(
+        "frontend.importing",
+        "raw nodes of any format to a graph: inputs and outputs, the walk over the nodes, the report",
+        (*_GRAPHS, "frontend"),
+    ),
+    Room(
+        "frontend.tensorflow",
+        "one format: GraphDefs to raw nodes, their attributes, their handlers ([add-a-format.md](add-a-format.md))",
+        (*_GRAPHS, *_FORMAT),
+    ),
     Room("passes", "graph to graph", _GRAPHS),
     Room(
         "quant",
@@ -66,7 +89,11 @@ ROOMS = (
         "plan to module, manifest and constants",
         (*_GRAPHS, "target", "artifact", "llvm", "kernels", "plan"),
     ),
-    Room("compiling", "its options, image sizes, and what a model file says about itself", _COMPILED[:-2]),
+    Room(
+        "compiling",
+        "its options, image sizes, and what a model file says about itself",
+        (*_COMPILED[:-2], "frontend.importing", "frontend.tensorflow"),
+    ),
     Room("compiler", "the page that lists the stages: all of the above, one after another", _COMPILED[:-1]),
     Room("vision", "picture files, palette, VOC layout, mIoU", ("errors",)),
     Room("demo", "the embedded network and its pictures", ("errors", "vision")),
@@ -103,6 +130,13 @@ ROOMS = (
 )
 BY_NAME = {room.name: room for room in ROOMS}
 NUMPY_ONLY = _DEPLOYED
+
+
+def room_of(module: str) -> str:
+    """Return the room of a module, named without the package's name before it; the smallest that holds it."""
+    parts = module.split(".")
+    names = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((name for name in names if name in BY_NAME), parts[0])
 
 
 def rooms_markdown() -> str:

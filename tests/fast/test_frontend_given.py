@@ -14,6 +14,7 @@ from smalti.compiling.sizes import import_shaped
 from smalti.errors import UnsupportedGraphError, UsageError
 from smalti.frontend.given import MAX_BOUND, elements, plain_shapes, plain_values, shape_text, value_text
 from smalti.frontend.importing.naming import nearest
+from smalti.frontend.tensorflow.handlers import TABLE
 from smalti.frontend.tensorflow.importer import ImportOptions, import_graph
 from smalti.frontend.tensorflow.rawgraph import read_graph
 from smalti.ir.reference import run
@@ -215,7 +216,7 @@ def test_the_search_for_names_is_bounded() -> None:
     made = GraphBuilder()
     for index in range(20_000):
         made.node("NoOp", f"tower_{index:05d}/{'x' * (index % 150)}/switch")
-    raw = read_graph(made.bytes())
+    raw = read_graph(made.bytes(), TABLE)
     assert len(nearest(raw, "tower_00007/xxxxxxx/swich")) == 3
     assert nearest(raw, "tower_00007/xxxxxxx/swich")[0] == "'tower_00007/xxxxxxx/switch'"
     assert nearest(raw, "q" * 4000) == []

@@ -487,3 +487,21 @@ def test_nodes_that_only_order_others_may_be_unsupported() -> None:
     builder = image().node("Print", "p", ["x"]).node("Mystery", "m", ["p"]).node("Assert", "a", ["m", "m"])
     result = imported(builder.node("Relu", "y", ["x", "^a"]))
     assert [(a.name, a.holds) for a in result.report.dropped_asserts] == [("a", None)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_constants_that_handlers_make_do_not_become_each_other(seed: int) -> None:
+    """Each lives for a moment only, so the next takes its place in memory."""
+    rng = np.random.default_rng(seed)
+    builder, want = image(), {"x": 7.0}
+    for i in range(30):
+        source, kind = list(want)[rng.integers(len(want))], rng.integers(3)
+        if kind < 2:
+            builder.node(("ZerosLike", "OnesLike")[kind], f"n{i}", [source], T=F32)
+            want[f"n{i}"] = float(kind)
+        else:
+            builder.const(f"c{i}", np.full(3, i, F32)).node("Add", f"n{i}", [source, f"c{i}"], T=F32)
+            want[f"n{i}"] = want[source] + i
+    names = list(want)[1:]
+    results = run(imported(builder, *names).graph, {"x:0": np.full((1, 2, 3, 3), 7, F32)})
+    assert {name: set(results[f"{name}:0"].ravel().tolist()) for name in names} == {n: {want[n]} for n in names}

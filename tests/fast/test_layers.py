@@ -44,20 +44,33 @@ def _imports(code: str) -> set[str]:
 
 def _named(code: str) -> set[str]:
     """Return the modules that code names in a text, to import them later."""
-    texts = (node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant))
-    return {text for text in texts if isinstance(text, str) and re.fullmatch(r"smalti(\.\w+)+", text)}
+    texts = [node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)]
+    assert not any(isinstance(text, str) and re.fullmatch(r"\.+\w+(\.\w+)*", text) for text in _loaded(code)), code
+    found = (_MODULE.fullmatch(text) for text in texts if isinstance(text, str))
+    return {match[1] for match in found if match is not None}
+
+
+# A whole name, the first part of one that code goes on with, or a name with a function behind a colon.
+_MODULE = re.compile(r"(smalti(?:\.\w+)+)(?:\.|:\w*)?")
+
+
+def _loaded(code: str) -> list[object]:
+    """Return the texts that calls of ``import_module`` and ``__import__`` are given."""
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    named = [c for c in calls if ast.unparse(c.func).rpartition(".")[2] in ("import_module", "__import__")]
+    return [arg.value for call in named for arg in call.args if isinstance(arg, ast.Constant)]
 
 
 def _modules() -> list[tuple[str, Path]]:
     paths = sorted(SOURCE.rglob("*.py"))
-    return [(path.relative_to(SOURCE).parts[0].removesuffix(".py"), path) for path in paths]
+    return [(rooms.room_of(".".join(path.relative_to(SOURCE).with_suffix("").parts)), path) for path in paths]
 
 
 def _wrong(room: str, code: str) -> list[str]:
     """Return the imports that the row of a room does not allow."""
     allowed = {room, *rooms.BY_NAME[room].imports}
-    parts = [name.split(".") for name in _imports(code) | _named(code)]
-    used = {p[1] for p in parts if p[0] == "smalti" and len(p) > 1 and p[1] in rooms.BY_NAME}
+    names = [name.partition(".") for name in _imports(code) | _named(code)]
+    used = {rooms.room_of(rest) for top, _, rest in names if top == "smalti" and rest} & rooms.BY_NAME.keys()
     return [f"{room} imports {name}" for name in sorted(used - allowed)]
 
 
@@ -94,6 +107,35 @@ WRONG = {"from smalti.cli import main": "cli", "import smalti.bench.bench": "ben
 def test_a_wrong_import_fails_by_name(code: str, room: str) -> None:
     assert _wrong("labelling", code) == [f"labelling imports {room}"]
     assert _wrong("labelling", "from smalti.jobs.stream import Engine") == []
+
+
+FORMATS = {
+    "from smalti.frontend.tensorflow.attrs import AttrReader": "frontend.tensorflow",
+    "from smalti.frontend import budget, tensorflow": "frontend.tensorflow",
+    "x = import_module('smalti.frontend.tensorflow.handlers')": "frontend.tensorflow",
+    "x = import_module(f'smalti.frontend.tensorflow.{name}')": "frontend.tensorflow",
+    "x = 'smalti.frontend.tensorflow.' + name": "frontend.tensorflow",
+    "x = 'smalti.frontend.tensorflow.importer:import_graph'": "frontend.tensorflow",
+}
+
+
+@pytest.mark.parametrize("room", ["frontend", "frontend.lower", "frontend.importing"])
+@pytest.mark.parametrize(("code", "wrong"), FORMATS.items())
+def test_what_formats_share_imports_no_format(code: str, wrong: str, room: str) -> None:
+    assert _wrong(room, code) == [f"{room} imports {wrong}"]
+    assert _wrong(room, "from smalti.frontend import budget") == []
+    assert _wrong("frontend.tensorflow", code) == []
+
+
+def test_builders_and_the_walk_do_not_know_each_other() -> None:
+    assert _wrong("frontend.lower", "import smalti.frontend.importing.evaluate")
+    assert _wrong("frontend.importing", "import smalti.frontend.lower.shape")
+
+
+@pytest.mark.parametrize("code", ["import_module('.tensorflow', 'smalti.frontend')", "x.import_module('..cli')"])
+def test_a_relative_import_from_a_string_is_refused(code: str) -> None:
+    with pytest.raises(AssertionError, match="import_module"):
+        _wrong("frontend", code)
 
 
 @pytest.mark.parametrize(("room", "path"), _modules(), ids=_ids)

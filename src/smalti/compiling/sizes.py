@@ -8,7 +8,8 @@ from dataclasses import replace
 from smalti.compiling.options import CompileOptions
 from smalti.errors import DataError, GraphError, UsageError
 from smalti.frontend.given import Shape, plain_shapes, shape_text
-from smalti.frontend.tensorflow.importer import Imported, ImportOptions, import_graph
+from smalti.frontend.importing.importer import Imported, ImportOptions
+from smalti.frontend.tensorflow.importer import import_graph
 from smalti.ir.dims import symbols_of
 from smalti.ir.graph import Node
 

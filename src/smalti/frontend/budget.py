@@ -19,7 +19,7 @@ class GraphLimits:
     """Limits for graphs from strangers.
 
     Attributes:
-        max_bytes: size of the GraphDef, in bytes.
+        max_bytes: size of the file, in bytes.
         max_nodes: its nodes.
         max_constant_bytes: all constants together, in bytes.
 

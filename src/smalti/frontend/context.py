@@ -46,8 +46,10 @@ class Host(Protocol):
     def allow(self, work: int) -> bool:
         """Count symbolic arithmetic; ``False`` when an import has done more than any real graph needs."""
 
-    def placeholder(self, node: RawNode, kind: ElementKind, shape: tuple[StatedSize, ...] | None) -> Value:
-        """Return the value of a graph input."""
+    def placeholder(
+        self, node: RawNode, kind: ElementKind, shape: tuple[StatedSize, ...] | None, what: str = "an input"
+    ) -> Value:
+        """Return the value of a graph input; messages about its type begin with ``what``."""
 
     def note_assert(self, name: str, outcome: bool | None) -> None:
         """Record an assertion: it holds, fails, or depends on the run (``None``)."""
@@ -133,7 +135,7 @@ class Lowering:
         if isinstance(found, Special):
             raise UnknownInput
         if found.quantised is not None:
-            self.unsupported(f"reads a {found.quantised.label} tensor without Dequantize")
+            self.unsupported(f"reads a {found.quantised.label} tensor without {found.quantised.ranged_by}")
         return found
 
     def values(self) -> list[Value]:

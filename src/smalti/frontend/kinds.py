@@ -19,5 +19,9 @@ class ElementKind(Protocol):
         """Whether numbers of this type mean nothing without a range that stands elsewhere."""
 
     @property
+    def ranged_by(self) -> str:
+        """The operation that gives numbers of a quantised type their range, for messages."""
+
+    @property
     def label(self) -> str:
         """The name for messages."""

@@ -10,7 +10,7 @@ NAMES_SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """A graph input or output: TensorFlow's name and the type as text (``uint8[1, H, W, 3]``)."""
+    """A graph input or output: the format's name and the type as text (``uint8[1, H, W, 3]``)."""
 
     name: str
     type: str
@@ -46,8 +46,8 @@ class ImportReport:
     """Facts about one import.
 
     Attributes:
-        operations: TensorFlow operations of the needed nodes, most frequent first.
-        nodes_in_file: nodes of the GraphDef.
+        operations: the format's operations of the needed nodes, most frequent first.
+        nodes_in_file: nodes of the file.
         nodes_used: nodes that the outputs need.
         inputs: graph inputs.
         outputs: graph outputs.

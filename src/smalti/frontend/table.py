@@ -56,7 +56,7 @@ class OpTable(Generic[A]):
     """All operations of one format; complete once its files of handlers are imported.
 
     ``newest`` is the newest known version of each set of operations, by domain: of a later one nobody knows what it
-    changes, so no entry is taken for it.  A format without versions leaves it empty.
+    changes, so no entry is taken for it.  A format without domains and versions leaves it out.
     """
 
     __slots__ = ("_entries", "_newest")
@@ -92,15 +92,15 @@ class OpTable(Generic[A]):
 
     def find(self, node: RawNode) -> OpEntry[A] | None:
         """Return the entry for a node: the newest that is not newer than the node, or ``None``."""
-        if node.version > self._newest.get(node.domain, 1):
+        if node.version > self._newest.get(node.domain, 0):
             return None
         known = self._entries.get((node.domain, node.op), ())
         return next((entry for entry in known if entry.since <= node.version), None)
 
     def refusal(self, node: RawNode) -> str:
         """Return why :meth:`find` has no entry for a node."""
-        newest = self._newest.get(node.domain, 1)
-        if node.version > newest:
+        newest = self._newest.get(node.domain)
+        if newest is not None and node.version > newest:
             return f"version {node.version} of its set of operations; versions up to {newest} are known"
         if (node.domain, node.op) in self._entries:
             return f"operation not supported as it was in version {node.version} of its set of operations"
@@ -111,6 +111,8 @@ class OpTable(Generic[A]):
         return tuple(e for key in sorted(self._entries) for e in reversed(self._entries[key]))
 
     def _add(self, entry: OpEntry[A]) -> None:
+        if not 1 <= entry.since <= self._newest.get(entry.domain, 0):
+            raise CompilerError(f"no version {entry.since} of the set of operations of {entry.name}")
         key = (entry.domain, entry.name)
         known = self._entries.get(key, ())
         if any(other.since == entry.since for other in known):

@@ -162,13 +162,15 @@ class Evaluation:
         self._work += work
         return self._work <= MAX_SYMBOLIC_WORK
 
-    def placeholder(self, node: RawNode, kind: ElementKind, shape: tuple[StatedSize, ...] | None) -> Value:
-        """Return the value of a graph input."""
+    def placeholder(
+        self, node: RawNode, kind: ElementKind, shape: tuple[StatedSize, ...] | None, what: str = "an input"
+    ) -> Value:
+        """Return the value of a graph input; messages about its type begin with ``what``."""
         edge = (node.index, 0)
         if edge not in self.rule.inputs:
             raise Unsupported("a placeholder that is not among the chosen inputs")
         if kind.dtype is None or kind.is_quantised:
-            raise Unsupported(f"attribute dtype: an input of type {kind.label}")
+            raise Unsupported(f"{what} of type {kind.label}")
         override = self.rule.overrides.get(edge)
         if override is not None:
             if shape is not None and not _fits(shape, override):

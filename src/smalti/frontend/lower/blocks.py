@@ -12,17 +12,17 @@ from smalti.ir.ops import Layout
 MAX_BLOCK = 1 << 16
 
 
-def check_block(ctx: Lowering, block: int) -> None:
-    """Refuse a size of blocks that is not positive, or huge."""
+def check_block(ctx: Lowering, block: int, what: str) -> None:
+    """Refuse a size of blocks that is not positive, or huge; messages call it ``what``."""
     if not 1 <= block <= MAX_WINDOW:
-        ctx.invalid(f"attribute block_size is {block}")
+        ctx.invalid(f"{what} is {block}")
 
 
 def space_depth(
     ctx: Lowering, x: Value, record: type[ops.SpaceToDepth] | type[ops.DepthToSpace], block: int, layout: Layout
 ) -> Value:
     """Blocks of ``block x block`` pixels and channels; the channels of a block are the slowest."""
-    check_block(ctx, block)
+    check_block(ctx, block, "the size of blocks")
     return ctx.emit(record(block, layout), (x,))
 
 

@@ -23,7 +23,7 @@ def bias_add(ctx: Lowering, x: Value, bias: Value, layout: Layout) -> Value:
 
 
 def check_epsilon(ctx: Lowering, epsilon: float) -> None:
-    """Refuse a number that cannot stand beside a variance."""
+    """Refuse an attribute ``epsilon`` that cannot stand beside a variance."""
     if not 0 <= epsilon < float("inf"):
         ctx.invalid(f"attribute epsilon is {epsilon}")
 

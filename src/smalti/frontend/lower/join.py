@@ -46,11 +46,11 @@ def stack(ctx: Lowering, values: Sequence[Value], axis: int) -> Value:
     return ctx.emit(ops.Concat(axis), rows)
 
 
-def unstack(ctx: Lowering, x: Value, axis: int, count: int) -> tuple[Value, ...]:
-    """The ``count`` tensors along an axis, which falls away."""
+def unstack(ctx: Lowering, x: Value, axis: int, count: int, what: str) -> tuple[Value, ...]:
+    """The ``count`` tensors along an axis, which falls away; messages call the count ``what``."""
     axis = ctx.check_axis(axis, x.type.rank)
     if x.type.shape[axis] != count:
-        ctx.invalid(f"attribute num is {count} for axis {axis} of {x.type}")
+        ctx.invalid(f"{what} is {count} for axis {axis} of {x.type}")
     if x.sym is not None:
         return tuple(ctx.symbolic(symbolic.take(x.sym, i, axis), x.type.dtype, i) for i in range(count))
     sizes = (*x.type.shape[:axis], *x.type.shape[axis + 1 :])
@@ -60,10 +60,10 @@ def unstack(ctx: Lowering, x: Value, axis: int, count: int) -> tuple[Value, ...]
     return tuple(ctx.emit(ops.Reshape(sizes), (row,), i) for i, row in enumerate(rows))
 
 
-def split_evenly(ctx: Lowering, x: Value, axis: int, count: int) -> tuple[Value, ...]:
-    """Equal parts along an axis, counted from the front."""
+def split_evenly(ctx: Lowering, x: Value, axis: int, count: int, what: str) -> tuple[Value, ...]:
+    """Equal parts along an axis, counted from the front; messages call their number ``what``."""
     if not 1 <= count <= MAX_PARTS:
-        ctx.invalid(f"attribute num_split is {count}; at most {MAX_PARTS} parts")
+        ctx.invalid(f"{what} is {count}; at most {MAX_PARTS} parts")
     part = dims.divide_exact(x.type.shape[axis], count)
     if part is None:
         ctx.invalid(f"{x.type} does not split into {count} equal parts")

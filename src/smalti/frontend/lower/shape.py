@@ -40,15 +40,19 @@ def reshaped(ctx: Lowering, x: Value, sizes: tuple[Size, ...]) -> Value:
     return known if known is not None else ctx.emit(ops.Reshape(sizes), (x,))
 
 
-def reshape(ctx: Lowering, x: Value, sizes: tuple[Size, ...]) -> Value:
-    """The same elements with another shape; one size may be -1."""
-    open_axes = [i for i, s in enumerate(sizes) if s == -1]
-    if len(open_axes) > 1:
+def check_sizes(ctx: Lowering, sizes: tuple[Size, ...]) -> None:
+    """Refuse a shape with more than one -1, or with another negative size."""
+    if sum(1 for s in sizes if s == -1) > 1:
         ctx.invalid("more than one size of the shape is -1")
-    others = product(s for s in sizes if s != -1)
     if any(isinstance(s, int) and s < -1 for s in sizes):
         ctx.invalid(f"the shape {list(sizes)} has a negative size")
-    if open_axes:
+
+
+def reshape(ctx: Lowering, x: Value, sizes: tuple[Size, ...]) -> Value:
+    """The same elements with another shape; one size may be -1."""
+    check_sizes(ctx, sizes)
+    if -1 in sizes:
+        others = product(s for s in sizes if s != -1)
         rest = divide_exact(x.type.elements, others) if others != 0 else None
         if rest is None:
             ctx.invalid(f"{x.type} does not divide into {[str(s) for s in sizes]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from smalti.frontend.importing.importer import Imported, ImportOptions, import_with
+from smalti.frontend.tensorflow.handlers import TABLE
 from smalti.frontend.tensorflow.rawgraph import read_graph
 
 __all__ = ["ImportOptions", "Imported", "import_graph"]
@@ -25,4 +26,4 @@ def import_graph(data: bytes, options: ImportOptions | None = None) -> Imported:
         UnsupportedGraphError: lists every node that this compiler cannot compile.
         UsageError: an option names a tensor that does not exist, or does not fit it.
     """
-    return import_with(partial(read_graph, data), options)
+    return import_with(partial(read_graph, data, TABLE), options)

@@ -15,7 +15,7 @@ from smalti.frontend.values import Result, Special, Value
 def placeholder(ctx: Context) -> Handled:
     """A graph input."""
     kind = ctx.attrs.kind("dtype")
-    return ctx.host.placeholder(ctx.raw, kind, ctx.attrs.shape("shape"))
+    return ctx.host.placeholder(ctx.raw, kind, ctx.attrs.shape("shape"), "attribute dtype: an input")
 
 
 @tf_op("Const", inputs=0, note="every encoding; not strings")

@@ -136,6 +136,6 @@ def space_depth(ctx: Context) -> Handled:
     """Blocks of pixels become channels, or the other way round."""
     layout = read_layout(ctx)
     block = ctx.attrs.integer("block_size")
-    blocks.check_block(ctx, block)
+    blocks.check_block(ctx, block, "attribute block_size")
     record = ops.SpaceToDepth if ctx.op == "SpaceToDepth" else ops.DepthToSpace
     return blocks.space_depth(ctx, ctx.value(0), record, block, layout)

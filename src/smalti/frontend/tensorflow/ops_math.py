@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from smalti.frontend.lower import elementwise
-from smalti.frontend.tensorflow.counts import check_number
-from smalti.frontend.tensorflow.registry import Context, Handled, tf_op
+from smalti.frontend.tensorflow.registry import Context, Handled, check_number, tf_op
 from smalti.frontend.tensorflow.tensors import TfType
 from smalti.ir.ops import BinaryFn, UnaryFn
 

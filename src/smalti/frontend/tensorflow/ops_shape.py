@@ -8,8 +8,7 @@ from smalti.frontend.lower import pad as padding
 from smalti.frontend.lower import shape as shapes
 from smalti.frontend.lower.checks import check_amounts
 from smalti.frontend.lower.pad import Amounts
-from smalti.frontend.tensorflow.counts import check_number
-from smalti.frontend.tensorflow.registry import Context, Handled, tf_op
+from smalti.frontend.tensorflow.registry import Context, Handled, check_number, tf_op
 from smalti.frontend.tensorflow.tensors import TfType
 from smalti.ir.ops import PadMode
 from smalti.numerics import DType
@@ -55,6 +54,7 @@ def size(ctx: Context) -> Handled:
 def reshape(ctx: Context) -> Handled:
     """The same elements with another shape; one size may be -1."""
     sizes = ctx.sizes(1, "the shape")
+    shapes.check_sizes(ctx, sizes)
     return shapes.reshape(ctx, ctx.value(0), sizes)
 
 
@@ -99,7 +99,7 @@ def concat(ctx: Context) -> Handled:
 def unpack(ctx: Context) -> Handled:
     """Takes a tensor apart along an axis."""
     axis, count = ctx.attrs.integer("axis", 0), ctx.attrs.integer("num")
-    return join.unstack(ctx, ctx.value(0), axis, count)
+    return join.unstack(ctx, ctx.value(0), axis, count, "attribute num")
 
 
 @tf_op("Fill", inputs=2, types={"index_type": 0, "T": 1})

@@ -79,7 +79,7 @@ def split(ctx: Context) -> Handled:
     """Equal parts along an axis."""
     count = ctx.attrs.integer("num_split")
     x = ctx.value(1)
-    return join.split_evenly(ctx, x, ctx.axis(0, x.type.rank), count)
+    return join.split_evenly(ctx, x, ctx.axis(0, x.type.rank), count, "attribute num_split")
 
 
 @tf_op("SplitV", inputs=3, types={"T": 0, "Tlen": 1}, note="constant axis and sizes")

@@ -12,7 +12,6 @@ from smalti.frontend.raw import Edge, RawNode, Role, StatedSize
 from smalti.frontend.table import OpTable
 from smalti.frontend.tensorflow.attrs import AttrReader
 from smalti.frontend.tensorflow.graphdef import parse_graph_def
-from smalti.frontend.tensorflow.handlers import TABLE
 from smalti.frontend.tensorflow.tensors import TfType
 from smalti.frontend.words import shorten
 
@@ -46,11 +45,7 @@ class TfGraph:
 
     nodes: tuple[RawNode, ...]
     by_name: Mapping[str, int]
-
-    @property
-    def table(self) -> OpTable[AttrReader]:
-        """The handlers of TensorFlow's operations."""
-        return TABLE
+    table: OpTable[AttrReader]
 
     @property
     def outputs(self) -> tuple[Edge, ...]:
@@ -106,7 +101,7 @@ class TfGraph:
             return None
 
 
-def read_graph(data: bytes, limits: GraphLimits = DEFAULT_LIMITS) -> TfGraph:
+def read_graph(data: bytes, table: OpTable[AttrReader], limits: GraphLimits = DEFAULT_LIMITS) -> TfGraph:
     """Parse GraphDef bytes and resolve every edge.
 
     Raises:
@@ -122,7 +117,7 @@ def read_graph(data: bytes, limits: GraphLimits = DEFAULT_LIMITS) -> TfGraph:
         by_name[name] = index
         names.append(name)
     nodes = tuple(_raw_node(index, names[index], message, by_name) for index, message in enumerate(messages))
-    return TfGraph(nodes, by_name)
+    return TfGraph(nodes, by_name, table)
 
 
 def _decode_name(data: bytes, index: int) -> str:

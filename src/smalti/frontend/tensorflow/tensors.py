@@ -52,6 +52,11 @@ class TfType(Enum):
         return self in _QUANTISED
 
     @property
+    def ranged_by(self) -> str:
+        """The operation that gives numbers of a Q type their range."""
+        return "Dequantize"
+
+    @property
     def label(self) -> str:
         """The name for messages."""
         return self.name.lower()
