@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 
 from smalti.frontend.context import NodeContext
 from smalti.frontend.onnx.attrs import AttrReader
-from smalti.frontend.onnx.opsets import NEWEST
+from smalti.frontend.onnx.opsets import NEWEST, OWN_DOMAIN
 from smalti.frontend.table import Handler, OpTable
 
-TABLE: OpTable[AttrReader] = OpTable({"": NEWEST, "com.microsoft": 1})
+TABLE: OpTable[AttrReader] = OpTable({"": NEWEST, "com.microsoft": 1, OWN_DOMAIN: 1})
 Context = NodeContext[AttrReader]
 
 

@@ -62,6 +62,11 @@ class OnnxType(Enum):
         return False
 
     @property
+    def ranged_by(self) -> str:
+        """What gives the numbers of this type their range: nothing."""
+        return ""
+
+    @property
     def storage(self) -> np.dtype[np.generic] | None:
         """How one element stands in a file, or ``None`` for types whose elements are not read; bfloat16 as bits."""
         return _STORAGE.get(self)
