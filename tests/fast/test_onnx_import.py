@@ -12,12 +12,10 @@ import onnx_wire as w
 from smalti.errors import GraphError, UnsupportedGraphError, UsageError
 from smalti.frontend.importing.importer import Imported, ImportOptions, import_with
 from smalti.frontend.onnx.reader import read_model
-from smalti.frontend.onnx.registry import TABLE, onnx_op
 from smalti.frontend.onnx.wire.types import AttrKind, OnnxType
 from smalti.ir import ops
 
 BOOL = OnnxType.BOOL.value
-IDENTITY = (1, 13, 14, 16, 19, 21, 23, 24, 25)
 
 
 def load(data: bytes, **options: Any) -> Imported:
@@ -135,15 +133,7 @@ def chosen(condition: bytes, **options: Any) -> Imported:
     return load(w.model(w.graph(nodes, inputs, [w.value("y")], [condition] if condition else [])), **options)
 
 
-@pytest.fixture
-def identity() -> Any:
-    """Have the operation ``Identity`` in the table, which another file of handlers brings."""
-    known = TABLE.find(read_model(w.network(w.node("Identity", ["x"], ["y"]))).nodes[-1])
-    if known is None:
-        onnx_op("Identity", inputs=1, since=IDENTITY)(lambda ctx: ctx.inputs[0])
-
-
-def test_a_branch_that_is_known_is_taken(identity: Any) -> None:
+def test_a_branch_that_is_known_is_taken() -> None:
     imported = chosen(w.array("c", True))
     assert [n.name for n in imported.graph.inputs] == ["a"]
     assert isinstance(imported.graph.outputs[0].op, ops.Input)
@@ -151,12 +141,12 @@ def test_a_branch_that_is_known_is_taken(identity: Any) -> None:
     assert isinstance(imported.graph.outputs[0].op, ops.Constant)
 
 
-def test_a_condition_may_be_bound(identity: Any) -> None:
+def test_a_condition_may_be_bound() -> None:
     assert isinstance(chosen(b"", binds={"c": True}).graph.outputs[0].op, ops.Input)
     assert isinstance(chosen(b"", binds={"c": False}).graph.outputs[0].op, ops.Constant)
 
 
-def test_a_condition_that_nobody_knows_is_said_once(identity: Any) -> None:
+def test_a_condition_that_nobody_knows_is_said_once() -> None:
     with pytest.raises(UnsupportedGraphError) as caught:
         chosen(b"")
     assert [(p.op, p.count, p.first_node) for p in caught.value.problems] == [("If", 1, "if")]

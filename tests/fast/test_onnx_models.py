@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from onnx_versions import undeclared
 from shared_data import shared_dir
 from smalti.frontend.onnx.attrs import AttrReader
 from smalti.frontend.onnx.constants import constant_value
 from smalti.frontend.onnx.graph import OnnxGraph
+from smalti.frontend.onnx.handlers import TABLE
 from smalti.frontend.onnx.nodes import OnnxNode
 from smalti.frontend.onnx.opsets import NEWEST, NEWEST_IR
 from smalti.frontend.onnx.reader import read_model
 from smalti.frontend.onnx.wire.types import AttrKind, OnnxType
 from smalti.frontend.raw import Role
+from smalti.frontend.table import OpTable
 
 onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
 LIMIT = 1 << 30
@@ -127,6 +130,27 @@ def test_the_newest_that_is_read_is_the_newest_there_is() -> None:
     assert known <= {kind.value for kind in OnnxType}
     assert onnx.IR_VERSION <= NEWEST_IR or onnx.defs.onnx_opset_version() > NEWEST
     assert set(onnx.AttributeProto.AttributeType.values()) - {0} == {kind.number for kind in AttrKind}
+
+
+def test_handlers_name_every_change_of_their_operation() -> None:
+    assert undeclared(TABLE.entries(), onnx.defs.get_all_schemas_with_history()) == []
+
+
+@pytest.mark.parametrize(
+    ("since", "wrong"),
+    [
+        ((6, 13, 14), []),
+        ((13, 14), []),
+        ((6, 14), ["Relu changed in version 13, which no handler names"]),
+        ((6, 13, 14, 17), ["Relu did not change in version 17"]),
+        ((1,), [f"Relu changed in version {v}, which no handler names" for v in (6, 13, 14)]),
+    ],
+)
+def test_a_change_that_is_not_named_is_seen(since: tuple[int, ...], wrong: list[str]) -> None:
+    table: OpTable[AttrReader] = OpTable({"": NEWEST})
+    for version in since:
+        table.op("Relu", inputs=1, since=version)(lambda ctx: ctx.inputs[0])
+    assert undeclared(table.entries(), onnx.defs.get_all_schemas_with_history()) == wrong
 
 
 def helper_models() -> Iterator[tuple[str, Any]]:

@@ -34,6 +34,12 @@ def constant(ctx: Context) -> Handled:
     return ctx.stored(found.array, found.kind, found.generated)
 
 
+@onnx_op("Identity", inputs=1, since=(1, 13, 14, 16, 19, 21, 23, 24, 25))
+def identity(ctx: Context) -> Handled:
+    """The input itself; the reader makes such nodes too, where a function or a branch gives back what it was given."""
+    return ctx.inputs[0]
+
+
 @onnx_op(IF_TRUE, IF_FALSE, inputs=1, domain=OWN_DOMAIN)
 def branch(ctx: Context) -> Handled:
     """The beginning of a branch: dead where the condition is known and wants the other.
