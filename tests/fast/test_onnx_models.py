@@ -9,9 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.message import DecodeError
 
+from fuzz import onnx_models
+from fuzz.mutants import byte_mutant
 from onnx_versions import undeclared
 from shared_data import shared_dir
+from smalti.errors import GraphError
 from smalti.frontend.onnx.attrs import AttrReader
 from smalti.frontend.onnx.constants import constant_value
 from smalti.frontend.onnx.graph import OnnxGraph
@@ -229,3 +233,23 @@ def test_external_data_of_the_onnx_package(tmp_path: Path) -> None:
     assert {name: (a.shape, float(a.min()), float(a.max())) for name, a in found.items()} == {
         f"k{i}": ((50, 7 + i), i, i) for i in range(5)
     }
+
+
+def test_mutants_that_both_read_have_the_same_operations() -> None:
+    """Whatever was changed in a model, what our reader takes is what the onnx package sees in it."""
+    pool = (onnx_models.network(), onnx_models.constants())
+    compared = 0
+    for number in range(400):
+        data = byte_mutant(9, number, pool) if number % 2 else onnx_models.structured_mutant(9, number * 5).data
+        try:
+            graph, model = read_model(data), onnx.ModelProto.FromString(data)
+        except (GraphError, DecodeError):
+            continue
+        if any(a.HasField("g") for n in model.graph.node for a in n.attribute) or model.functions:
+            continue
+        held = {t.name for t in model.graph.initializer} | {t.values.name for t in model.graph.sparse_initializer}
+        mine = [n for n in graph.nodes if n.role is not Role.INPUT and n.outputs and n.outputs[0] not in held]
+        theirs = [n for n in model.graph.node if n.output]
+        assert sorted(n.op for n in mine) == sorted(n.op_type for n in theirs), number
+        compared += 1
+    assert compared > 50
