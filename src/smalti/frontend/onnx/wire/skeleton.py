@@ -21,7 +21,6 @@ MAX_NESTED = 16
 """Graphs within graphs: branches of an ``If`` in a branch of an ``If``..."""
 MOST_FIELDS = 4_000_000
 _FREE_FIELDS, _BYTES_A_FIELD = 2_000_000, 16
-_LISTED_BYTES_A_FIELD = 8
 _DAMAGED = "not an ONNX model: the bytes do not parse as protobuf; give the .onnx file as its exporter wrote it"
 _CUT_SHORT = "the ONNX file ends in the middle of its graph: the copy or the download was cut; fetch or export it again"
 _TOO_MANY = "the file has more fields for its size than a model that an exporter wrote; export the network again"
@@ -121,14 +120,12 @@ class _Walk:
             body, at = at, at + length
             if at > end:
                 raise GraphError(_CUT_SHORT if name == "Model" and tag >> 3 == 7 else _DAMAGED)
-            self._fields -= 1
+            rule = rules.get(tag)
+            # A list counts as if every number of it had one byte: the parser takes eight for each, and time.
+            self._fields -= 1 + length if rule == _COUNT else 1
             if self._fields < 0:
                 raise GraphError(_TOO_MANY)
-            rule = rules.get(tag)
-            if rule == _KEEP:
-                continue
-            if rule == _COUNT:
-                self._fields -= length // _LISTED_BYTES_A_FIELD
+            if rule in (_KEEP, _COUNT):
                 continue
             changed = self._changed(rule, tag, body, at, graphs)
             if changed is None:
