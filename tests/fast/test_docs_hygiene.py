@@ -51,7 +51,7 @@ def _texts() -> list[tuple[str, str]]:
     found = []
     for path in _files():
         raw = path.read_bytes()
-        if b"\0" not in raw and path.suffix not in (".pb", ".npz", ".png", ".jpg", ".bin"):
+        if b"\0" not in raw and path.suffix not in (".pb", ".onnx", ".npz", ".png", ".jpg", ".bin"):
             found.append((str(path.relative_to(ROOT)), raw.decode("utf-8")))
     return found
 

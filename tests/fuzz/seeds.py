@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from artifact_kit import Parts, label_manifest, reverse_manifest
-from fuzz.bombs import F32, LEGAL_SPLATS, small_bombs
+from fuzz import onnx_bombs, onnx_models
+from fuzz.bombs import F32, LARGEST_FILE, LEGAL_SPLATS, small_bombs
 from fuzz.pictures import small_pictures
 from fuzz.targets import CORPUS
 from graph_builder import GraphBuilder
@@ -72,6 +73,14 @@ def models() -> dict[str, bytes]:
     return found
 
 
+def onnx() -> dict[str, bytes]:
+    """Return ONNX models by ``folder/name``: bombs, and what must be taken."""
+    found = {f"refused/{name}": data for name, data in onnx_bombs.small_bombs(LARGEST_FILE).items()}
+    for made in (onnx_models.constants, onnx_models.functions, onnx_models.branches):
+        found[f"accepted/{made.__name__}.onnx"] = made()
+    return found
+
+
 def write(folder: str, files: Mapping[str, bytes]) -> None:
     """Write files of a part of the corpus."""
     for name, data in files.items():
@@ -81,4 +90,5 @@ def write(folder: str, files: Mapping[str, bytes]) -> None:
 if __name__ == "__main__":
     write("graphs", graphs())
     write("models", models())
+    write("onnx", onnx())
     write("pictures", small_pictures())

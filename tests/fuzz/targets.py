@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from fuzz import onnx_models
 from smalti.artifact.format import FIXED_BYTES, PREFIX_BYTES, unpack_header, unpack_prefix
 from smalti.artifact.reader import open_model
 from smalti.artifact.schema import parse_manifest
@@ -34,6 +35,15 @@ def graph(data: bytes) -> str:
         imported = import_graph(data, OPTIONS).graph
         verify(imported, Level.IMPORTED)
         run_pipeline(imported, check=True)
+    except REFUSALS as error:
+        return f"{type(error).__name__}: {error}"
+    return "accepted"
+
+
+def onnx(data: bytes) -> str:
+    """Read an ONNX model, all its attributes and the values of its constants, and give it to the importer."""
+    try:
+        onnx_models.read_all(data)
     except REFUSALS as error:
         return f"{type(error).__name__}: {error}"
     return "accepted"
@@ -83,7 +93,7 @@ def picture(data: bytes) -> str:
     return "accepted"
 
 
-TARGETS: dict[str, Callable[[bytes], str]] = {"graphs": graph, "models": model, "pictures": picture}
+TARGETS: dict[str, Callable[[bytes], str]] = {"graphs": graph, "models": model, "onnx": onnx, "pictures": picture}
 SECONDS_EACH = 2.0
 
 
