@@ -111,12 +111,12 @@ def test_streaming_eval(place: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_skipped_pictures_have_their_own_exit_code(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "in" / "bad.jpg").write_bytes(b"no picture")
     assert run(infer_args()) == ExitCode.DONE_WITH_ERRORS
-    assert "not a JPEG or PNG picture" in capsys.readouterr().out
+    assert "not a JPEG, PNG, WebP" in capsys.readouterr().out
     assert run(infer_args("--json")) == ExitCode.DONE_WITH_ERRORS
     assert json.loads(capsys.readouterr().out)["failures"][0]["name"] == "bad.jpg"
     assert run(infer_args("--on-error", "stop")) == ExitCode.BAD_DATA
     shown = capsys.readouterr()
-    assert "smalti: bad.jpg: not a JPEG or PNG picture" in shown.err.splitlines()
+    assert "smalti: bad.jpg: not a JPEG, PNG, WebP, BMP or TIFF picture" in shown.err.splitlines()
     (place / "in" / "bad.jpg").unlink()
     assert run(infer_args("--resize", "stretch", "--input-size", "17")) == ExitCode.USAGE
     assert "--restart" in capsys.readouterr().err

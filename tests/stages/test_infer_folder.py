@@ -222,7 +222,7 @@ def test_names_are_shown_in_one_line(tmp_path: Path) -> None:
 def test_stop_at_the_first_bad_picture(tmp_path: Path) -> None:
     fill(tmp_path / "in", ["a.png", "c.png"])
     (tmp_path / "in" / "b.png").write_bytes(b"bad")
-    with pytest.raises(ImageError, match=r"^b\.png: not a JPEG or PNG"):
+    with pytest.raises(ImageError, match=r"^b\.png: not a JPEG, PNG"):
         infer(FakeEngine(), tmp_path / "in", tmp_path / "out", options=InferOptions(on_error=OnError.STOP))
     assert files(tmp_path / "out") == ["a.png"]
 

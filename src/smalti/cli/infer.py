@@ -43,8 +43,8 @@ from smalti.vision.voc import printable
 HELP = help_text(
     "Label every picture of a folder with an offline model.",
     "Each label map is a palette PNG of the picture's size: the pixel index is the label, and it looks coloured. "
-    "Pictures are JPEG or PNG; a bad one is reported and skipped, and the exit code is then 3. Two pictures of one "
-    "name, a.jpg and a.png, give a.jpg.png and a.png.png.",
+    "Pictures are JPEG, PNG, WebP, BMP or TIFF; a bad one is reported and skipped, and the exit code is then 3. Two "
+    "pictures of one name, a.jpg and a.png, give a.jpg.png and a.png.png.",
     "A run that was stopped, by Ctrl-C or by anything worse, goes on when the same command is given again: the output "
     "folder holds a journal of what is finished. A job with another model or other options is refused there; --restart "
     "starts afresh. At the end smalti-report.json and smalti-report.csv in the output folder list what was done.",
