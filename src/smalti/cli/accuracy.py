@@ -16,7 +16,6 @@ from rich.console import Console
 from smalti.building.calibrate import DEFAULT_IMAGES
 from smalti.cli.build import TargetOption, build_status
 from smalti.cli.exit_codes import ExitCode
-from smalti.cli.infer import FileListOption, ImageNumOption
 from smalti.cli.options.calibration import (
     DEFAULTS,
     ActivationOption,
@@ -27,6 +26,7 @@ from smalti.cli.options.calibration import (
 from smalti.cli.options.inputs import BindOption, InputShapeOption, parse_binds
 from smalti.cli.options.inputs import parse_shapes as parse_input_shapes
 from smalti.cli.options.labelling import LabelsOption
+from smalti.cli.options.pictures import FileListOption, ImageNumOption
 from smalti.cli.run import displays, parse_shapes
 from smalti.cli.sensitivity import CalibDirOption, CalibListOption
 from smalti.cli.stopping import stop_at_once

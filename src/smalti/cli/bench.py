@@ -16,7 +16,8 @@ from smalti.bench.tables import asked_tables, detail_tables, last_line
 from smalti.bench.trace import chrome_trace
 from smalti.cli.durations import parse_duration
 from smalti.cli.exit_codes import ExitCode
-from smalti.cli.infer import FileListOption, ModelOption
+from smalti.cli.infer import ModelOption
+from smalti.cli.options.pictures import FileListOption
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, note, print_json, say
 from smalti.jobs.outputs import write_text
 from smalti.jobs.places import check_places

@@ -9,8 +9,9 @@ import typer
 
 from smalti.cli.build import build_status
 from smalti.cli.exit_codes import ExitCode
-from smalti.cli.infer import FileListOption, InputSizeOption, ResizeOption
+from smalti.cli.infer import InputSizeOption, ResizeOption
 from smalti.cli.options.labelling import LabelsOption
+from smalti.cli.options.pictures import FileListOption
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, note, print_json, progress_bar, say
 from smalti.comparing.compare import DEFAULT_IMAGES, DEFAULT_THRESHOLD, NUMPY, CompareOptions, compare
 from smalti.comparing.result import WORST, CompareResult

@@ -14,7 +14,6 @@ from smalti.cli.build import (
     build_status,
     model_name,
 )
-from smalti.cli.infer import FileListOption
 from smalti.cli.options.calibration import (
     ActivationOption,
     CalibAlgoOption,
@@ -28,6 +27,7 @@ from smalti.cli.options.calibration import (
 )
 from smalti.cli.options.inputs import BindOption, InputShapeOption, ModelOption, parse_binds, parse_shapes
 from smalti.cli.options.labelling import LabelsOption
+from smalti.cli.options.pictures import FileListOption
 from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, print_json, progress_bar
 from smalti.comparing.sensitivity import sensitivity, sensitivity_table
 from smalti.comparing.trials import PictureSet

@@ -19,6 +19,13 @@ _Lookup = tuple[NDArray[np.intp], NDArray[np.int64]]
 """Indices of names in the order of their hashes, and those hashes."""
 
 
+def printable(text: str) -> str:
+    """Return ``text`` in one line that any terminal can show: control and undecodable characters are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def strip_suffix(name: str) -> str:
     """Return ``name`` without the suffix of a picture, such as .jpg."""
     lower = name[-5:].lower()
