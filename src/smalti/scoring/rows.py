@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import DataError, UsageError
+from smalti.jobs.pictures import passed_over_json
+from smalti.jobs.stream import Failure
 from smalti.quant.modes import QuantMode
 from smalti.vision.images import read_file
 from smalti.vision.metrics import MAX_CLASSES, Segmentation
@@ -115,6 +117,8 @@ class AccuracyTable:
         pictures_sha256: digest of the names and sizes of pictures and masks.
         images: pictures that each row was measured on.
         rows: float32 of each shape first.
+        failures: pictures that were passed over, since they or their masks could not be used.
+        left_out: files of the folders by the kind of picture that is not read.
     """
 
     model: str
@@ -122,6 +126,8 @@ class AccuracyTable:
     pictures_sha256: str
     images: int
     rows: tuple[AccuracyRow, ...]
+    failures: tuple[Failure, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -153,6 +159,7 @@ class AccuracyTable:
             "graph_sha256": self.graph_sha256,
             "pictures_sha256": self.pictures_sha256,
             "images": self.images,
+            **passed_over_json(self.failures, self.left_out),
             "rows": rows,
         }
 
@@ -180,6 +187,8 @@ def read_table(path: Path) -> AccuracyTable:
             str(record["pictures_sha256"]),
             int(record["images"]),
             tuple(_row(said) for said in record["rows"]),
+            tuple(Failure(str(said["name"]), str(said["reason"])) for said in record.get("failures", ())),
+            {str(kind): int(count) for kind, count in record.get("pictures_left_out", {}).items()},
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         raise DataError(
