@@ -55,9 +55,11 @@ class PassedOver:
         """Raise ImageError when no picture at all could be used."""
         if used:
             return
-        first = next(iter(self._failures.values()), None)
-        why = "" if first is None else f"; the first, {first.name}: {first.reason}"
-        raise ImageError(f"none of the {len(self._failures)} pictures can be used{why}. Give others")
+        failures = self.failures
+        if not failures:
+            raise ImageError("there is no picture to use: give others")
+        count = "the only picture is" if len(failures) == 1 else f"all {len(failures)} pictures are"
+        raise ImageError(f"{count} no good: give others ({failures[0].name}: {failures[0].reason})")
 
 
 def passed_over_json(failures: Sequence[Failure], left_out: Mapping[str, int]) -> dict[str, Any]:
