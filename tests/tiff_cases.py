@@ -25,6 +25,7 @@ def tiff_cases() -> Iterator[tuple[str, bytes, Outcome]]:
     yield from _by_library()
     yield from _good()
     yield from _bad()
+    yield from _badly_packed()
 
 
 def tiff(fields: Fields, blocks: Sequence[bytes], order: str = "<", *, tiled: bool = False, more: bytes = b"") -> bytes:
@@ -225,6 +226,11 @@ def _bad() -> Iterator[tuple[str, bytes, Outcome]]:
     palette = {**fields_of(_HEIGHT, _WIDTH, 8, 1, 3), 320: [0] * 30}
     short = "the TIFF is damaged: its palette has not a colour for every index"
     yield "a palette of 10 colours", tiff(palette, [rows[: len(rows) // 3]]), short
+
+
+def _badly_packed() -> Iterator[tuple[str, bytes, Outcome]]:
+    rows = rows_of(_samples(8, 3), 8)
+    fields = fields_of(_HEIGHT, _WIDTH, 8, 3, 2)
     deflate = {**fields, 259: [8]}
     pack = zlib.compress(rows)
     for name, block, words in (

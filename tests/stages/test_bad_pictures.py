@@ -1,4 +1,4 @@
-"""One damaged picture ends no job that measures: it is listed, the exit code is 3, and the rest is as if it was not there."""
+"""A damaged picture ends no job that measures: it is listed, the exit code is 3, the rest is as if it was not there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ QUICK = ("--duration", "0", "--warmup", "0", "--iterations", "4", "--cold-starts
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A graph, a model, and pictures with masks: good ones, a cut one, a text, and a file of a kind that is not read."""
+    """A graph, a model, pictures with masks: good ones, a cut one, a text, and a file of a kind that is not read."""
     folder = tmp_path_factory.mktemp("bad")
     (folder / "g.pb").write_bytes(network())
     (folder / "labels.txt").write_text("\n".join(LABELS))

@@ -335,6 +335,7 @@ class _Job:
         record, notes = None, tuple[str, ...]()
         if compiled.quant_mode.quantised is not None and self.material.calib_dir is not None:
             self.tell(f"{name}: calibrating")
+            before = len(self.passed_over.failures)
             record = calibrate_folder(
                 self.material.graph,
                 compiled,
@@ -345,7 +346,7 @@ class _Job:
                 threads=self.options.threads,
                 progress=self.progress,
             )
-            notes = record.warnings
+            notes = (*record.warnings, *self._calibrated_without(before))
             self.folder.write(f"ranges-{name}.json", record.to_json())
         self.tell(f"{name}: building")
         model_file = f"{self.material.name}-{name}.smalti"
@@ -395,6 +396,11 @@ class _Job:
             time.perf_counter() - start,
             notes,
         )
+
+    def _calibrated_without(self, before: int) -> tuple[str, ...]:
+        """Return a note of the calibration pictures that were passed over, for runs that keep the row."""
+        names = [failure.name for failure in self.passed_over.failures[before:]]
+        return (f"calibrated without {len(names)} pictures that are no good: {', '.join(names[:3])}",) if names else ()
 
     def _flips(self, float32: AccuracyRow, file: str, labels: NDArray[np.integer]) -> int:
         path = self.folder.path / float32.labels_dir / file

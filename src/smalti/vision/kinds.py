@@ -85,7 +85,7 @@ def refusal(data: bytes) -> str:
     if not data:
         return "the file is empty"
     kind = other_kind(data)
-    return f"not a {READ_KINDS} picture" + ("" if kind is None else f" but {kind}: {CONVERT}")
+    return f"not a {READ_KINDS} picture" if kind is None else f"not a {READ_KINDS} picture but {kind}: {CONVERT}"
 
 
 def count_words(kinds: Mapping[str, int]) -> str:
