@@ -20,7 +20,7 @@ from typing import Final, overload
 
 from smalti.errors import ImageError, UsageError
 from smalti.vision.formats import image_format
-from smalti.vision.kinds import CONVERT, SNIFFED_BYTES, count_words
+from smalti.vision.kinds import SNIFFED_BYTES, count_words
 from smalti.vision.listed import Finder
 from smalti.vision.names import PICTURE_SUFFIXES, NameList, OutputNames, encode_name, strip_suffix
 from smalti.vision.names import printable as printable
@@ -232,8 +232,7 @@ def _all_of(
     folder: Path, image_num: int | None, suffixes: tuple[str, ...], what: str, *, recursive: bool = False
 ) -> Pictures:
     found = walk(folder, suffixes, recursive=recursive)
-    if not found.names:
-        raise UsageError(_nothing(folder, found, suffixes, what))
+    _check_found(folder, found, suffixes, what)
     names = found.names[:image_num]
     return Pictures(
         folder,
@@ -249,14 +248,17 @@ def _links(names: Iterable[bytes]) -> array[int]:
     return array("Q", (index for index, name in enumerate(names) if name.endswith(LINK_MARK)))
 
 
-def _nothing(folder: Path, found: Found, suffixes: tuple[str, ...], what: str) -> str:
-    """Return what to say of a folder without a picture."""
+def _check_found(folder: Path, found: Found, suffixes: tuple[str, ...], what: str) -> None:
+    """Raise UsageError for a folder without a picture, with a word about what is there instead."""
+    if found.names:
+        return
     text = f"there is no {what} ({', '.join(suffixes)}) in {printable(str(folder))}"
     if found.left_out:
-        return f"{text}, but {count_words(found.left_out)}, which are not read: {CONVERT.replace(' it ', ' them ')}"
+        kinds = count_words(found.left_out)
+        raise UsageError(f"{text}, but {kinds}, which are not read: convert them to PNG or JPEG")
     if found.has_folders and what == "picture":
-        return f"{text} itself: add --recursive for its sub-folders, or give another folder"
-    return f"{text}: give another folder"
+        raise UsageError(f"{text} itself: add --recursive for its sub-folders, or give another folder")
+    raise UsageError(f"{text}: give another folder")
 
 
 def _several(paths: Sequence[Path], image_num: int | None, recursive: bool) -> Pictures:
@@ -271,8 +273,7 @@ def _several(paths: Sequence[Path], image_num: int | None, recursive: bool) -> P
             continue
         folder = Path(os.path.realpath(inner_folder(path, "JPEGImages")))
         found = walk(folder, PICTURE_SUFFIXES, recursive=recursive)
-        if not found.names:
-            raise UsageError(_nothing(path, found, PICTURE_SUFFIXES, "picture"))
+        _check_found(path, found, PICTURE_SUFFIXES, "picture")
         if folder not in roots:
             roots.append(folder)
             left_out.update(found.left_out)
