@@ -93,4 +93,6 @@ def _value(kind: Any) -> str:
         return ""
     if isinstance(kind, type) and issubclass(kind, Enum):
         return " ".join(f"`{member.value}`" for member in kind)
+    if get_args(kind):
+        return _value(get_args(kind)[0])  # An option that may be given several times.
     return {int: "whole number", float: "number", Path: "path"}.get(kind, "text")

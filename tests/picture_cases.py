@@ -1,7 +1,8 @@
 """Pictures of every kind, each with what must become of it: these pixels, or a refusal in these words.
 
-Python and the C++ example go through the same cases (test_pictures_cases.py, test_infer_cpp_pictures.py). The pixels
-are known from what the picture was made of, or come from Pillow with no code of ours around it.
+Python and the C++ example go through the same cases of JPEG and PNG (test_pictures_cases.py,
+test_infer_cpp_pictures.py); WebP, BMP and TIFF are read by Python, and refused by name by the example. The pixels are
+known from what the picture was made of, or come from Pillow with no code of ours around it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from bmp_cases import bmp_cases
 from fuzz.pictures import JPEGS, chunk, gentle_mutant, jpeg_with_size, mutant, packed, parts_of, smooth
 from png_cases import png_cases
 from smalti.vision.images import DEFAULT_MAX_PIXELS
+from tiff_cases import fields_of, tiff, tiff_cases
+from webp_cases import webp_cases
 
 MUTANT_SEED = 20261201
 _END = b"\xff\xd9"
+_OTHER_KIND = "not a JPEG"
 _MISSING_SCAN = "the JPEG is cut: a scan is missing"
 _MISSING_PIXELS = "the JPEG is cut: pixels are missing"
 _NO_END = "the JPEG is cut: its end marker is missing"
@@ -51,6 +56,41 @@ def picture_cases() -> tuple[PictureCase, ...]:
         *(PictureCase(name, data, None, words) for name, data, words in bad),
         *_over_limits(),
     )
+
+
+@lru_cache(maxsize=1)
+def other_cases() -> tuple[PictureCase, ...]:
+    """Return the cases of WebP, BMP and TIFF, which Python reads; their names are unique."""
+    found = []
+    for form, cases in (("WebP", webp_cases), ("BMP", bmp_cases), ("TIFF", tiff_cases)):
+        for name, data, outcome in cases():
+            is_good = not isinstance(outcome, str)
+            found.append(PictureCase(f"{form}: {name}", data, *((outcome,) if is_good else (None, outcome))))
+    return (*found, *_turned_tiffs(), *_other_over_limits())
+
+
+def _turned_tiffs() -> Iterator[PictureCase]:
+    for orientation in range(10):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        data = packed(smooth(20, 31), "TIFF", exif=exif)
+        yield PictureCase(f"TIFF turned by {orientation}", data, _by_pillow(data))
+
+
+def _other_over_limits() -> Iterator[PictureCase]:
+    cap, words = 64 * 48 - 1, "64 x 48 pixels are more than the limit of 3071 (--max-pixels)"
+    for form in ("WEBP", "BMP", "TIFF"):
+        data = packed(smooth(48, 64), form)
+        yield PictureCase(f"{form} over a cap", data, None, words, cap)
+        yield PictureCase(f"{form} at a cap", data, _by_pillow(data), "", cap + 1)
+    words = "2147483647 x 2147483647 pixels are more than the limit"
+    largest = tiff(fields_of(2**31 - 1, 2**31 - 1, 8, 3, 2), [b"few"])
+    yield PictureCase("TIFF of the largest size", largest, None, words)
+
+
+def shared_words(text: str) -> str:
+    """Return a refusal as Python and the C++ example both have it: which kinds they read is not the same."""
+    return _OTHER_KIND if text.startswith(_OTHER_KIND) else text
 
 
 def mutants(count: int) -> Iterator[tuple[str, bytes]]:
@@ -184,8 +224,9 @@ def _cut_jpegs() -> Iterator[tuple[str, bytes, str]]:
 
 def _other_files() -> Iterator[tuple[str, bytes, str]]:
     yield "empty file", b"", "the file is empty"
-    yield "GIF", packed(smooth(8, 8), "GIF"), "not a JPEG"
-    yield "two bytes of a JPEG", b"\xff\xd8", "not a JPEG"
+    yield "GIF", packed(smooth(8, 8), "GIF"), _OTHER_KIND
+    yield "text", b"no picture at all", _OTHER_KIND
+    yield "two bytes of a JPEG", b"\xff\xd8", _OTHER_KIND
     yield "JPEG of its two markers", b"\xff\xd8" + _END, "the JPEG ends before its first scan"
 
 

@@ -25,7 +25,8 @@ from smalti.bench.inputs import (
     textured_picture,
     with_batch,
 )
-from smalti.errors import DataError, UsageError
+from smalti.errors import DataError, ImageError, UsageError
+from smalti.jobs.pictures import PassedOver
 from smalti.jobs.stream import Preprocess
 from smalti.numerics import DType
 from smalti.vision.images import encode_picture
@@ -165,5 +166,8 @@ def test_pictures_are_read_from_a_folder(tmp_path: Path) -> None:
         (tmp_path / f"{index}.jpg").write_bytes(encode_picture(textured_picture(10, 12, index)))
     assert [picture.shape for picture in read_pictures(tmp_path)] == [(10, 12, 3)] * 2
     (tmp_path / "list.txt").write_text("0\n7\n")
-    with pytest.raises(UsageError):
+    with pytest.raises(ImageError, match="7: no such picture"):
         read_pictures(tmp_path, tmp_path / "list.txt")
+    passed_over = PassedOver()
+    assert len(read_pictures(tmp_path, tmp_path / "list.txt", passed_over=passed_over)) == 1
+    assert [(failure.name, failure.reason) for failure in passed_over.failures] == [("7", "no such picture")]

@@ -46,6 +46,9 @@ SECTIONS = [
     "e2e",
     "comparison",
     "advice",
+    "failed",
+    "failures",
+    "pictures_left_out",
     "passed",
 ]
 QUICK = ["--duration", "0", "--warmup", "0", "--iterations", "9", "--cold-starts", "0", "--threads", "1"]

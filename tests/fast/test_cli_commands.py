@@ -108,15 +108,63 @@ def test_streaming_eval(place: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "mIoU" in capsys.readouterr().out
 
 
+def test_a_file_several_paths_and_sub_folders(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["infer", "--model", "m.smalti", "--json", "--output-dir"]
+    assert run([*args, "one", "--image-dir", "in/b.png"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["images"] == 1 and (place / "one" / "b.png").is_file()
+    for folder in ("in", "gt"):
+        (place / folder / "sub").mkdir()
+        (place / folder / "a.png").rename(place / folder / "sub" / "a.png")
+    (place / "in" / "d.gif").write_bytes(b"GIF89a")
+    assert run([*args, "two", "--image-dir", "in/sub", "--images", "in/c.png"]) == ExitCode.OK
+    assert (place / "two" / "sub" / "a.png").is_file() and (place / "two" / "c.png").is_file()
+    capsys.readouterr()
+    assert run([*args, "in/labels", "--image-dir", "in", "--recursive"]) == ExitCode.OK
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["pictures_left_out"] == {"GIF": 1}
+    assert "left out: 1 GIF; what is read is JPEG, PNG, WebP, BMP or TIFF: convert it to PNG or JPEG" in shown.err
+    assert json.loads((place / "in/labels/smalti-report.json").read_text())["pictures_left_out"] == {"GIF": 1}
+    assert run([*args, "in/labels", "--image-dir", "in", "--recursive"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["resumed"] == 3, "results of a job are no pictures"
+    streamed = ["eval", "--model", "m", "--image-dir", "in", "--gt-dir", "gt", "--recursive", "--json"]
+    assert run(streamed) == ExitCode.OK
+    record = json.loads(capsys.readouterr().out)
+    assert (record["images"], record["miou"], record["pictures_left_out"]) == (3, 1.0, {"GIF": 1})
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (("--image-dir", "in/x.gif"), ExitCode.BAD_DATA, "but GIF: convert it to PNG or JPEG"),
+        (("--image-dir", "in/nowhere.jpg"), ExitCode.USAGE, "there is no picture in/nowhere.jpg: give one that exists"),
+        (("--image-dir", "in", "--image-dir", "nowhere"), ExitCode.USAGE, "there is no folder nowhere"),
+        (("--image-dir", "in", "--recursive", "--file-list", "list.txt"), ExitCode.USAGE, "leave one of the two out"),
+        (("--image-dir", "in", "--image-dir", "gt", "--file-list", "list.txt"), ExitCode.USAGE, "that folder alone"),
+        (
+            ("--image-dir", "gt", "--image-dir", "in", "--output-dir", "."),
+            ExitCode.USAGE,
+            "choose another --output-dir",
+        ),
+    ],
+)
+def test_paths_that_cannot_be_used(
+    place: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], code: ExitCode, says: str
+) -> None:
+    (place / "in" / "x.gif").write_bytes(b"GIF89a and more")
+    (place / "list.txt").write_text("a\n")
+    assert run(["infer", "--model", "m.smalti", "--output-dir", "out", *args]) == code
+    assert says in capsys.readouterr().err
+
+
 def test_skipped_pictures_have_their_own_exit_code(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "in" / "bad.jpg").write_bytes(b"no picture")
     assert run(infer_args()) == ExitCode.DONE_WITH_ERRORS
-    assert "not a JPEG or PNG picture" in capsys.readouterr().out
+    assert "not a JPEG, PNG, WebP" in capsys.readouterr().out
     assert run(infer_args("--json")) == ExitCode.DONE_WITH_ERRORS
     assert json.loads(capsys.readouterr().out)["failures"][0]["name"] == "bad.jpg"
     assert run(infer_args("--on-error", "stop")) == ExitCode.BAD_DATA
     shown = capsys.readouterr()
-    assert "smalti: bad.jpg: not a JPEG or PNG picture" in shown.err.splitlines()
+    assert "smalti: bad.jpg: not a JPEG, PNG, WebP, BMP or TIFF picture" in shown.err.splitlines()
     (place / "in" / "bad.jpg").unlink()
     assert run(infer_args("--resize", "stretch", "--input-size", "17")) == ExitCode.USAGE
     assert "--restart" in capsys.readouterr().err

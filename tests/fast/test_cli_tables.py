@@ -189,6 +189,7 @@ def accuracies() -> Any:
         rows=rows,
         model="deeplabv3_mnv2_pascal_train_aug",
         images=1449,
+        failures=(Failure("a.jpg", "the file is empty"),),
         drop=lambda row: 1.234,
         labels=tuple(VOC_LABELS),
     )

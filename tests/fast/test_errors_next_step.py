@@ -20,8 +20,9 @@ KINDS = {
     if isinstance(kind, type) and issubclass(kind, errors.SmaltiError) and kind is not errors.CompilerError
 }
 IMPERATIVE = re.compile(
-    r"--[a-z]|\b(?:use|give|add|choose|name|build|calibrate|update|leave|take|remove|move|ask|install|drop|call|repeat|"
-    r"cut|load|measure|write|close|state|go on|freeze|save|export|let|turn|wait|look|fetch)\b|pip install|`smalti "
+    r"--[a-z]|\b(?:use|give|add|choose|name|build|calibrate|update|leave|take|remove|move|ask|install|drop|call|"
+    r"repeat|cut|load|measure|write|close|state|go on|freeze|save|export|convert|let|turn|wait|look|fetch)\b|pip "
+    r"install|`smalti "
 )
 WHAT_IS_RIGHT = re.compile(
     r", not |\bmust\b|\bneeds?\b|\btakes?\b|\bare \d|\bonly\b|there are \{|known: |\bknown are|the \w+ are \{|such as|"

@@ -18,15 +18,18 @@ from PIL import Image
 
 from fuzz.pictures import packed, png, smooth
 from smalti.errors import ImageError, UsageError
-from smalti.vision.headers import ImageFormat, exif_orientation, read_header
+from smalti.vision.formats import read_header
+from smalti.vision.headers import ImageFormat, exif_orientation
 from smalti.vision.images import (
     DEFAULT_MAX_PIXELS,
     decode_image,
     decode_mask,
     encode_mask,
     encode_picture,
+    from_pil,
     read_image,
 )
+from smalti.vision.kinds import kind_by_name, other_kind
 from smalti.vision.palette import voc_palette
 
 
@@ -114,11 +117,13 @@ def test_animation_gives_its_still_picture() -> None:
     np.testing.assert_array_equal(decode_image(buffer.getvalue()), np.asarray(frames[0]))
 
 
-@pytest.mark.parametrize("form", ["TIFF", "GIF", "BMP", "EPS", "PPM", "WEBP", "PDF"])
+@pytest.mark.parametrize("form", ["GIF", "EPS", "PPM", "PDF", "ICO", "JPEG2000"])
 def test_other_formats_are_out_of_reach_whatever_their_name(form: str, tmp_path: Path) -> None:
     path = tmp_path / "picture.jpg"
     path.write_bytes(packed(smooth(8, 8), form))
-    with pytest.raises(ImageError, match="not a JPEG or PNG"):
+    with pytest.raises(
+        ImageError, match="^not a JPEG, PNG, WebP, BMP or TIFF picture but .*: convert it to PNG or JPEG$"
+    ):
         read_image(path)
 
 
@@ -322,3 +327,40 @@ def test_encoded_pictures_come_back() -> None:
     picture = smooth(30, 40)
     np.testing.assert_array_equal(decode_image(encode_picture(picture, ImageFormat.PNG)), picture)
     assert np.abs(decode_image(encode_picture(picture)).astype(int) - picture).mean() < 4
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_picture_is_the_same_from_its_file_and_from_a_pil_image(form: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = packed(smooth(20, 30), form, exif=exif)
+    got = decode_image(data)
+    assert got.shape == ((30, 20, 3) if orientation >= 5 else (20, 30, 3))
+    np.testing.assert_array_equal(from_pil(Image.open(io.BytesIO(data))), got)
+
+
+@pytest.mark.parametrize(
+    ("form", "kind"), [("GIF", "GIF"), ("ICO", "ICO"), ("PPM", "PNM"), ("PDF", "PDF"), ("AVIF", "AVIF")]
+)
+def test_a_kind_that_is_not_read_is_named(form: str, kind: str) -> None:
+    if form == "AVIF":
+        data = b"\0\0\0\x1cftypavif" + bytes(99)
+    else:
+        data = packed(smooth(16, 16), form)
+    assert other_kind(data) == kind
+    assert other_kind(b"hello") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.gif", "GIF"), ("A.HEIC", "HEIC"), ("x/y.jp2", "JPEG 2000"), ("a.jpg", None), (".gif", None), ("gif", None)],
+)
+def test_a_name_tells_a_kind_that_is_not_read(name: str, kind: str | None) -> None:
+    assert kind_by_name(name) == kind
+
+
+@pytest.mark.parametrize("form", ["WEBP", "BMP", "TIFF"])
+def test_a_label_map_of_another_format_is_refused(form: str) -> None:
+    with pytest.raises(ImageError, match="a label map must be a PNG, not a"):
+        decode_mask(packed(smooth(8, 8), form, "L"))

@@ -26,6 +26,13 @@ JPEGS: tuple[dict[str, object], ...] = (
     {"mode": "CMYK"},
 )
 """Options of :func:`packed` for every way in which pixels stand in a JPEG."""
+_WEBPS: tuple[tuple[str | None, dict[str, object]], ...] = (
+    (None, {}),
+    ("RGBA", {}),
+    (None, {"lossless": True}),
+    ("P", {"lossless": True}),
+    (None, {"exif": b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"}),
+)
 
 
 def smooth(height: int, width: int, seed: int = 1) -> NDArray[np.uint8]:
@@ -88,10 +95,28 @@ def seeds() -> tuple[bytes, ...]:
     return (*found, png(30, 20, 16, 2, bytes(20 * (1 + 30 * 6))))
 
 
+@lru_cache(maxsize=1)
+def other_seeds() -> tuple[bytes, ...]:
+    """Return small pictures of every kind of WebP, BMP and TIFF that is decoded."""
+    picture = smooth(20, 28)
+    found = [packed(picture, "WEBP", mode, **options) for mode, options in _WEBPS]  # type: ignore[arg-type]
+    found += [packed(picture, "BMP", mode) for mode in (None, "L", "1", "P")]
+    for packing in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"):
+        found += [packed(picture, "TIFF", mode, compression=packing) for mode in (None, "L", "P", "1", "RGBA")]
+    return tuple(found)
+
+
 def mutant(seed: int, number: int) -> bytes:
-    """Return a picture with a few of its bytes changed; every second PNG has right checksums again."""
-    rng = random.Random(f"picture {seed} {number}")
-    pool = seeds()
+    """Return a JPEG or PNG with a few of its bytes changed; every second PNG has right checksums again."""
+    return _mutant(random.Random(f"picture {seed} {number}"), seeds(), number)
+
+
+def other_mutant(seed: int, number: int) -> bytes:
+    """Return a WebP, BMP or TIFF with a few of its bytes changed."""
+    return _mutant(random.Random(f"other {seed} {number}"), other_seeds(), number)
+
+
+def _mutant(rng: random.Random, pool: tuple[bytes, ...], number: int) -> bytes:
     bad = bytearray(pool[number % len(pool)])
     for _ in range(rng.randint(1, 8)):
         at = rng.randrange(len(bad))
@@ -181,6 +206,10 @@ def small_pictures() -> dict[str, bytes]:
     scans = [i for i in range(len(progressive)) if progressive[i : i + 2] == b"\xff\xda"]
     restarts = packed(smooth(32, 32), restart_marker_blocks=1)
     cut = restarts.index(b"\xff\xd1")
+    bitmap, pages = packed(smooth(4, 4), "BMP", "1"), packed(smooth(4, 4), "TIFF")
+    (at,) = struct.unpack_from("<I", pages, 4)
+    entry = pages.index(struct.pack("<HHI", 273, 4, 1))
+    strips = pages[entry : entry + 12]
     return {
         "accepted/baseline.jpg": tiny,
         "accepted/cmyk.jpg": packed(smooth(8, 8), "JPEG", "CMYK"),
@@ -204,7 +233,16 @@ def small_pictures() -> dict[str, bytes]:
         "refused/png-part-of-2-32-bytes.png": fine[:33] + b"\xff\xff\xff\xffIDAT" + fine[41:],
         "refused/png-unknown-critical-part.png": png(2, 1, 8, 0, b"\0ab", b"ABCDbody"),
         "refused/png-palette-missing.png": png(2, 1, 8, 3, b"\0ab"),
-        "refused/tiff-named-jpg.jpg": packed(smooth(4, 4), "TIFF"),
+        "accepted/tiff-named-jpg.jpg": packed(smooth(4, 4), "TIFF"),
+        "accepted/lossy.webp": packed(smooth(8, 8), "WEBP"),
+        "accepted/lossless.webp": packed(smooth(8, 8), "WEBP", lossless=True),
+        "accepted/palette.bmp": bitmap,
+        "accepted/lzw.tif": packed(smooth(8, 8), "TIFF", compression="tiff_lzw"),
+        "refused/webp-cut.webp": packed(smooth(8, 8), "WEBP")[:-6],
+        "refused/bmp-2-24-x-2-24.bmp": bitmap[:18] + struct.pack("<ii", 2**24, 2**24) + bitmap[26:],
+        "refused/bmp-rows-behind-the-end.bmp": bitmap[:10] + b"\xff\xff\xff\x7f" + bitmap[14:],
+        "refused/tiff-strip-behind-the-end.tif": pages.replace(strips, strips[:8] + b"\xff\xff\xff\xff"),
+        "refused/tiff-of-65535-fields.tif": pages[:at] + b"\xff\xff" + pages[at + 2 :],
         "refused/eps-named-jpg.jpg": packed(smooth(4, 4), "EPS"),
         "refused/gif-named-png.png": packed(smooth(4, 4), "GIF"),
         "refused/empty.jpg": b"",

@@ -174,7 +174,7 @@ def test_without_a_job_everything_is_done_anew_and_no_journal_is_left(engine: Fa
 def test_stop_at_a_bad_picture_after_saving_those_before(engine: FakeEngine, tmp_path: Path) -> None:
     kit.fill(tmp_path / "in", 20)
     (tmp_path / "in" / "0005.jpg").write_bytes(b"bad")
-    with pytest.raises(ImageError, match=r"0005\.jpg: not a JPEG or PNG"):
+    with pytest.raises(ImageError, match=r"0005\.jpg: not a JPEG, PNG"):
         infer(engine, tmp_path / "in", tmp_path / "out", options=InferOptions(on_error=OnError.STOP), job=JOB)
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == [f"000{i}.png" for i in range(5)]
 

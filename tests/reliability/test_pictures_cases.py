@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from picture_cases import PictureCase, picture_cases
+from picture_cases import PictureCase, other_cases, picture_cases
 from smalti.errors import ImageError
 from smalti.vision.images import decode_image
 from tolerance import Tol, assert_close
 
 
-@pytest.mark.parametrize("case", picture_cases(), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", (*picture_cases(), *other_cases()), ids=lambda case: case.name)
 def test_cases_end_as_they_state(case: PictureCase) -> None:
     if case.pixels is not None:
         assert_close(decode_image(case.data, max_pixels=case.max_pixels), case.pixels, Tol.EXACT, case.name)
@@ -21,8 +21,8 @@ def test_cases_end_as_they_state(case: PictureCase) -> None:
 
 
 def test_cases_are_many_of_both_kinds_and_differ_in_name() -> None:
-    cases = picture_cases()
+    cases = (*picture_cases(), *other_cases())
     assert len({case.name for case in cases}) == len(cases)
-    assert sum(case.pixels is not None for case in cases) > 150
-    assert sum(bool(case.words) for case in cases) > 120
+    assert sum(case.pixels is not None for case in cases) > 500
+    assert sum(bool(case.words) for case in cases) > 230
     assert all((case.pixels is None) == bool(case.words) for case in cases)

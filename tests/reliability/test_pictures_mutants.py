@@ -8,12 +8,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fuzz.pictures import JPEGS, mutant, packed, seeds, smooth
+from fuzz.pictures import JPEGS, mutant, other_mutant, other_seeds, packed, seeds, smooth
 from fuzz.targets import picture
 from smalti.errors import ImageError
 from smalti.vision import jpeg
 from smalti.vision.images import decode_image
+from tiff_cases import fields_of, tiff
 
 SECONDS_EACH = 2.0
 
@@ -35,7 +38,44 @@ def test_mutants_end_in_a_picture_or_an_image_error(part: int) -> None:
 
 
 def test_seeds_are_pictures() -> None:
-    assert [picture(data) for data in seeds()] == ["accepted"] * len(seeds())
+    assert [picture(data) for data in (*seeds(), *other_seeds())] == ["accepted"] * len((*seeds(), *other_seeds()))
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_mutants_of_other_formats_end_in_a_picture_or_an_image_error(part: int) -> None:
+    outcomes: Counter[str] = Counter()
+    for number in range(part * 1500, part * 1500 + 1500):
+        begin = time.process_time()
+        try:
+            outcome = picture(other_mutant(1, number))
+        except Exception as error:
+            raise AssertionError(f"other_mutant(1, {number})") from error
+        assert time.process_time() - begin < SECONDS_EACH, f"other_mutant(1, {number})"
+        assert "0x" not in outcome, outcome
+        outcomes[outcome.partition(":")[0]] += 1
+    assert outcomes["accepted"] > 100
+    assert outcomes["ImageError"] > 400
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([b"RIFF\x40\0\0\0WEBPVP8 ", b"RIFF\x40\0\0\0WEBPVP8L", b"RIFF\x40\0\0\0WEBPVP8X", b"BM", b"II*\0"])
+    | st.sampled_from([b"MM\0*", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08"]),
+    st.binary(max_size=200),
+)
+def test_any_bytes_behind_a_beginning_end_in_a_picture_or_an_image_error(start: bytes, body: bytes) -> None:
+    assert picture(start + body).startswith(("accepted", "ImageError: "))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_any_field_of_a_tiff_may_hold_anything(data: st.DataObject) -> None:
+    number = st.integers(0, 2**32 - 1) | st.integers(0, 40)
+    tags = st.sampled_from([256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323, 338, 339])
+    changed = data.draw(st.dictionaries(tags, st.lists(number, max_size=5), max_size=4))
+    fields = {**fields_of(19, 31, 8, 3, 2), **{tag: [n % 65536 for n in ns] for tag, ns in changed.items()}}
+    made = tiff(fields, [bytes(19 * 31 * 3)], data.draw(st.sampled_from("<>")), tiled=data.draw(st.booleans()))
+    assert picture(made).startswith(("accepted", "ImageError: "))
 
 
 @pytest.mark.parametrize("options", JPEGS, ids=str)

@@ -185,10 +185,10 @@ def test_a_bad_picture_or_mask_is_named(
         table = ["accuracy", "--model", graph, "--output-dir", str(tmp_path / "o")]
         for job in (table, ["sensitivity", "--tf-model", graph]):
             assert run([*job, *said]) == ExitCode.BAD_DATA
-            assert f"smalti: {Path(name) / 'p0.png'}: " in capsys.readouterr().err
+            assert f"{Path(name) / 'p0.png'}: " in capsys.readouterr().err
     for job in (["compare", "--tf-model", graph], ["bench"]):
         assert run([*job, "--model", model, "--image-dir", str(tmp_path)]) == ExitCode.BAD_DATA
-        assert f"smalti: {tmp_path / 'p0.png'}: the file is empty" in capsys.readouterr().err
+        assert "smalti: the only picture is no good: give others (p0.png: the file is empty)" in capsys.readouterr().err
 
 
 def test_masks_that_are_all_void(done: AccuracyOptions, place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
@@ -24,7 +26,7 @@ from smalti.jobs import outputs
 from smalti.jobs.outputs import OutputFolder
 from smalti.jobs.stream import Failure, OnError, Preprocess, Stage, choose_preprocess
 from smalti.jobs.table import failures_table, stages_table
-from smalti.labelling.infer import InferOptions, InferResult, OutputSize, infer
+from smalti.labelling.infer import InferOptions, InferResult, JobOptions, OutputSize, infer
 from smalti.labelling.summary import infer_summary
 from smalti.scoring.evaluate import evaluate_folder, evaluate_model
 from smalti.scoring.tables import accuracy_table
@@ -222,7 +224,7 @@ def test_names_are_shown_in_one_line(tmp_path: Path) -> None:
 def test_stop_at_the_first_bad_picture(tmp_path: Path) -> None:
     fill(tmp_path / "in", ["a.png", "c.png"])
     (tmp_path / "in" / "b.png").write_bytes(b"bad")
-    with pytest.raises(ImageError, match=r"^b\.png: not a JPEG or PNG"):
+    with pytest.raises(ImageError, match=r"^b\.png: not a JPEG, PNG"):
         infer(FakeEngine(), tmp_path / "in", tmp_path / "out", options=InferOptions(on_error=OnError.STOP))
     assert files(tmp_path / "out") == ["a.png"]
 
@@ -402,3 +404,64 @@ def test_without_a_list_the_label_maps_decide(tmp_path: Path) -> None:
     make_masks(tmp_path / "gt", tmp_path / "in")
     infer(FakeEngine(), tmp_path / "in", tmp_path / "out", image_num=1)
     assert evaluate_folder(tmp_path / "out", tmp_path / "gt", labels=("no", "yes")).accuracy.images == 1
+
+
+def test_a_single_file_and_several_paths(tmp_path: Path) -> None:
+    fill(tmp_path / "a", ["x.png", "y.png"])
+    fill(tmp_path / "b", ["x.png"])
+    one = infer(FakeEngine(), tmp_path / "a" / "x.png", tmp_path / "one")
+    assert files(tmp_path / "one") == ["x.png"] and one.images == 1
+    infer(FakeEngine(), [tmp_path / "a", tmp_path / "b" / "x.png"], tmp_path / "several")
+    assert files(tmp_path / "several") == ["a/x.png", "a/y.png", "b/x.png"]
+    with pytest.raises(UsageError, match="choose another"):
+        infer(FakeEngine(), [tmp_path / "a", tmp_path / "b"], tmp_path)
+
+
+@pytest.mark.parametrize("form", ["WEBP", "BMP", "TIFF"])
+def test_pictures_of_other_kinds_are_labelled(tmp_path: Path, form: str) -> None:
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(picture(3, 20, 30)).save(buffer, form, **({"lossless": True} if form == "WEBP" else {}))
+    name = f"a.{form.lower()}"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(buffer.getvalue())
+    (tmp_path / "in" / "b.gif").write_bytes(b"GIF89a")
+    result = infer(FakeEngine(), tmp_path / "in", tmp_path / "out")
+    assert (result.images, dict(result.other_kinds)) == (1, {"GIF": 1})
+    assert result.to_json()["pictures_left_out"] == {"GIF": 1}
+    (tmp_path / "png").mkdir()
+    (tmp_path / "png" / "a.png").write_bytes(encode_picture(picture(3, 20, 30), ImageFormat.PNG))
+    infer(FakeEngine(), tmp_path / "png", tmp_path / "want")
+    assert (tmp_path / "out" / "a.png").read_bytes() == (tmp_path / "want" / "a.png").read_bytes()
+
+
+def test_sub_folders_keep_their_names_and_the_job_goes_on(tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "in" / "labels"
+    fill(source, ["a.png", "deep/er/b.png", "deep/a.png"])
+    (source / "deep" / "a.jpg").write_bytes(encode_picture(picture(1, 20, 30)))
+    job = JobOptions("model")
+    first = infer(FakeEngine(), source, out, recursive=True, job=job)
+    want = ["a.png", "deep/a.jpg.png", "deep/a.png.png", "deep/er/b.png"]
+    made = [name for name in files(out) if name.endswith(".png")]
+    assert made == want and (first.images, first.resumed) == (4, 0)
+    (out / "deep" / "er" / "b.png").unlink()
+    fill(source, ["new/c.png"])
+    again = infer(FakeEngine(), source, out, recursive=True, job=job)
+    assert (again.images, again.resumed) == (5, 3)
+    assert (out / "new" / "c.png").is_file() and (out / "deep" / "er" / "b.png").is_file()
+    more = infer(FakeEngine(), [source, source / "a.png"], out, recursive=True, job=job)
+    assert (more.images, more.resumed) == (5, 5)
+
+
+def test_results_never_get_among_the_pictures_of_sub_folders(tmp_path: Path) -> None:
+    source = tmp_path / "photos"
+    fill(source, ["a.png", "sub/b.png", "photos/c.png"])
+    job = JobOptions("model")
+    for out, how in (
+        (source, job),
+        (source / "sub", job),
+        (source / "labels", None),  # no journal would say what lies there
+        (tmp_path, job),  # photos/c.png would become photos/photos/c.png
+    ):
+        with pytest.raises(UsageError, match="choose another"):
+            infer(FakeEngine(), source, out, recursive=True, job=how)
+    assert files(tmp_path) == ["photos/a.png", "photos/photos/c.png", "photos/sub/b.png"]

@@ -117,7 +117,7 @@ def test_damaged_pictures_are_refused_by_name(segmenter: Segmenter, model: Path,
         segmenter(tmp_path / "cut.jpg")
     with pytest.raises(ImageError, match="more than the limit"):
         segmenter(bomb())
-    with pytest.raises(ImageError, match="not a JPEG or PNG"):
+    with pytest.raises(ImageError, match="not a JPEG, PNG, WebP, BMP or TIFF"):
         segmenter(b"GIF89a")
     with Segmenter(model, max_pixels=1000) as small, pytest.raises(ImageError, match="limit of 1000"):
         small(Image.new("RGB", (40, 30)))
@@ -138,11 +138,11 @@ def test_a_batch_gives_what_infer_saves(model: Path, tmp_path: Path) -> None:
 
 def test_a_bad_picture_ends_a_batch_or_is_passed_over(segmenter: Segmenter) -> None:
     pictures = [picture_bytes(1), b"no picture", picture_bytes(2)]
-    with pytest.raises(ImageError, match="not a JPEG or PNG"):
+    with pytest.raises(ImageError, match="not a JPEG, PNG, WebP, BMP or TIFF"):
         list(segmenter.batch(pictures))
     bad: list[tuple[Source, str]] = []
     found = list(segmenter.batch(iter(pictures), on_bad=lambda source, error: bad.append((source, str(error)))))
-    assert len(found) == 2 and bad == [(b"no picture", "not a JPEG or PNG picture")]
+    assert len(found) == 2 and bad == [(b"no picture", "not a JPEG, PNG, WebP, BMP or TIFF picture")]
 
 
 def test_a_batch_reads_only_a_little_ahead(segmenter: Segmenter) -> None:

@@ -15,7 +15,8 @@ namespace fs = std::filesystem;
 namespace app {
 namespace {
 
-const std::vector<std::string> kSuffixes = {".jpg", ".jpeg", ".png"};
+// Those of the kinds that are not read here, too: such a picture is listed and refused by name, not passed over.
+const std::vector<std::string> kSuffixes = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"};
 constexpr std::uintmax_t kMaxListBytes = std::uintmax_t{256} << 20;
 
 Problem wrong(const std::string& text) { return Problem(Exit::usage, text); }
@@ -125,7 +126,7 @@ std::vector<Entry> scan(const fs::path& folder) {
     throw wrong("cannot read the folder " + printable(folder.string()) + ": " + error.code().message());
   }
   if (entries.empty())
-    throw wrong("there is no picture (.jpg, .jpeg, .png) in " + printable(folder.string()));
+    throw wrong("there is no picture (.jpg, .jpeg, .png, ...) in " + printable(folder.string()));
   std::sort(entries.begin(), entries.end(), [](auto& a, auto& b) { return a.name < b.name; });
   return entries;
 }

@@ -205,6 +205,17 @@ PictureFile read_png(const Bytes& data, std::int64_t max_pixels) {
   throw bad_picture("the PNG has too many parts");
 }
 
+// The kind of a picture that `smalti infer` reads and this program does not, or nothing.
+std::string other_kind(const Bytes& data) {
+  const auto begins = [&](const char* start, std::size_t at, std::size_t bytes) {
+    return data.size() >= at + bytes && std::memcmp(&data[at], start, bytes) == 0;
+  };
+  if (begins("RIFF", 0, 4) && begins("WEBP", 8, 4)) return "WebP";
+  if (begins("II*\0", 0, 4) || begins("MM\0*", 0, 4)) return "TIFF";
+  if (begins("BM", 0, 2)) return "BMP";
+  return "";
+}
+
 }  // namespace
 
 const char* format_name(Format format) { return format == Format::jpeg ? "JPEG" : "PNG"; }
@@ -213,7 +224,11 @@ PictureFile open_picture(const Bytes& data, std::int64_t max_pixels) {
   if (data.size() >= 8 && std::memcmp(data.data(), kPngSignature, 8) == 0) return read_png(data, max_pixels);
   if (data.size() >= 3 && data[0] == 0xff && data[1] == 0xd8 && data[2] == 0xff)
     return JpegReader(data).read(max_pixels);
-  throw bad_picture(data.empty() ? "the file is empty" : "not a JPEG or PNG picture");
+  if (data.empty()) throw bad_picture("the file is empty");
+  const std::string kind = other_kind(data);
+  if (kind.empty()) throw bad_picture("not a JPEG or PNG picture");
+  throw bad_picture("not a JPEG or PNG picture but a " + kind +
+                    ", which this program does not read: `smalti infer` does, or convert it to PNG");
 }
 
 }  // namespace app

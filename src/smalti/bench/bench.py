@@ -31,8 +31,11 @@ from smalti.bench.report import BenchReport, LoadTimes, TensorInfo, saved_of
 from smalti.bench.stats import StopRule
 from smalti.bench.system import Sampler, on_cpus, parse_devices, read_device
 from smalti.errors import UsageError
+from smalti.jobs.pictures import PassedOver
+from smalti.jobs.stream import OnError
 from smalti.knobs import MAX_THREADS
 from smalti.runtime.engine import Engine, load
+from smalti.vision.voc import PicturePaths
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class BenchOptions:
         warmup_ms: length of the unmeasured run before, at least one request of each caller and shape.
         input_dims: shapes such as ``1x513x513x3``.
         run_config: JSON file with shape groups.
-        image_dir, file_list: real pictures instead of generated input.
+        image_dir, file_list, recursive: real pictures instead of generated input.
+        on_error: what a picture that is no good does to the run.
         devices: ``cpu`` or ``cpu:0,1``.
         profile: measure every step, too.
         end_to_end: measure the job on picture files, too.
@@ -69,7 +73,7 @@ class BenchOptions:
     warmup_ms: float = 200
     input_dims: tuple[str, ...] = ()
     run_config: Path | None = None
-    image_dir: Path | None = None
+    image_dir: PicturePaths | None = None
     file_list: Path | None = None
     devices: str | None = None
     profile: bool = False
@@ -80,6 +84,8 @@ class BenchOptions:
     max_regression: float = 5.0
     plot: Path | None = None
     target: str | None = None
+    recursive: bool = False
+    on_error: OnError = OnError.SKIP
 
     @property
     def rule(self) -> StopRule:
@@ -116,7 +122,8 @@ def _measure(options: BenchOptions) -> BenchReport:
     checked = time.perf_counter()
     with load(options.model, options.threads, concurrency=options.concurrency, target=options.target) as engine:
         loaded = time.perf_counter()
-        sources, batch = _sources(options, engine)
+        passed_over = PassedOver(options.on_error)
+        sources, batch = _sources(options, engine, passed_over)
         first = timed_request(caller_of(engine), sources[0], 0, 0, 0).compute_ms
         warm = _warm_up(options, engine, sources)
         with Sampler() as sampler:
@@ -149,13 +156,22 @@ def _measure(options: BenchOptions) -> BenchReport:
             result=result,
             cold=_cold(options, engine, sources[0]),
             layers=measure_layers(engine, sources, device.usable) if options.profile else (),
-            end_to_end=_end_to_end(options, engine) if options.end_to_end else None,
+            end_to_end=_end_to_end(options, engine, passed_over) if options.end_to_end else None,
             comparison=_comparison(options, engine, sources),
+            failures=passed_over.failures,
+            left_out=passed_over.left_out,
         )
 
 
-def _end_to_end(options: BenchOptions, engine: Engine) -> EndToEnd:
-    return measure_end_to_end(engine, options.image_dir, options.file_list, options.rule)
+def _end_to_end(options: BenchOptions, engine: Engine, passed_over: PassedOver) -> EndToEnd:
+    return measure_end_to_end(
+        engine,
+        options.image_dir,
+        options.file_list,
+        options.rule,
+        recursive=options.recursive,
+        passed_over=passed_over,
+    )
 
 
 def _check(options: BenchOptions) -> None:
@@ -173,17 +189,19 @@ def _check(options: BenchOptions) -> None:
         raise UsageError("--max-regression is a percentage from 0 to 1000")
     if not 0 <= options.cold_starts <= 100:
         raise UsageError("--cold-starts takes 0 to 100")
-    if options.file_list is not None and options.image_dir is None:
-        raise UsageError("--file-list needs --image-dir")
+    if options.image_dir is None and (options.file_list is not None or options.recursive):
+        raise UsageError("--file-list and --recursive need --image-dir")
     if options.plot is not None:
         check_plot_path(options.plot)
 
 
-def _sources(options: BenchOptions, engine: Engine) -> tuple[tuple[Source, ...], int]:
+def _sources(options: BenchOptions, engine: Engine, passed_over: PassedOver) -> tuple[tuple[Source, ...], int]:
     """Return the source of every shape group, and the batch size, which is the same for all."""
     pictures: list[NDArray[np.uint8]] | None = None
     if options.image_dir is not None:
-        pictures = read_pictures(options.image_dir, options.file_list)
+        pictures = read_pictures(
+            options.image_dir, options.file_list, recursive=options.recursive, passed_over=passed_over
+        )
     groups = choose_groups(
         engine.manifest, options.model, options.input_dims, options.run_config, has_pictures=pictures is not None
     )
@@ -220,7 +238,7 @@ def _parameters(options: BenchOptions, engine: Engine, batch: int) -> dict[str, 
         "warmup_ms": options.warmup_ms,
         "input_dims": ",".join(options.input_dims) or None,
         "run_config": _text(options.run_config),
-        "image_dir": _text(options.image_dir),
+        "image_dir": _paths_text(options.image_dir),
         "file_list": _text(options.file_list),
         "devices": options.devices or "cpu",
         "target": engine.target,
@@ -235,6 +253,10 @@ def _parameters(options: BenchOptions, engine: Engine, batch: int) -> dict[str, 
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
+
+
+def _paths_text(paths: PicturePaths | None) -> str | None:
+    return _text(paths) if paths is None or isinstance(paths, Path) else ", ".join(map(str, paths))
 
 
 def _tensors(engine: Engine, source: Source) -> tuple[TensorInfo, ...]:

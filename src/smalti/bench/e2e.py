@@ -6,19 +6,21 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from smalti.bench.inputs import is_image_model, textured_picture
 from smalti.bench.stats import StopRule, Summary, summarise
-from smalti.errors import UsageError
+from smalti.errors import ImageError, UsageError
 from smalti.jobs.outputs import OutputFolder
-from smalti.jobs.stream import Preprocess, choose_preprocess
+from smalti.jobs.pictures import PassedOver
+from smalti.jobs.stream import OnError, Preprocess, choose_preprocess, read_entry
 from smalti.labelling.infer import InferOptions, infer
 from smalti.runtime.engine import Engine
-from smalti.vision.images import encode_mask, encode_picture, read_image
+from smalti.vision.images import encode_mask, encode_picture
 from smalti.vision.preprocess import resize_labels, resize_picture, target_size
-from smalti.vision.voc import Entry, list_pictures
+from smalti.vision.voc import Entry, PicturePaths, find_pictures
 
 PARTS = ("decode", "resize", "infer", "colour", "save")
 GENERATED = 8
@@ -63,14 +65,23 @@ class EndToEnd:
         }
 
 
-def measure_end_to_end(engine: Engine, image_dir: Path | None, file_list: Path | None, rule: StopRule) -> EndToEnd:
+def measure_end_to_end(
+    engine: Engine,
+    image_dir: PicturePaths | None,
+    file_list: Path | None,
+    rule: StopRule,
+    *,
+    recursive: bool = False,
+    passed_over: PassedOver | None = None,
+) -> EndToEnd:
     """Label picture files until the rule is met, one part after another, then once more as ``smalti infer`` does.
 
-    Without a folder, eight generated JPEGs of 375 x 500 are used.  Results go to a temporary folder.
+    Without a folder, eight generated JPEGs of 375 x 500 are used.  Results go to a temporary folder.  ``passed_over``
+    is told of pictures that are no good, which do not count.
 
     Raises:
         UsageError: the model does not label pictures, or there are none.
-        ImageError: a picture cannot be decoded.
+        ImageError: no picture can be decoded, or one cannot and there is no ``passed_over``, or it is to stop there.
         OutputError: the disk refuses.
     """
     if not is_image_model(engine.manifest):
@@ -79,14 +90,21 @@ def measure_end_to_end(engine: Engine, image_dir: Path | None, file_list: Path |
     with tempfile.TemporaryDirectory(prefix="smalti-bench-") as name:
         scratch = Path(name)
         folder = image_dir if image_dir is not None else _generate(scratch / "in")
-        entries = list_pictures(folder, file_list)
+        entries = find_pictures(folder, file_list, recursive=recursive)
+        given = PassedOver(OnError.STOP) if passed_over is None else passed_over
         with OutputFolder(scratch / "out") as out:
             for entry in entries[:2]:
-                _one(engine, entry, preprocess, out)
-            rows, seconds = _repeat(engine, entries, preprocess, out, rule)
-        count = min(len(rows), len(entries))
+                _one_good(engine, entry, preprocess, out, given)
+            rows, seconds = _repeat(engine, entries, preprocess, out, rule, given)
+        number = min(len(rows) + len(given.failures), len(entries))
         run = infer(
-            engine, folder, scratch / "piped", file_list=file_list, image_num=count, options=InferOptions(save_img=True)
+            engine,
+            folder,
+            scratch / "piped",
+            file_list=file_list,
+            image_num=number,
+            recursive=recursive,
+            options=InferOptions(save_img=True),
         )
     columns = [summarise(column) for column in zip(*rows, strict=True)]
     total = summarise([sum(row) for row in rows])
@@ -97,21 +115,45 @@ def measure_end_to_end(engine: Engine, image_dir: Path | None, file_list: Path |
 
 
 def _repeat(
-    engine: Engine, entries: Sequence[Entry], preprocess: Preprocess, out: OutputFolder, rule: StopRule
+    engine: Engine,
+    entries: Sequence[Entry],
+    preprocess: Preprocess,
+    out: OutputFolder,
+    rule: StopRule,
+    passed_over: PassedOver,
 ) -> tuple[list[tuple[float, ...]], float]:
+    """Return the milliseconds of the parts for picture after picture, and the seconds of all of them."""
     rows: list[tuple[float, ...]] = []
-    begin = time.perf_counter()
-    while not rows or not rule.is_met(len(rows), time.perf_counter() - begin):
-        rows.append(_one(engine, entries[len(rows) % len(entries)], preprocess, out))
-    return rows, time.perf_counter() - begin
+    begin, lost = time.perf_counter(), 0.0
+    for tried in count():
+        start = time.perf_counter()
+        row = _one_good(engine, entries[tried % len(entries)], preprocess, out, passed_over)
+        if row is None:
+            lost += time.perf_counter() - start
+            if tried + 1 == len(entries):
+                passed_over.check(len(rows))
+            continue
+        rows.append(row)
+        if rule.is_met(len(rows), time.perf_counter() - begin - lost):
+            break
+    return rows, time.perf_counter() - begin - lost
+
+
+def _one_good(
+    engine: Engine, entry: Entry, preprocess: Preprocess, out: OutputFolder, passed_over: PassedOver
+) -> tuple[float, ...] | None:
+    """Do the whole job on one picture, or tell ``passed_over`` that it is no good and return None."""
+    try:
+        return _one(engine, entry, preprocess, out)
+    except ImageError as error:
+        passed_over.add(entry, error)
+        return None
 
 
 def _one(engine: Engine, entry: Entry, preprocess: Preprocess, out: OutputFolder) -> tuple[float, ...]:
     """Do the whole job on one picture and return the milliseconds of its parts."""
-    if entry.path is None:
-        raise UsageError(f"{entry.name}: {entry.problem}")
     moments = [time.perf_counter()]
-    picture = read_image(entry.path)
+    picture = read_entry(entry).picture
     moments.append(time.perf_counter())
     height, width = picture.shape[:2]
     seen = resize_picture(picture, *target_size(height, width, preprocess.resize, preprocess.input_size))

@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from smalti.artifact.manifest import DimInstr, DimOp, Manifest, TensorSpec
 from smalti.delivery.inspect import inspect
-from smalti.errors import DataError, UsageError
-from smalti.jobs.stream import Preprocess, choose_preprocess
+from smalti.errors import DataError, ImageError, UsageError
+from smalti.jobs.pictures import PassedOver
+from smalti.jobs.stream import OnError, Preprocess, choose_preprocess, read_entry
 from smalti.numerics import DType
 from smalti.runtime.dims import Shape
 from smalti.runtime.engine import Engine
 from smalti.strict_json import Fields, JsonFault, anything, document, list_of, map_of, optional, text
-from smalti.vision.images import DEFAULT_MAX_PIXELS, naming, read_file, read_image
+from smalti.vision.images import read_file
 from smalti.vision.preprocess import resize_labels, resize_picture, target_size
-from smalti.vision.voc import list_pictures
+from smalti.vision.voc import PicturePaths, find_pictures
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -277,21 +278,31 @@ class Pictures:
         return target_size(picture.shape[0], picture.shape[1], self._preprocess.resize, self._preprocess.input_size)
 
 
-def read_pictures(image_dir: Path, file_list: Path | None = None) -> list[NDArray[np.uint8]]:
-    """Return the first pictures of a folder, decoded; at most 64, so that they fit into memory.
+def read_pictures(
+    image_dir: PicturePaths,
+    file_list: Path | None = None,
+    *,
+    recursive: bool = False,
+    passed_over: PassedOver | None = None,
+) -> list[NDArray[np.uint8]]:
+    """Return the first 64 pictures of a folder, decoded, so that they fit into memory.
+
+    ``passed_over`` is told of those that are no good.
 
     Raises:
         UsageError: there is no picture.
-        ImageError: one cannot be decoded.
+        ImageError: none can be decoded, or one cannot and there is no ``passed_over``, or it is to stop there.
     """
-    entries = list_pictures(image_dir, file_list, MAX_PICTURES)
-    missing = [entry for entry in entries if entry.path is None]
-    if missing:
-        raise UsageError(f"{missing[0].name}: {missing[0].problem}")
+    entries = find_pictures(image_dir, file_list, MAX_PICTURES, recursive=recursive)
+    given = PassedOver(OnError.STOP) if passed_over is None else passed_over
+    given.leave_out(entries)
     pictures = []
-    for path in [entry.path for entry in entries if entry.path is not None]:
-        with naming(path):
-            pictures.append(read_image(path, max_pixels=DEFAULT_MAX_PIXELS))
+    for entry in entries:
+        try:
+            pictures.append(read_entry(entry).picture)
+        except ImageError as error:
+            given.add(entry, error)
+    given.check(len(pictures))
     return pictures
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from smalti.bench.loop import LoopResult, Record, milliseconds
 from smalti.bench.stats import Summary, drift, summarise, trace_averages
 from smalti.bench.system import Device, Utilisation
 from smalti.jobs.csv_lines import csv_line
+from smalti.jobs.pictures import passed_over_json
+from smalti.jobs.stream import Failure
 from smalti.jobs.watch import load_words
 from smalti.runtime.dims import Shape, describe_shape
 
@@ -134,6 +136,8 @@ class BenchReport:
         groups, result: the shapes and their latencies.
         cold: starts in new processes; None: not asked for.
         layers, end_to_end, comparison: what ``--profile``, ``--e2e``, ``--compare`` and ``--against`` add.
+        failures: pictures that were passed over, since they could not be decoded.
+        left_out: files of the folders by the kind of picture that is not read.
     """
 
     parameters: Mapping[str, str | int | float | bool | None]
@@ -152,6 +156,8 @@ class BenchReport:
     layers: tuple[LayerTable, ...]
     end_to_end: EndToEnd | None
     comparison: Comparison | None
+    failures: tuple[Failure, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def iterations(self) -> int:
@@ -237,6 +243,7 @@ class BenchReport:
             "e2e": None if self.end_to_end is None else self.end_to_end.to_json(),
             "comparison": None if self.comparison is None else self.comparison.to_json(),
             "advice": list(self.advice()),
+            **passed_over_json(self.failures, self.left_out),
             "passed": self.passed,
         }
 

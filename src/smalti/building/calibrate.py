@@ -25,7 +25,8 @@ from smalti.compiling.about import describe
 from smalti.compiling.sizes import import_shaped
 from smalti.errors import ImageError, InputError, UsageError
 from smalti.jobs.outputs import write_file
-from smalti.jobs.stream import Clock, OnError, Preprocess, Progress, choose_preprocess, failed, segment
+from smalti.jobs.pictures import PassedOver
+from smalti.jobs.stream import Clock, OnError, Preprocess, Progress, choose_preprocess, segment
 from smalti.kernels.registry import FUSED, KERNELS
 from smalti.numerics import DType
 from smalti.passes.pipeline import run_pipeline
@@ -38,7 +39,7 @@ from smalti.runtime.engine import Engine, load
 from smalti.target.host import resolve_target
 from smalti.vision.images import read_file
 from smalti.vision.preprocess import resize_picture, target_size
-from smalti.vision.voc import Entry, list_pictures, printable
+from smalti.vision.voc import Entry, PicturePaths, find_pictures, printable
 
 DEFAULT_IMAGES = 100
 CHANNELS = 3
@@ -50,10 +51,12 @@ Tell = Callable[[str], None]
 def calibrate_folder(
     tf_model: Path,
     options: CompileOptions,
-    image_dir: Path,
+    image_dir: PicturePaths,
     *,
     file_list: Path | None = None,
     image_num: int | None = DEFAULT_IMAGES,
+    recursive: bool = False,
+    passed_over: PassedOver | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> CalibrationRecord:
@@ -62,24 +65,32 @@ def calibrate_folder(
     Args:
         tf_model: a serialised GraphDef.
         options: what will be built; its ``quant`` says how ranges are chosen.
-        image_dir: folder of pictures, or a VOC root.
+        image_dir: folder of pictures, a VOC root, a picture file, or several of these.
         file_list: names of the pictures; default: every one in the folder, sorted.
         image_num: only the first so many.
+        recursive: also the pictures of sub-folders.
+        passed_over: is told of pictures that are no good; without it, the first one is an error.
         threads: threads of one inference; default: the CPUs this process may use.
         progress: told after each picture how many are done, and of how many.
 
     Raises:
         UsageError: a folder, a list or an option does not fit.
-        ImageError: a picture cannot be read (a set with holes would not be the one that was asked for).
+        ImageError: no picture can be read, or one cannot and there is no ``passed_over``.
         GraphError: the graph is not supported.
         DataError: the network computes values that are infinite or not a number.
     """
-    entries = list_pictures(image_dir, file_list, image_num)
-    for entry in entries:
+    found = find_pictures(image_dir, file_list, image_num, recursive=recursive)
+    given = PassedOver(OnError.STOP) if passed_over is None else passed_over
+    given.leave_out(found)
+    entries: list[Entry] = []
+    for entry in found:  # what is not there is said before the network is compiled
         if entry.path is None:
-            raise ImageError(f"{printable(entry.name)}: {entry.problem}")
+            given.add(entry, ImageError(entry.problem or "no such picture"))
+        else:
+            entries.append(entry)
+    given.check(len(entries))
     with _TappedEngine(tf_model, options, threads) as engine:
-        return engine.calibrate(_folder_runs(engine, entries, progress))
+        return engine.calibrate(_folder_runs(engine, entries, given, progress))
 
 
 def calibrate_model(
@@ -221,19 +232,22 @@ def _compile(data: bytes, options: CompileOptions, threads: int | None) -> tuple
 
 
 def _folder_runs(
-    engine: _TappedEngine, entries: Sequence[Entry], progress: Progress | None
+    engine: _TappedEngine, entries: Sequence[Entry], passed_over: PassedOver, progress: Progress | None
 ) -> Iterator[tuple[SeenImage, Sequence[NDArray[Any]]]]:
     results = segment(engine, entries, engine.preprocess, Clock())
+    used = 0
     try:
         for index, item in enumerate(results):
-            entry = entries[index]
             if isinstance(item, tuple):
-                failed(entry, item[1], OnError.STOP)
-            yield SeenImage(entry.name, _file_digest(entry)), engine.outputs
+                passed_over.add(*item)
+            else:
+                used += 1
+                yield SeenImage(item.entry.name, _file_digest(item.entry)), engine.outputs
             if progress is not None:
                 progress(index + 1, len(entries))
     finally:
         results.close()
+    passed_over.check(used)
 
 
 def _file_digest(entry: Entry) -> str:

@@ -16,7 +16,6 @@ from rich.console import Console
 from smalti.building.calibrate import DEFAULT_IMAGES
 from smalti.cli.build import TargetOption, build_status
 from smalti.cli.exit_codes import ExitCode
-from smalti.cli.infer import FileListOption, ImageNumOption
 from smalti.cli.options.calibration import (
     DEFAULTS,
     ActivationOption,
@@ -27,6 +26,16 @@ from smalti.cli.options.calibration import (
 from smalti.cli.options.inputs import BindOption, InputShapeOption, parse_binds
 from smalti.cli.options.inputs import parse_shapes as parse_input_shapes
 from smalti.cli.options.labelling import LabelsOption
+from smalti.cli.options.pictures import (
+    FileListOption,
+    ImageNumOption,
+    OnErrorOption,
+    OptionalImageDirOption,
+    RecursiveOption,
+    end_with_failures,
+    note_left_out,
+    show_passed_over,
+)
 from smalti.cli.run import displays, parse_shapes
 from smalti.cli.sensitivity import CalibDirOption, CalibListOption
 from smalti.cli.stopping import stop_at_once
@@ -34,7 +43,7 @@ from smalti.cli.ui import JsonOption, ThreadsOption, draw, fetch_bar, help_text,
 from smalti.fetch.registry import DEMO
 from smalti.jobs.outputs import write_text
 from smalti.jobs.places import check_places
-from smalti.jobs.stream import Progress
+from smalti.jobs.stream import OnError, Progress
 from smalti.jobs.table import Table
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.scoring.accuracy import TABLE_FILE, AccuracyOptions, accuracy, find_material
@@ -46,7 +55,7 @@ from smalti.scoring.rows import AccuracyTable, read_table
 from smalti.target.host import resolve_target
 from smalti.vision.classes import read_classes
 from smalti.vision.palette import class_palette
-from smalti.vision.voc import inner_folder, list_pictures, output_names
+from smalti.vision.voc import PicturePaths, inner_folder, list_pictures, output_names
 
 _TABLE_WIDTH = 96
 _PASSWORD: Final = re.compile(r"//[^/@\s]*@")
@@ -58,6 +67,7 @@ HELP = help_text(
     "not that of force_float32, ms the median of single calls of the engine. The output folder keeps models, ranges, "
     "label maps and the table; a stopped run goes on from there, and finished rows are measured again only with "
     "--force or when anything they depend on has changed.",
+    "A picture that is no good, or has no mask, is listed and passed over in every row, and the exit code is then 3.",
     "Without a name it measures the demo that comes with the package. With --baseline the exit code is 9 when a mode "
     "loses more than before.",
     examples=(
@@ -76,17 +86,14 @@ def accuracy_command(
     shape_mutable: Annotated[str, typer.Option("--shape-mutable", help="true, false, or both with a comma.")] = "true",
     input_shape: InputShapeOption = None,
     bind: BindOption = None,
-    image_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--image-dir", help="Pictures, or a VOC root; default: a known model's val set.", show_default=False
-        ),
-    ] = None,
+    image_dir: OptionalImageDirOption = None,
     gt_dir: Annotated[
         Path | None, typer.Option("--gt-dir", help="Folder of masks, or a VOC root.", show_default=False)
     ] = None,
     file_list: FileListOption = None,
     image_num: ImageNumOption = None,
+    recursive: RecursiveOption = False,
+    on_error: OnErrorOption = OnError.SKIP,
     calib_dir: CalibDirOption = None,
     calib_list: CalibListOption = None,
     calib_num: CalibNumOption = None,
@@ -139,10 +146,12 @@ def accuracy_command(
             weight_granularity=weight_granularity or DEFAULTS.weight_granularity,
             activation=activation or DEFAULTS.activation,
         ),
-        image_dir=image_dir,
+        image_dir=_paths(image_dir),
         gt_dir=gt_dir,
         file_list=file_list,
         image_num=image_num,
+        recursive=recursive,
+        on_error=on_error,
         calib_dir=calib_dir,
         calib_list=calib_list,
         calib_num=calib_num or DEFAULT_IMAGES,
@@ -175,6 +184,14 @@ def accuracy_command(
     _show(table, compared, as_json)
     if compared is not None and compared.is_worse:
         raise typer.Exit(ExitCode.ACCURACY)
+    end_with_failures(table.failures)
+
+
+def _paths(image_dir: Sequence[Path] | None) -> PicturePaths | None:
+    """Return what ``--image-dir`` names: masks and calibration pictures may lie in a folder that stands alone."""
+    if not image_dir:
+        return None
+    return image_dir[0] if len(image_dir) == 1 else tuple(image_dir)
 
 
 def _bar() -> AbstractContextManager[Progress]:
@@ -189,13 +206,14 @@ def _report(
     arguments: Sequence[str],
 ) -> str:
     material = find_material(options)
-    entries = list_pictures(material.image_dir, material.file_list, options.image_num)
+    entries = list_pictures(material.image_dir, material.file_list, options.image_num, recursive=options.recursive)
+    places = [material.image_dir] if isinstance(material.image_dir, Path) else material.image_dir
     source = ReportSource(
         options.output_dir,
         {name: entry for name, entry in zip(output_names(entries), entries, strict=True) if entry.path is not None},
         inner_folder(material.gt_dir, "SegmentationClass"),
         class_palette(options.colours),
-        f"{material.image_dir}" + ("" if material.file_list is None else f", {material.file_list}"),
+        ", ".join(map(str, places)) + ("" if material.file_list is None else f", {material.file_list}"),
         f"{material.gt_dir}",
         _PASSWORD.sub("//", shlex.join(["smalti", *arguments])),
         datetime.now(timezone.utc),
@@ -208,6 +226,7 @@ def _show(table: AccuracyTable, compared: BaselineResult | None, as_json: bool) 
     if as_json:
         print_json({**table.to_json(), "baseline": None if compared is None else compared.to_json()})
         return
+    note_left_out(table.left_out)
     kept = sum(row.was_kept for row in table.rows)
     if kept:
         note(f"{kept} of {len(table.rows)} rows are kept from an earlier run")
@@ -215,6 +234,7 @@ def _show(table: AccuracyTable, compared: BaselineResult | None, as_json: bool) 
         for warning in row.notes:
             note(f"{row.name}: {warning}")
     draw(accuracy_rows_table(table, with_model=Console().width >= _TABLE_WIDTH + len(table.model)))
+    show_passed_over(table.failures)
     if compared is not None:
         draw(baseline_table(compared))
         for text in compared.notes:

@@ -16,19 +16,28 @@ from smalti.bench.tables import asked_tables, detail_tables, last_line
 from smalti.bench.trace import chrome_trace
 from smalti.cli.durations import parse_duration
 from smalti.cli.exit_codes import ExitCode
-from smalti.cli.infer import FileListOption, ModelOption
+from smalti.cli.infer import ModelOption
+from smalti.cli.options.pictures import (
+    FileListOption,
+    OnErrorOption,
+    RecursiveOption,
+    end_with_failures,
+    note_left_out,
+    show_passed_over,
+)
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, note, print_json, say
 from smalti.jobs.outputs import write_text
 from smalti.jobs.places import check_places
+from smalti.jobs.stream import OnError
 from smalti.jobs.table import Fit, Table
-from smalti.vision.voc import printable
+from smalti.vision.voc import PicturePaths, printable
 
 HELP = help_text(
     "Measure an offline model: latency, throughput, start, memory, and where the time goes.",
     "The run ends when it has made --iterations requests and has lasted --duration. Inputs are generated and "
-    "textured, eight in turns, or the pictures of --image-dir. A summary tells what was measured; --details adds the "
-    "tables behind it. What the system does not tell is shown as n/a. Times are 4s, 500ms or 2m; a bare number is "
-    "seconds.",
+    "textured, eight in turns, or the pictures of --image-dir; a bad one is listed and passed over, and the exit code "
+    "is then 3. A summary tells what was measured; --details adds the tables behind it. What the system does not tell "
+    "is shown as n/a. Times are 4s, 500ms or 2m; a bare number is seconds.",
     f"With --compare or --against the exit code is {int(ExitCode.REGRESSION)} when this model is slower than the other "
     "by more than --max-regression percent and the 95 % interval of the ratio of medians lies wholly above that.",
     examples=(
@@ -63,9 +72,17 @@ def bench_command(
         Path | None, typer.Option("--run-config", help="JSON file with shape groups, for models of several inputs.")
     ] = None,
     image_dir: Annotated[
-        Path | None, typer.Option("--image-dir", help="Folder of pictures to use in turns instead of generated input.")
+        list[Path] | None,
+        typer.Option(
+            "--image-dir",
+            "--images",
+            metavar="PATH",
+            help="Folder of pictures, or picture file, to use in turns instead of generated input. Repeatable.",
+        ),
     ] = None,
     file_list: FileListOption = None,
+    recursive: RecursiveOption = False,
+    on_error: OnErrorOption = OnError.SKIP,
     devices: Annotated[str, typer.Option("--devices", help="cpu, or some CPUs only: cpu:0,2-3.")] = "cpu",
     profile: Annotated[bool, typer.Option("--profile", help="Also measure every step of the network.")] = False,
     e2e: Annotated[
@@ -121,8 +138,10 @@ def bench_command(
             warmup_ms=warmup_ms,
             input_dims=tuple(input_dims or ()),
             run_config=run_config,
-            image_dir=image_dir,
+            image_dir=_one_or_more(image_dir),
             file_list=file_list,
+            recursive=recursive,
+            on_error=on_error,
             devices=devices,
             profile=profile,
             end_to_end=e2e,
@@ -141,12 +160,19 @@ def bench_command(
         draw(Table("", ("", ""), summary_rows(report), left=(0, 1), fit=Fit(prose=(1,))))
         for table in [*(detail_tables(report) if details else []), *asked_tables(report)]:
             draw(table)
+        show_passed_over(report.failures)
+    note_left_out(report.left_out)
     for sentence in report.advice():
         note(f"note: {sentence}")
     if not as_json:
         say(last_line(report))
     if not report.passed:
         raise typer.Exit(ExitCode.REGRESSION)
+    end_with_failures(report.failures)
+
+
+def _one_or_more(image_dir: list[Path] | None) -> PicturePaths | None:
+    return image_dir[0] if image_dir is not None and len(image_dir) == 1 else image_dir or None
 
 
 def _write(report: BenchReport, save: Path | None, csv: Path | None, plot: Path | None, trace: Path | None) -> None:

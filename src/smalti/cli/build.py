@@ -37,11 +37,20 @@ from smalti.cli.options.fastest import AUTO, FastestArguments
 from smalti.cli.options.groups import grouped
 from smalti.cli.options.inputs import ModelOption, TensorOptions, parse_binds, parse_names, parse_shapes
 from smalti.cli.options.limits import LimitOptions
+from smalti.cli.options.pictures import (
+    OnErrorOption,
+    RecursiveOption,
+    end_with_failures,
+    note_left_out,
+    show_passed_over,
+)
 from smalti.cli.ui import JsonOption, Toggle, draw, help_text, note, print_json, say
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
 from smalti.frontend.recognise import GRAPH_FILE
+from smalti.jobs.pictures import PassedOver
 from smalti.jobs.places import check_places
+from smalti.jobs.stream import OnError
 from smalti.target.host import resolve_targets
 from smalti.vision.classes import read_classes
 
@@ -57,7 +66,8 @@ HELP = help_text(
     "and whoever loads it gets the best that the CPU can run. Code for another kind of CPU than this one can be built "
     "here too; it is not run.",
     "The qint modes choose the ranges of their integers by running the float32 network on pictures (--image-dir), with "
-    "a word about pictures that are too few or too much alike. --save-ranges keeps what was found: with it, --ranges "
+    "a word about pictures that are too few or too much alike; a bad picture is listed and passed over, and the exit "
+    "code is then 3. --save-ranges keeps what was found: with it, --ranges "
     "makes the same file again without pictures.",
     "--quant-mode auto builds the model in several modes, measures their mIoU and, in turns, their times on this CPU, "
     "and writes the fastest that loses no more than --max-miou-drop. Modes in integers take part where --file-list or "
@@ -131,6 +141,8 @@ def build_command(
     ] = None,
     image_dir: CalibImageDirOption = None,
     file_list: CalibFileListOption = None,
+    recursive: RecursiveOption = False,
+    on_error: OnErrorOption = OnError.SKIP,
     calib_num: CalibNumOption = None,
     calib_algo: CalibAlgoOption = None,
     weight_granularity: GranularityOption = None,
@@ -151,13 +163,24 @@ def build_command(
 ) -> None:
     is_auto = quant_mode is not None and quant_mode.lower() == AUTO
     mode = None if is_auto or quant_mode is None else parse_mode(quant_mode)
+    pictures = tuple(image_dir) if image_dir else None
     arguments = CalibrationArguments(
-        mode, image_dir, file_list, calib_num, calib_algo, weight_granularity, activation, ranges, save_ranges
+        mode,
+        pictures,
+        file_list,
+        calib_num,
+        calib_algo,
+        weight_granularity,
+        activation,
+        ranges,
+        save_ranges,
+        recursive or None,
     )
-    bound = Bound(max_miou_drop, gt_dir, eval_list, image_dir)
+    bound = Bound(max_miou_drop, gt_dir, eval_list, pictures)
     fastest = FastestArguments(bound, arguments, dump_dir) if is_auto else None
     if fastest is not None:
         arguments = fastest.ranges()
+    passed_over = PassedOver(on_error)
     check_places(
         {} if stop_at is not None else {"--output-model-path": output_model_path, "--save-ranges": save_ranges},
         (tf_model, tf_model / GRAPH_FILE, labels, file_list, ranges, eval_list),
@@ -188,19 +211,31 @@ def build_command(
         return
     if output_model_path is None:
         raise UsageError("give the file to write with --output-model-path (or --stop-at, to write none)")
-    record = find_ranges(arguments, read, tf_model, options)
+    record = find_ranges(arguments, read, tf_model, options, passed_over)
     if fastest is not None:
         with build_status() as showing:
-            found = fastest.build(tf_model, output_model_path, options, record, showing, as_json)
-        print_json({**found.built.to_json(), "auto": found.to_json()}) if as_json else draw(build_table(found.built))
+            found = fastest.build(tf_model, output_model_path, options, record, showing, passed_over, as_json)
+        note_left_out(passed_over.left_out)
+        if as_json:
+            print_json({**found.built.to_json(), "auto": found.to_json(), **passed_over.to_json()})
+        else:
+            draw(build_table(found.built))
+            show_passed_over(passed_over.failures)
+        end_with_failures(passed_over.failures)
         return
     with build_status() as showing:
-        options = bound.apply(tf_model, options, record, showing, as_json)
+        options = bound.apply(tf_model, options, record, showing, passed_over, as_json)
         result = build(tf_model, output_model_path, options, record=record, dump_dir=dump_dir, progress=showing)
-    print_json(result.to_json()) if as_json else draw(build_table(result))
+    note_left_out(passed_over.left_out)
+    if as_json:
+        print_json({**result.to_json(), **(passed_over.to_json() if pictures else {})})
+    else:
+        draw(build_table(result))
+        show_passed_over(passed_over.failures)
     hint = speed_hint(options.quant_mode, targets[0]) if target == "native" else None
     if hint is not None:
         note(f"hint: {hint}")
+    end_with_failures(passed_over.failures)
 
 
 def model_name(path: Path) -> str:

@@ -9,8 +9,17 @@ import typer
 
 from smalti.cli.build import build_status
 from smalti.cli.exit_codes import ExitCode
-from smalti.cli.infer import FileListOption, InputSizeOption, ResizeOption
+from smalti.cli.infer import InputSizeOption, ResizeOption
 from smalti.cli.options.labelling import LabelsOption
+from smalti.cli.options.pictures import (
+    FileListOption,
+    ImageDirOption,
+    OnErrorOption,
+    RecursiveOption,
+    end_with_failures,
+    note_left_out,
+    show_passed_over,
+)
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, note, print_json, progress_bar, say
 from smalti.comparing.compare import DEFAULT_IMAGES, DEFAULT_THRESHOLD, NUMPY, CompareOptions, compare
 from smalti.comparing.result import WORST, CompareResult
@@ -18,6 +27,7 @@ from smalti.comparing.tables import flips_table, layer_table
 from smalti.frontend.recognise import GRAPH_FILE
 from smalti.jobs.outputs import write_text
 from smalti.jobs.places import check_places
+from smalti.jobs.stream import OnError
 from smalti.vision.classes import read_classes
 
 HELP = help_text(
@@ -25,8 +35,8 @@ HELP = help_text(
     "diff1 is sum|d| / sum|r|, diff2 sqrt(sum d^2 / sum r^2), diff3 the largest |d| / |r|, diff4 the shares of values "
     "that are greater and less; added is diff2 less that of the layers read. The model is compiled again from the same "
     "graph, with its own precision and ranges and every layer as an output; what that changes is said.",
-    "With --maps a picture for each image shows the pixels that flip, coloured by the confidence that the reference "
-    "had there.",
+    "A picture that is no good is listed and passed over, and the exit code is then 3. With --maps a picture for each "
+    "image shows the pixels that flip, coloured by the confidence that the reference had there.",
     examples=(
         "smalti compare --tf-model g.pb --model q8.smalti --image-dir VOC2012 --file-list val.txt",
         "smalti compare --tf-model g.pb --model q8.smalti --image-dir pictures --reference f32.smalti --maps flips",
@@ -40,11 +50,11 @@ def compare_command(
         Path, typer.Option("--tf-model", help="Frozen GraphDef (.pb) the model was built from.", show_default=False)
     ],
     model: Annotated[Path, typer.Option("--model", help="Offline model file.", show_default=False)],
-    image_dir: Annotated[
-        Path, typer.Option("--image-dir", help="Folder of pictures, or a VOC root.", show_default=False)
-    ],
+    image_dir: ImageDirOption,
     file_list: FileListOption = None,
     image_num: Annotated[int, typer.Option("--image-num", min=1, help="Only the first N pictures.")] = DEFAULT_IMAGES,
+    recursive: RecursiveOption = False,
+    on_error: OnErrorOption = OnError.SKIP,
     reference: Annotated[
         str,
         typer.Option("--reference", help="numpy, float32 (compiled), tensorflow, or another offline model file."),
@@ -87,12 +97,15 @@ def compare_command(
         ranges=ranges,
         threads=threads,
         classes=read_classes(labels),
+        recursive=recursive,
+        on_error=on_error,
     )
     check_places({"--csv": csv}, (tf_model, tf_model / GRAPH_FILE, model, Path(reference), file_list, ranges, labels))
     with build_status() as status, progress_bar("compare", told=status) as progress:
         result = compare(options, progress, status)
     if csv is not None:
         write_text(csv, result.to_csv())
+    note_left_out(result.left_out)
     if as_json:
         print_json(result.to_json())
     else:
@@ -100,6 +113,7 @@ def compare_command(
     if max_flipped is not None and result.flips and result.total.share > max_flipped:
         note(f"smalti: {100 * result.total.share:.4f} % of pixels flip, more than {100 * max_flipped:.4f} %")
         raise typer.Exit(ExitCode.ACCURACY)
+    end_with_failures(result.failures)
 
 
 def _show(result: CompareResult, worst: int) -> None:
@@ -108,6 +122,7 @@ def _show(result: CompareResult, worst: int) -> None:
         draw(layer_table(result.worst[:worst], "worst layers by diff2"))
     if result.flips:
         draw(flips_table(result.total, result.labels))
+    show_passed_over(result.failures)
     first = result.first_departing
     say(
         f"no layer departs: diff2 is at most {result.threshold:g}"

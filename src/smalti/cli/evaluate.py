@@ -10,14 +10,19 @@ import typer
 
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.infer import (
-    FileListOption,
-    ImageNumOption,
     InputSizeOption,
     MaxPixelsOption,
     ResizeOption,
     Sha256Option,
 )
 from smalti.cli.options.labelling import LabelsOption
+from smalti.cli.options.pictures import (
+    FileListOption,
+    ImageNumOption,
+    OptionalImageDirOption,
+    RecursiveOption,
+    note_left_out,
+)
 from smalti.cli.stopping import stop_at_once
 from smalti.cli.ui import JsonOption, ThreadsOption, draw, help_text, note, print_json, progress_bar, say
 from smalti.errors import UsageError
@@ -58,11 +63,10 @@ def eval_command(
     model: Annotated[
         Path | None, typer.Option("--model", help="Offline model file, to label the pictures now.", show_default=False)
     ] = None,
-    image_dir: Annotated[
-        Path | None, typer.Option("--image-dir", help="Folder of pictures, with --model.", show_default=False)
-    ] = None,
+    image_dir: OptionalImageDirOption = None,
     file_list: FileListOption = None,
     image_num: ImageNumOption = None,
+    recursive: RecursiveOption = False,
     labels: LabelsOption = None,
     confusion: Annotated[bool, typer.Option("--confusion", help="Also show the confusion matrix.")] = False,
     resize: ResizeOption = None,
@@ -77,8 +81,10 @@ def eval_command(
     if (pred_dir is None) == (model is None):
         raise UsageError("give either --pred-dir, or --model with --image-dir")
     if pred_dir is not None:
-        if image_dir is not None:
+        if image_dir:
             raise UsageError("--image-dir goes with --model, not with --pred-dir")
+        if recursive:
+            raise UsageError("--recursive goes with --model; with --pred-dir, name the files with --file-list")
         with stop_at_once(NOTHING_KEPT), progress_bar("eval") as progress:
             result = evaluate_folder(
                 pred_dir,
@@ -96,6 +102,7 @@ def eval_command(
             gt_dir,
             file_list,
             image_num,
+            recursive,
             names,
             resize,
             input_size,
@@ -104,6 +111,7 @@ def eval_command(
             threads,
             sha256,
         )
+    note_left_out(result.left_out)
     show_eval(result, as_json, confusion)
     if result.failures:
         raise typer.Exit(ExitCode.DONE_WITH_ERRORS)
@@ -111,10 +119,11 @@ def eval_command(
 
 def _evaluate_now(
     model: Path | None,
-    image_dir: Path | None,
+    image_dir: list[Path] | None,
     gt_dir: Path,
     file_list: Path | None,
     image_num: int | None,
+    recursive: bool,
     names: tuple[str, ...] | None,
     resize: Resize | None,
     input_size: int | None,
@@ -123,7 +132,7 @@ def _evaluate_now(
     threads: int | None,
     sha256: str | None,
 ) -> EvalResult:
-    if model is None or image_dir is None:
+    if model is None or not image_dir:
         raise UsageError("--model needs --image-dir: the folder of pictures to label")
     with (
         stop_at_once(NOTHING_KEPT),
@@ -137,6 +146,7 @@ def _evaluate_now(
             gt_dir,
             file_list,
             image_num,
+            recursive=recursive,
             labels=names,
             resize=resize,
             input_size=input_size,

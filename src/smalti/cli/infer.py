@@ -26,6 +26,14 @@ from smalti.cli.options.labelling import (
     parse_kinds,
     parse_tile,
 )
+from smalti.cli.options.pictures import (
+    FileListOption,
+    ImageDirOption,
+    ImageNumOption,
+    OnErrorOption,
+    RecursiveOption,
+    note_left_out,
+)
 from smalti.cli.stopping import stop_between_pictures
 from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, note, print_json, say
 from smalti.jobs.stream import MAX_AT_ONCE, OnError
@@ -44,13 +52,17 @@ from smalti.vision.voc import printable
 HELP = help_text(
     "Label every picture of a folder with an offline model.",
     "Each label map is a palette PNG of the picture's size: the pixel index is the label, and it looks coloured. "
-    "Pictures are JPEG or PNG; a bad one is reported and skipped, and the exit code is then 3. Two pictures of one "
-    "name, a.jpg and a.png, give a.jpg.png and a.png.png.",
+    "Pictures are JPEG, PNG, WebP, BMP or TIFF; a bad one is reported and skipped, and the exit code is then 3. Two "
+    "pictures of one name, a.jpg and a.png, give a.jpg.png and a.png.png.",
+    "--image-dir takes a folder or a picture file, and may be given several times: label maps are then named from the "
+    "folder that holds all paths. With --recursive those of sub-folders lie in sub-folders of the same names; links to "
+    "folders, hidden folders and results of earlier runs are passed by.",
     "A run that was stopped, by Ctrl-C or by anything worse, goes on when the same command is given again: the output "
     "folder holds a journal of what is finished. A job with another model or other options is refused there; --restart "
     "starts afresh. At the end smalti-report.json and smalti-report.csv in the output folder list what was done.",
     examples=(
         "smalti infer --model m.smalti --image-dir photos --output-dir labels",
+        "smalti infer --model m.smalti --image-dir photos --image-dir more/one.jpg --recursive --output-dir labels",
         "smalti infer --model m.smalti --image-dir VOC2012 --file-list val.txt --output-dir labels --overlay",
         "smalti infer --model m.smalti --image-dir photos --save-img false --json",
         "smalti infer --model m.smalti --image-dir aerial --output-dir labels --tile 513 --overlap 64",
@@ -60,14 +72,6 @@ HELP = help_text(
 )
 
 ModelOption = Annotated[Path, typer.Option("--model", help="Offline model file.", show_default=False)]
-ImageDirOption = Annotated[
-    Path,
-    typer.Option("--image-dir", help="Folder of pictures, or a VOC root with JPEGImages in it.", show_default=False),
-]
-FileListOption = Annotated[
-    Path | None, typer.Option("--file-list", help="Text file, one id or name a line; default: every picture.")
-]
-ImageNumOption = Annotated[int | None, typer.Option("--image-num", min=1, help="Only the first N pictures.")]
 ResizeOption = Annotated[
     Resize | None,
     typer.Option(
@@ -94,6 +98,7 @@ def infer_command(
     ] = None,
     file_list: FileListOption = None,
     image_num: ImageNumOption = None,
+    recursive: RecursiveOption = False,
     save_img: Annotated[
         Toggle, typer.Option("--save-img", case_sensitive=False, help="Write the label maps.")
     ] = Toggle.TRUE,
@@ -105,7 +110,7 @@ def infer_command(
     output_size: Annotated[
         OutputSize, typer.Option("--output-size", help="Size of the label maps: the picture's, or the network's input.")
     ] = OutputSize.ORIGINAL,
-    on_error: Annotated[OnError, typer.Option("--on-error", help="What a bad picture does to the run.")] = OnError.SKIP,
+    on_error: OnErrorOption = OnError.SKIP,
     restart: Annotated[
         bool, typer.Option("--restart", help="Start afresh where --output-dir holds a stopped or another job.")
     ] = False,
@@ -156,6 +161,7 @@ def infer_command(
                 output_dir,
                 file_list=file_list,
                 image_num=image_num,
+                recursive=recursive,
                 options=options,
                 job=JobOptions(
                     engine.digest,
@@ -171,6 +177,7 @@ def infer_command(
             )
     if result.left_out:
         note(f"outputs of the model that are no label map and were left out: {printable(', '.join(result.left_out))}")
+    note_left_out(result.other_kinds)
     show_infer(result, as_json)
     if not result.finished:
         left = f"with {result.left} pictures left" if result.left else "before all annotations were written"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,6 @@ from smalti.cli.build import (
     build_status,
     model_name,
 )
-from smalti.cli.infer import FileListOption
 from smalti.cli.options.calibration import (
     ActivationOption,
     CalibAlgoOption,
@@ -28,6 +28,15 @@ from smalti.cli.options.calibration import (
 )
 from smalti.cli.options.inputs import BindOption, InputShapeOption, ModelOption, parse_binds, parse_shapes
 from smalti.cli.options.labelling import LabelsOption
+from smalti.cli.options.pictures import (
+    FileListOption,
+    ImageDirOption,
+    OnErrorOption,
+    RecursiveOption,
+    end_with_failures,
+    note_left_out,
+    show_passed_over,
+)
 from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, print_json, progress_bar
 from smalti.comparing.sensitivity import sensitivity, sensitivity_table
 from smalti.comparing.trials import PictureSet
@@ -35,7 +44,9 @@ from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
 from smalti.frontend.recognise import GRAPH_FILE
 from smalti.jobs.outputs import write_text
+from smalti.jobs.pictures import PassedOver
 from smalti.jobs.places import check_places
+from smalti.jobs.stream import OnError
 from smalti.quant.modes import QuantMode
 from smalti.target.host import resolve_target
 from smalti.vision.classes import read_classes
@@ -77,15 +88,15 @@ HELP = help_text(
 
 def sensitivity_command(
     tf_model: ModelOption,
-    image_dir: Annotated[
-        Path, typer.Option("--image-dir", help="Folder of pictures, or a VOC root.", show_default=False)
-    ],
+    image_dir: ImageDirOption,
     gt_dir: Annotated[
         Path | None,
         typer.Option("--gt-dir", help="Folder of masks, or a VOC root; without: logits alone.", show_default=False),
     ] = None,
     file_list: FileListOption = None,
     image_num: Annotated[int, typer.Option("--image-num", min=1, help="Only the first N pictures.")] = DEFAULT_IMAGES,
+    recursive: RecursiveOption = False,
+    on_error: OnErrorOption = OnError.SKIP,
     quant_mode: LayerModeOption = None,
     by_block: Annotated[bool, typer.Option("--by-block", help="Blocks of layers instead of layers.")] = False,
     without: Annotated[bool, typer.Option("--without", help="Also quantise all but each layer.")] = False,
@@ -119,6 +130,7 @@ def sensitivity_command(
     if ranges is None and mode is not None and mode.quantised is not None:
         folder, names = calibration_pictures(image_dir, calib_dir, calib_list)
     arguments = CalibrationArguments(mode, folder, names, calib_num, calib_algo, weight_granularity, activation, ranges)
+    passed_over = PassedOver(on_error)
     read = read_ranges(arguments)
     options = CompileOptions(
         targets=(resolve_target(target),),
@@ -130,8 +142,8 @@ def sensitivity_command(
         name=model_name(tf_model),
         labels=read_classes(labels).names,
     )
-    record = find_ranges(arguments, read, tf_model, options)
-    data = PictureSet(image_dir, gt_dir, file_list, image_num)
+    record = find_ranges(arguments, read, tf_model, options, passed_over)
+    data = PictureSet(image_dir, gt_dir, file_list, image_num, recursive, passed_over)
     with build_status() as status, progress_bar("sensitivity", "layers", status) as progress:
         result = sensitivity(
             tf_model,
@@ -147,18 +159,26 @@ def sensitivity_command(
         )
     if csv is not None:
         write_text(csv, result.to_csv())
-    print_json(result.to_json()) if as_json else draw(sensitivity_table(result))
+    note_left_out(passed_over.left_out)
+    if as_json:
+        print_json({**result.to_json(), **passed_over.to_json()})
+    else:
+        draw(sensitivity_table(result))
+        show_passed_over(passed_over.failures)
+    end_with_failures(passed_over.failures)
 
 
-def calibration_pictures(image_dir: Path, calib_dir: Path | None, calib_list: Path | None) -> tuple[Path, Path | None]:
+def calibration_pictures(
+    image_dir: Sequence[Path], calib_dir: Path | None, calib_list: Path | None
+) -> tuple[tuple[Path, ...], Path | None]:
     """Return the folder and the list of calibration pictures, which are not those that accuracy is measured on.
 
     Raises:
         UsageError: nothing says which they are.
     """
-    folder = calib_dir or image_dir
+    folders = tuple(image_dir) if calib_dir is None else (calib_dir,)
     if calib_list is not None or (calib_dir is not None and not (calib_dir / TRAIN_LIST).is_file()):
-        return folder, calib_list
-    if (folder / TRAIN_LIST).is_file():
-        return folder, folder / TRAIN_LIST
+        return folders, calib_list
+    if len(folders) == 1 and (folders[0] / TRAIN_LIST).is_file():
+        return folders, folders[0] / TRAIN_LIST
     raise UsageError("this mode must be calibrated: give pictures with --calib-dir or --calib-list, or --ranges")

@@ -37,15 +37,15 @@ from smalti.errors import ModelFileError, UsageError
 from smalti.ir.graph import Graph
 from smalti.ir.reference import bind_sizes
 from smalti.jobs.outputs import OutputFolder
-from smalti.jobs.pictures import seen_pictures
-from smalti.jobs.stream import Progress, choose_preprocess
+from smalti.jobs.pictures import PassedOver, seen_pictures
+from smalti.jobs.stream import OnError, Progress, choose_preprocess
 from smalti.runtime.engine import Engine, load
 from smalti.vision.classes import Classes
 from smalti.vision.headers import ImageFormat
 from smalti.vision.images import encode_picture
 from smalti.vision.palette import class_palette
 from smalti.vision.preprocess import Resize
-from smalti.vision.voc import Entry, list_pictures, output_names
+from smalti.vision.voc import Entry, PicturePaths, find_pictures, output_names
 
 DEFAULT_IMAGES = 8
 DEFAULT_THRESHOLD = 0.05
@@ -59,7 +59,7 @@ class CompareOptions:
     Attributes:
         tf_model: the frozen graph the model was built from.
         model: the offline model file.
-        image_dir, file_list, image_num: pictures, as for inference.
+        image_dir, file_list, image_num, recursive: pictures, as for inference.
         reference: ``numpy``, ``float32`` (this compiler's own float32 code), ``tensorflow``, or an offline model file.
         threshold: diff2 above which a layer departs from the reference.
         maps: folder for the pictures of flipped pixels.
@@ -67,11 +67,12 @@ class CompareOptions:
         ranges: the calibration record of the model, which gives exactly its biases.
         threads: threads of an inference.
         classes: names and colours in place of those in the file.
+        on_error: what a picture that is no good does to the run.
     """
 
     tf_model: Path
     model: Path
-    image_dir: Path
+    image_dir: PicturePaths
     file_list: Path | None = None
     image_num: int | None = DEFAULT_IMAGES
     reference: str = NUMPY
@@ -82,6 +83,8 @@ class CompareOptions:
     ranges: Path | None = None
     threads: int | None = None
     classes: Classes = Classes()
+    recursive: bool = False
+    on_error: OnError = OnError.SKIP
 
 
 def compare(
@@ -97,7 +100,10 @@ def compare(
     start = time.perf_counter()
     say = tell or (lambda what: None)
     data = read_graph(options.tf_model)
-    entries = list_pictures(options.image_dir, options.file_list, options.image_num)
+    entries = find_pictures(options.image_dir, options.file_list, options.image_num, recursive=options.recursive)
+    names = dict(zip(entries.names, output_names(entries), strict=True))
+    passed_over = PassedOver(options.on_error)
+    passed_over.leave_out(entries)
     with ExitStack() as stack:
         engine = stack.enter_context(load(options.model, options.threads))
         one_input(engine.manifest)
@@ -114,16 +120,18 @@ def compare(
         folder = None if options.maps is None else stack.enter_context(OutputFolder(options.maps))
         job = _Comparison(lowered, taps, engine, tapped, reference, folder, options.classes, given is not None)
         preprocess = choose_preprocess(engine, options.resize, options.input_size)
-        names = output_names(entries)
-        for index, (entry, picture) in enumerate(seen_pictures(entries, preprocess)):
-            job.add(entry, names[index], picture)
+        used = 0
+        for entry, picture in seen_pictures(entries, preprocess, passed_over):
+            job.add(entry, names[entry.name], picture)
+            used += 1
             if progress is not None:
-                progress(index + 1, len(entries))
+                progress(used + len(passed_over.failures), len(entries))
+        passed_over.check(used)
         return CompareResult(
             str(options.model),
             engine.manifest.precision,
             reference.description,
-            len(entries),
+            used,
             options.threshold,
             job.layers(),
             job.not_compared(),
@@ -132,6 +140,8 @@ def compare(
             options.maps,
             job.names,
             time.perf_counter() - start,
+            passed_over.failures,
+            passed_over.left_out,
         )
 
 

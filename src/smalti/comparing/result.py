@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from smalti.comparing.maps import Flips, sum_flips
 from smalti.comparing.stats import Differences
 from smalti.jobs.csv_lines import csv_line
+from smalti.jobs.pictures import passed_over_json
+from smalti.jobs.stream import Failure
 
 WORST = 10
 
@@ -87,6 +90,8 @@ class CompareResult:
         maps: folder of the pictures of flipped pixels, if asked for.
         labels: class names.
         seconds: wall time.
+        failures: pictures that were passed over, since they could not be decoded.
+        left_out: files of the folders by the kind of picture that is not read.
     """
 
     model: str
@@ -101,6 +106,8 @@ class CompareResult:
     maps: Path | None
     labels: tuple[str, ...]
     seconds: float
+    failures: tuple[Failure, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def first_departing(self) -> LayerDifference | None:
@@ -128,6 +135,7 @@ class CompareResult:
             "precision": self.precision,
             "reference": self.reference,
             "images": self.images,
+            **passed_over_json(self.failures, self.left_out),
             "threshold": self.threshold,
             "first_departing": None if first is None else first.name,
             "worst": [layer.name for layer in self.worst[:WORST]],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from smalti.comparing.taps import Lowered, Tap, TappedEngine, label_source, lowe
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
 from smalti.jobs.outputs import write_file
-from smalti.jobs.pictures import seen_pictures
+from smalti.jobs.pictures import PassedOver, seen_pictures, usable_pictures
 from smalti.jobs.stream import choose_preprocess
 from smalti.numerics import DType
 from smalti.quant.modes import QuantMode, QuantOptions
@@ -29,7 +29,7 @@ from smalti.strict_json import Fields, JsonFault, document, map_of, number, obj,
 from smalti.vision.images import naming, read_file, read_mask
 from smalti.vision.metrics import ConfusionMatrix
 from smalti.vision.preprocess import resize_labels
-from smalti.vision.voc import Entry, inner_folder, list_pictures
+from smalti.vision.voc import Entry, PicturePaths, find_pictures, inner_folder
 
 STATE_FORMAT: Final = "smalti-trials-1"
 MAX_STATE_BYTES: Final = 64 << 20
@@ -54,16 +54,37 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class PictureSet:
-    """Pictures, and their masks where there are any: folders (or VOC roots), a list of names, and at most how many."""
+    """Pictures, and their masks where there are any: folders (or VOC roots), a list of names, and at most how many.
 
-    image_dir: Path
+    ``passed_over`` is told of pictures that are no good; without it, the first one is an error.
+    """
+
+    image_dir: PicturePaths
     gt_dir: Path | None = None
     file_list: Path | None = None
     image_num: int | None = None
+    recursive: bool = False
+    passed_over: PassedOver | None = field(default=None, compare=False)
 
     def entries(self) -> list[Entry]:
-        """Return the pictures.  Raises UsageError as :func:`smalti.vision.voc.list_pictures` does."""
-        return list_pictures(self.image_dir, self.file_list, self.image_num)
+        """Return the pictures that can be used.
+
+        Raises:
+            UsageError: as :func:`smalti.vision.voc.find_pictures`.
+            ImageError: none can be used.
+        """
+        found = find_pictures(self.image_dir, self.file_list, self.image_num, recursive=self.recursive)
+        if self.passed_over is None:
+            return list(found)
+        self.passed_over.leave_out(found)
+        masks = None if self.gt_dir is None else inner_folder(self.gt_dir, "SegmentationClass")
+        return [found[index] for index in usable_pictures(found, self.passed_over, masks)]
+
+    @property
+    def folders(self) -> list[str]:
+        """The real paths of pictures and masks."""
+        paths = [self.image_dir] if isinstance(self.image_dir, Path) else list(self.image_dir)
+        return [str(path.resolve()) for path in (*paths, self.gt_dir) if path is not None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -217,7 +238,7 @@ class Trials:
             "target": str(self.options.target),
             "shape": [self.options.shape_mutable, self.options.input_size, self.options.outputs, self.options.inputs],
             "pictures": [entry.name for entry in self._entries],
-            "folders": [str(self.data.image_dir.resolve()), self.data.gt_dir and str(self.data.gt_dir.resolve())],
+            "folders": self.data.folders,
         }
         if self.options.input_shapes or self.options.binds:
             said["given"] = [self.options.input_shapes, self.options.binds]

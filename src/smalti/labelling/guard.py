@@ -42,14 +42,34 @@ def refuse_folders_that_are_files(output_dir: Path, options: InferOptions) -> No
             )
 
 
-def refuse_picture_folder(pictures: Pictures, output_dir: Path, options: InferOptions) -> None:
-    """Raise UsageError when results would lie among the pictures of the folder: the next run would label them."""
+def refuse_picture_folder(
+    pictures: Pictures, output_dir: Path, options: InferOptions, *, keeps_journal: bool = True
+) -> None:
+    """Raise UsageError when results would lie among the pictures of a folder: the next run would label them.
+
+    A journal keeps the next run from looking into a sub-folder with results, but not from losing pictures there.
+    """
     written = [output_dir] * options.save_img + [output_dir / OVERLAY_FOLDER] * options.overlay
-    if os.path.realpath(pictures.folder) in map(os.path.realpath, written):
-        raise UsageError(
-            f"{printable(str(pictures.folder))} is the folder of the pictures, and the next run would take the results "
-            "for pictures: choose another --output-dir, or name the pictures with --file-list"
-        )
+    inner = {name.rpartition("/")[0] for name in pictures.names} if pictures.roots else set()
+    results = {os.path.realpath(f"{folder}/{name}") for folder in written for name in inner}
+    out = os.path.realpath(output_dir)
+    for root in pictures.roots:
+        folder = os.path.realpath(root)
+        if not pictures.recursive:
+            clash = folder in results
+        elif _lies_in(out, folder) and out != folder and keeps_journal:
+            clash = any(_lies_in(os.path.realpath(f"{pictures.folder}/{name}"), out) for name in inner)
+        else:
+            clash = any(_lies_in(result, folder) for result in results)
+        if clash:
+            raise UsageError(
+                f"{printable(str(root))} is the folder of the pictures, and the next run would take the results "
+                "for pictures: choose another --output-dir, or name the pictures with --file-list"
+            )
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 
 def refuse_own_pictures(pictures: Pictures, output_dir: Path, names: OutputNames, options: InferOptions) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -50,7 +50,7 @@ from smalti.labelling.ledger import Ledger, report_csv, report_json
 from smalti.segmenter.segmenter import Segmenter
 from smalti.vision.images import check_max_pixels
 from smalti.vision.names import OutputNames
-from smalti.vision.voc import Pictures, check_different, find_pictures
+from smalti.vision.voc import PicturePaths, Pictures, check_different, find_pictures
 
 __all__ = ["InferOptions", "InferResult", "JobOptions", "JobState", "OutputSize", "infer"]
 
@@ -94,7 +94,8 @@ class InferResult:
     pictures shared the threads. ``reports`` are the files that list every picture, ``exported`` the annotations.
     ``left_out`` are outputs of the model that were not looked at. ``one_picture`` are calls of the engine alone on one
     picture, with all threads and nothing beside them (``InferOptions.time_one``); ``load`` is what others took of the
-    CPUs from the first picture to the last of these calls.
+    CPUs from the first picture to the last of these calls; ``other_kinds`` are files of the folders by the kind of
+    picture that is not read.
     """
 
     images: int
@@ -113,6 +114,7 @@ class InferResult:
     left_out: tuple[str, ...] = ()
     one_picture: Timing | None = None
     load: Load = UNKNOWN_LOAD
+    other_kinds: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
@@ -146,21 +148,26 @@ class InferResult:
             "annotations": [str(path) for path in self.exported.paths],
             "annotations_kept": self.exported.kept,
             "outputs_left_out": list(self.left_out),
+            "pictures_left_out": dict(self.other_kinds),
         }
 
 
 def infer(
     engine: Engine,
-    image_dir: Path,
+    image_dir: PicturePaths,
     output_dir: Path | None,
     *,
     file_list: Path | None = None,
     image_num: int | None = None,
+    recursive: bool = False,
     options: InferOptions | None = None,
     progress: Progress | None = None,
     job: JobOptions | None = None,
 ) -> InferResult:
     """Label the pictures of ``image_dir`` (those of ``file_list``; at most ``image_num``) and save the label maps.
+
+    ``image_dir`` is a folder, a picture file, or several of both; with ``recursive`` pictures of sub-folders are
+    labelled too, and their label maps lie in sub-folders of the same names.
 
     ``output_dir/NAME.png`` is a palette PNG whose pixel index is the label; ``a.jpg`` and ``a.png`` in one list become
     ``a.jpg.png`` and ``a.png.png``. With ``overlay``, ``output_dir/overlay/NAME.jpg`` shows the classes on the picture.
@@ -185,7 +192,7 @@ def infer(
     check_export(how)
     if job is not None and job.report is not None:
         check_report(job.report, () if file_list is None else (file_list,))
-    pictures = find_pictures(image_dir, file_list, image_num)
+    pictures = find_pictures(image_dir, file_list, image_num, recursive=recursive)
     if not (how.save_img or how.overlay):
         return _Run(segmenter, pictures, how, progress, job).run(None, None)
     if output_dir is None:
@@ -194,8 +201,7 @@ def infer(
         check_different(pictures.names)
     names = OutputNames(pictures.names)
     refuse_own_pictures(pictures, output_dir, names, how)
-    if file_list is None:
-        refuse_picture_folder(pictures, output_dir, how)
+    refuse_picture_folder(pictures, output_dir, how, keeps_journal=job is not None)
     refuse_folders_that_are_files(output_dir, how)
     with OutputFolder(output_dir) as folder:
         return _Run(segmenter, pictures, how, progress, job).run(folder, names)
@@ -263,6 +269,7 @@ class _Run:
             self._segmenter.network.left_out,
             one,
             others.load(),
+            self._pictures.left_out,
         )
 
     def _export(self, folder: OutputFolder, names: OutputNames) -> Exported:
@@ -301,6 +308,8 @@ class _Run:
         said = self._identity(self._job).to_json()
         if self._job.sha256 is not None:
             said = {"sha256": self._job.sha256, **said}
+        if self._pictures.left_out:
+            said["pictures_left_out"] = dict(self._pictures.left_out)
         for path in paths:
             if path.suffix.lower() == ".json":
                 write_pieces(path, report_json(self._ledger, self._pictures.names, said))

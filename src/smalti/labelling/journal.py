@@ -20,8 +20,8 @@ from smalti.errors import UsageError
 from smalti.jobs.outputs import sync, sync_folder, write_error, write_file
 from smalti.strict_json import Fields, JsonFault, document, flag, integer, list_of, optional, text
 from smalti.vision.voc import printable
+from smalti.vision.walk import JOURNAL_FILE as JOURNAL_FILE
 
-JOURNAL_FILE: Final = "smalti-journal.jsonl"
 JOURNAL_FORMAT: Final = "smalti-journal-1"
 _MAX_LINE: Final = 2**16
 _MAX_FORMAT_LINE: Final = 2**20

@@ -24,6 +24,7 @@ from smalti.fetch.progress import Progress as FetchProgress
 from smalti.fetch.progress import silent
 from smalti.fetch.registry import MODELS, find_dataset, find_model
 from smalti.jobs.outputs import OutputFolder
+from smalti.jobs.pictures import PassedOver, usable_pictures
 from smalti.jobs.stream import (
     MAX_AT_ONCE,
     Clock,
@@ -40,7 +41,7 @@ from smalti.target.target import Target
 from smalti.vision.images import encode_mask, naming, read_mask
 from smalti.vision.metrics import ConfusionMatrix
 from smalti.vision.preprocess import resize_labels
-from smalti.vision.voc import Entry, inner_folder, list_pictures, output_names
+from smalti.vision.voc import Entry, PicturePaths, find_pictures, inner_folder, list_pictures, output_names
 
 USUAL_MODES: Final = (QuantMode.FORCE_FLOAT32, QuantMode.FORCE_FLOAT16, QuantMode.QINT8_MIXED_FLOAT16)
 TABLE_FILE: Final = "accuracy.json"
@@ -63,6 +64,8 @@ class AccuracyOptions:
         quant: how ranges and scales are chosen (its mode does not count).
         image_dir, gt_dir, file_list: pictures and masks; ``None``: the val set of a known model.
         image_num: only the first N pictures.
+        recursive: also the pictures of sub-folders; their masks lie in sub-folders of the same names.
+        on_error: what a picture that cannot be used, or has no mask that can, does to the run.
         calib_dir, calib_list: pictures to calibrate on; ``None``: ``image_dir``, and train.txt of a VOC root.
         calib_num: at most so many of them.
         labels: class names; ``None``: those of a known model, else classes go by number.
@@ -80,10 +83,12 @@ class AccuracyOptions:
     input_shapes: Mapping[str, Iterable[int | None]] = field(default_factory=dict)
     binds: Mapping[str, Any] = field(default_factory=dict)
     quant: QuantOptions = QuantOptions()
-    image_dir: Path | None = None
+    image_dir: PicturePaths | None = None
     gt_dir: Path | None = None
     file_list: Path | None = None
     image_num: int | None = None
+    recursive: bool = False
+    on_error: OnError = OnError.SKIP
     calib_dir: Path | None = None
     calib_list: Path | None = None
     calib_num: int = 100
@@ -104,7 +109,7 @@ class Material:
     inputs: tuple[str, ...] | None
     outputs: tuple[str, ...] | None
     labels: tuple[str, ...] | None
-    image_dir: Path
+    image_dir: PicturePaths
     gt_dir: Path
     file_list: Path | None
     calib_dir: Path | None
@@ -120,7 +125,8 @@ def accuracy(
 ) -> AccuracyTable:
     """Build and measure every mode, and return the table; finished rows of an earlier run are kept.
 
-    After every row the table is written to ``output_dir/accuracy.json``.
+    After every row the table is written to ``output_dir/accuracy.json``. Every row is measured on the same pictures:
+    those that can be decoded and have a mask. The others are listed in the table.
 
     Raises:
         UsageError: an unknown model, or an option that does not fit.
@@ -172,7 +178,7 @@ def find_material(options: AccuracyOptions, fetch_progress: FetchProgress = sile
     if done.graph is None or (not own and (done.voc_root is None or done.val_list is None)):
         raise CompilerError(f"the export of {entry.name} is incomplete")
     image_dir = options.image_dir or done.voc_root
-    gt_dir = options.gt_dir or (image_dir if own else done.voc_root)
+    gt_dir = options.gt_dir or (options.image_dir if isinstance(options.image_dir, Path) else done.voc_root)
     if image_dir is None or gt_dir is None:
         raise UsageError("give --gt-dir with --image-dir")
     train = None if own or done.voc_root is None else done.voc_root / find_dataset(entry.dataset).train_list
@@ -193,13 +199,20 @@ def find_material(options: AccuracyOptions, fetch_progress: FetchProgress = sile
 
 def _with_calibration(options: AccuracyOptions, found: Material) -> Material:
     """Say where calibration pictures are; without any, only modes that need none can be built."""
-    folder = options.calib_dir or found.image_dir
+    folder = options.calib_dir or _one_folder(found.image_dir)
+    if folder is None:
+        return replace(found, calib_dir=None, calib_list=None)
     names = options.calib_list or (None if options.calib_dir is not None else found.calib_list)
     if names is None and (folder / TRAIN_LIST).is_file():
         names = folder / TRAIN_LIST
     if names is None and options.calib_dir is None:
         return replace(found, calib_dir=None, calib_list=None)
     return replace(found, calib_dir=folder, calib_list=names)
+
+
+def _one_folder(image_dir: PicturePaths) -> Path | None:
+    paths = [image_dir] if isinstance(image_dir, Path) else list(image_dir)
+    return paths[0] if len(paths) == 1 else None
 
 
 class _Job:
@@ -211,9 +224,14 @@ class _Job:
         self.folder = folder
         self.progress = progress
         self.tell = tell
-        self.entries = list_pictures(material.image_dir, material.file_list, options.image_num)
-        self.names = output_names(self.entries)
+        found = find_pictures(material.image_dir, material.file_list, options.image_num, recursive=options.recursive)
+        names = output_names(found)  # of all pictures: a name does not depend on which of them can be used
         self.masks = inner_folder(material.gt_dir, "SegmentationClass")
+        self.passed_over = PassedOver(options.on_error)
+        self.passed_over.leave_out(found)
+        usable = usable_pictures(found, self.passed_over, self.masks)
+        self.entries = [found[index] for index in usable]
+        self.names = [names[index] for index in usable]
         self.graph_sha256 = hashlib.sha256(read_graph(material.graph)).hexdigest()
         self.pictures_sha256 = _pictures_digest(self.entries, self.masks)
         self.device = read_device().cpu
@@ -246,6 +264,8 @@ class _Job:
             self.pictures_sha256,
             len(self.entries),
             (*self.rows, *others),
+            self.passed_over.failures,
+            self.passed_over.left_out,
         )
 
     def _earlier(self) -> dict[str, AccuracyRow]:
@@ -314,16 +334,18 @@ class _Job:
         record, notes = None, tuple[str, ...]()
         if compiled.quant_mode.quantised is not None and self.material.calib_dir is not None:
             self.tell(f"{name}: calibrating")
+            before = len(self.passed_over.failures)
             record = calibrate_folder(
                 self.material.graph,
                 compiled,
                 self.material.calib_dir,
                 file_list=self.material.calib_list,
                 image_num=self.options.calib_num,
+                passed_over=self.passed_over,
                 threads=self.options.threads,
                 progress=self.progress,
             )
-            notes = record.warnings
+            notes = (*record.warnings, *self._calibrated_without(before))
             self.folder.write(f"ranges-{name}.json", record.to_json())
         self.tell(f"{name}: building")
         model_file = f"{self.material.name}-{name}.smalti"
@@ -374,6 +396,11 @@ class _Job:
             notes,
             load=timing.load,
         )
+
+    def _calibrated_without(self, before: int) -> tuple[str, ...]:
+        """Return a note of the calibration pictures that were passed over, for runs that keep the row."""
+        names = [failure.name for failure in self.passed_over.failures[before:]]
+        return (f"calibrated without {len(names)} pictures that are no good: {', '.join(names[:3])}",) if names else ()
 
     def _flips(self, float32: AccuracyRow, file: str, labels: NDArray[np.integer]) -> int:
         path = self.folder.path / float32.labels_dir / file

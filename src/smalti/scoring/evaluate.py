@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from smalti.segmenter.segmenter import Segmenter
 from smalti.vision.images import DEFAULT_MAX_PIXELS, read_mask
 from smalti.vision.metrics import ConfusionMatrix, Segmentation
 from smalti.vision.preprocess import Resize, resize_labels
-from smalti.vision.voc import find_pictures, inner_folder, list_masks
+from smalti.vision.voc import PicturePaths, find_pictures, inner_folder, list_masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,8 @@ class EvalResult:
     """The accuracy, and which images could not be counted.
 
     ``stages``, ``preprocess`` and ``target`` (which the caller fills in) are those of an engine run; ``at_once``
-    pictures shared its threads, and ``load`` is what others took of the CPUs.
+    pictures shared its threads, and ``load`` is what others took of the CPUs. ``left_out`` counts files of the folders
+    of each kind of picture that is not read.
     """
 
     accuracy: Segmentation
@@ -48,6 +49,7 @@ class EvalResult:
     target: str | None = None
     at_once: int = 1
     load: Load = UNKNOWN_LOAD
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def miou(self) -> float:
@@ -58,6 +60,7 @@ class EvalResult:
         out = self.accuracy.to_json()
         out["failed"] = len(self.failures)
         out["failures"] = [failure.to_json() for failure in self.failures]
+        out["pictures_left_out"] = dict(self.left_out)
         out["seconds"] = self.seconds
         if self.stages:
             out["stages"] = [stage.to_json() for stage in self.stages]
@@ -109,11 +112,12 @@ def evaluate_folder(
 
 def evaluate_model(
     engine: Engine,
-    image_dir: Path,
+    image_dir: PicturePaths,
     gt_dir: Path,
     file_list: Path | None = None,
     image_num: int | None = None,
     *,
+    recursive: bool = False,
     labels: Sequence[str] | None = None,
     resize: Resize | None = None,
     input_size: int | None = None,
@@ -124,12 +128,13 @@ def evaluate_model(
     """Run an engine over pictures and compare its label maps with their masks, without files in between.
 
     ``labels`` defaults to the manifest's; where that has none either, classes go by number. Otherwise as
-    :func:`evaluate_folder` and :func:`smalti.labelling.infer.infer`; pictures without a mask are failures.
+    :func:`evaluate_folder` and :func:`smalti.labelling.infer.infer`; pictures without a mask are failures. Masks lie in
+    ``gt_dir`` as pictures lie in ``image_dir``, in sub-folders of the same names.
     """
     start = time.perf_counter()
     masks = inner_folder(gt_dir, "SegmentationClass")
     segmenter = Segmenter(engine, resize=resize, input_size=input_size, labels=labels, max_pixels=max_pixels)
-    entries = find_pictures(image_dir, file_list, image_num)
+    entries = find_pictures(image_dir, file_list, image_num, recursive=recursive)
     counter = ConfusionMatrix(segmenter.names or None)
     failures: list[Failure] = []
     clock, others = Clock(), LoadWatch()
@@ -158,6 +163,7 @@ def evaluate_model(
         preprocess=segmenter.preprocess,
         at_once=at_once,
         load=others.load(),
+        left_out=entries.left_out,
     )
 
 

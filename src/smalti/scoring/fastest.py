@@ -15,7 +15,8 @@ from smalti.building.build import BuildResult, build, check_output_path
 from smalti.compiler import CompileOptions
 from smalti.errors import DataError, GraphError, UsageError
 from smalti.jobs.outputs import write_file
-from smalti.jobs.stream import MAX_AT_ONCE, Progress
+from smalti.jobs.pictures import PassedOver, usable_pictures
+from smalti.jobs.stream import MAX_AT_ONCE, OnError, Progress
 from smalti.jobs.table import Fit, Table
 from smalti.jobs.timing import Patience, Timing, time_in_turns, timed_pictures
 from smalti.jobs.watch import UNKNOWN_LOAD, Load, legend, marked
@@ -26,7 +27,7 @@ from smalti.scoring.evaluate import evaluate_model
 from smalti.scoring.report import points_lost
 from smalti.segmenter.segmenter import Segmenter
 from smalti.target.host import runnable_target
-from smalti.vision.voc import find_pictures
+from smalti.vision.voc import Entry, PicturePaths, find_pictures, inner_folder
 
 AUTO_MODES: Final = (
     QuantMode.FORCE_FLOAT32,
@@ -51,15 +52,19 @@ class FastestOptions:
         file_list, image_num: names of the pictures, and at most how many.
         modes: candidates; float32 is one in any case.
         threads: threads of one inference; ``None``: the CPUs this process may use.
+        recursive: whether to look into sub-folders.
+        passed_over: is told of pictures and masks that are no good; without it, the first one is an error.
     """
 
-    image_dir: Path
+    image_dir: PicturePaths
     gt_dir: Path
     max_miou_drop: float
     file_list: Path | None = None
     image_num: int | None = None
     modes: tuple[QuantMode, ...] = AUTO_MODES
     threads: int | None = None
+    recursive: bool = False
+    passed_over: PassedOver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +174,11 @@ def build_fastest(
     check_output_path(output_model_path)
     here = replace(options, targets=(runnable_target(options.targets, "--quant-mode auto"),))
     say: Tell = tell or (lambda what: None)
+    entries = _good_entries(search)
     with tempfile.TemporaryDirectory(prefix="smalti-auto-") as scratch:
         measured, left_out = _build_all(tf_model, Path(scratch), here, search, record, progress, say)
         say("timing the candidates in turns")
-        timings, threads = _time_all(measured, search)
+        timings, threads = _time_all(measured, entries, search.threads)
         candidates = choose(
             [
                 replace(each.candidate, timing=timing, drop=measured[0].candidate.miou - each.candidate.miou)
@@ -234,6 +240,7 @@ def _build_all(
                 search.file_list,
                 search.image_num,
                 labels=options.labels,
+                recursive=search.recursive,
                 progress=progress,
             ).accuracy
         if math.isnan(accuracy.miou):
@@ -243,13 +250,19 @@ def _build_all(
     return found, left_out
 
 
-def _time_all(measured: Sequence[_Built], search: FastestOptions) -> tuple[list[Timing], int]:
+def _good_entries(search: FastestOptions) -> list[Entry]:
+    """Return the pictures that can be measured on: they and their masks can be read."""
+    passed_over = search.passed_over or PassedOver(OnError.STOP)
+    entries = find_pictures(search.image_dir, search.file_list, search.image_num, recursive=search.recursive)
+    passed_over.leave_out(entries)
+    return [entries[i] for i in usable_pictures(entries, passed_over, inner_folder(search.gt_dir, "SegmentationClass"))]
+
+
+def _time_all(measured: Sequence[_Built], entries: Sequence[Entry], threads: int | None) -> tuple[list[Timing], int]:
     """Return the calls of every candidate in turns, and the threads of each."""
-    entries = find_pictures(search.image_dir, search.file_list, search.image_num)
     with ExitStack() as stack:
         engines = [
-            stack.enter_context(load(each.built.path, search.threads, each.built.sha256, concurrency=1))
-            for each in measured
+            stack.enter_context(load(each.built.path, threads, each.built.sha256, concurrency=1)) for each in measured
         ]
         pictures = timed_pictures(engines[0], entries)
         labellers = [Segmenter(engine).sharing(1)[0] for engine in engines]

@@ -42,7 +42,8 @@ def accuracy_rows_table(table: AccuracyTable, with_model: bool = True) -> Table:
 def accuracy_title(table: AccuracyTable) -> str:
     """Return what the table was measured on."""
     where = sorted({f"{row.cpu}, {row.threads} thread{'s' if row.threads != 1 else ''}" for row in table.rows})
-    return f"{table.images} images; {'; '.join(where)}"
+    skipped = f", {len(table.failures)} skipped" if table.failures else ""
+    return f"{table.images} images{skipped}; {'; '.join(where)}"
 
 
 def classes_table(table: AccuracyTable) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import DataError, UsageError
+from smalti.jobs.pictures import passed_over_json
+from smalti.jobs.stream import Failure
 from smalti.jobs.watch import UNKNOWN_LOAD, Load, read_load
 from smalti.quant.modes import QuantMode
 from smalti.strict_json import Fields, JsonFault, choice, document, flag, list_of, map_of, natural, number, text
@@ -120,6 +122,8 @@ class AccuracyTable:
         pictures_sha256: digest of the names and sizes of pictures and masks.
         images: pictures that each row was measured on.
         rows: float32 of each shape first.
+        failures: pictures that were passed over, since they or their masks could not be used.
+        left_out: files of the folders by the kind of picture that is not read.
     """
 
     model: str
@@ -127,6 +131,8 @@ class AccuracyTable:
     pictures_sha256: str
     images: int
     rows: tuple[AccuracyRow, ...]
+    failures: tuple[Failure, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -158,6 +164,7 @@ class AccuracyTable:
             "graph_sha256": self.graph_sha256,
             "pictures_sha256": self.pictures_sha256,
             "images": self.images,
+            **passed_over_json(self.failures, self.left_out),
             "rows": rows,
         }
 
@@ -186,6 +193,8 @@ def read_table(path: Path) -> AccuracyTable:
             take("pictures_sha256", text),
             take("images", natural),
             take("rows", list_of(_row)),
+            take.get("failures", list_of(_failure), ()),
+            take.get("pictures_left_out", map_of(natural), {}),
         )
     except JsonFault as fault:
         raise DataError(
@@ -224,6 +233,11 @@ def _row(value: Any, where: str) -> AccuracyRow:
     if row.flipped.keys() != row.pixels.keys() or any(n > row.pixels[name] for name, n in row.flipped.items()):
         raise JsonFault(f"{where}: more pixels flip than there are")
     return row
+
+
+def _failure(value: Any, where: str) -> Failure:
+    take = Fields(value, where)
+    return Failure(take("name", text), take("reason", text))
 
 
 def _count(value: Any, where: str) -> int:

@@ -118,7 +118,7 @@ class Segmenter:
     # ---- one picture, or many ---------------------------------------------------------------------------------------
 
     def __call__(self, picture: Source, /) -> LabelMap:
-        """Label a picture: a path, the bytes of a JPEG or PNG, an RGB array uint8 [H, W, 3], or a PIL image.
+        """Label a picture: a path, the bytes of a picture file, an RGB array uint8 [H, W, 3], or a PIL image.
 
         Raises:
             ImageError: the picture cannot be decoded, or is too large.

@@ -37,7 +37,7 @@ def read_source(source: Source, *, max_pixels: int) -> Decoded:
     if hasattr(source, "getexif"):
         return Decoded(from_pil(source, max_pixels=max_pixels))
     raise InputError(
-        f"a picture is a path, the bytes of a JPEG or PNG, an RGB array uint8 [H, W, 3] or a PIL image, not "
+        f"a picture is a path, the bytes of a picture file, an RGB array uint8 [H, W, 3] or a PIL image, not "
         f"{type(source).__name__}"
     )
 

@@ -1,8 +1,7 @@
-"""Read the structure of JPEG and PNG files, before any decoder sees them.
+"""What is known of a picture before any decoder sees it, and the structure of JPEG and PNG files.
 
-A picture is data from a stranger. Its format is taken from its first bytes, its size from its header, and its end is
-looked for; what does not make pixels (profiles, texts, thumbnails, animation) is dropped, so that the decoder is only
-given the few segments that every picture has.
+What does not make pixels (profiles, texts, thumbnails, animation) is dropped, so that the decoder is only given the few
+segments that every picture has.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from smalti.errors import ImageError
 from smalti.vision.jpeg_scans import Scan, check_scans
 
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-_JPEG_START: Final = b"\xff\xd8\xff"
+JPEG_START: Final = b"\xff\xd8\xff"
 _JPEG_END: Final = b"\xff\xd9"
 _START_OF_SCAN: Final = 0xDA
 _RESTART_INTERVAL: Final = 0xDD
@@ -43,6 +42,9 @@ class ImageFormat(Enum):
 
     JPEG = "JPEG"
     PNG = "PNG"
+    WEBP = "WebP"
+    BMP = "BMP"
+    TIFF = "TIFF"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class ImageHeader:
 
 @dataclass(frozen=True, slots=True)
 class ImageParts:
-    """A checked picture file: ``data`` holds only the segments that make pixels; ``scans`` is 1 for a PNG.
+    """A checked picture file: ``data`` holds only what makes pixels; ``scans`` is 1 for all but a JPEG.
 
     ``pieces`` are the (start, end) in ``data`` of the coded pixels of a JPEG between two markers.  ``in_order`` says
     that there is one piece, whose pixels a decoder gives out from the top as it reads.
@@ -77,29 +79,9 @@ class ImageParts:
     in_order: bool = False
 
 
-def image_format(data: bytes) -> ImageFormat:
-    """Return the format that the first bytes of ``data`` announce; ImageError when it is neither JPEG nor PNG."""
-    if data.startswith(PNG_SIGNATURE):
-        return ImageFormat.PNG
-    if data.startswith(_JPEG_START):
-        return ImageFormat.JPEG
-    if not data:
-        raise ImageError("the file is empty")
-    raise ImageError("not a JPEG or PNG picture")
-
-
-def read_header(data: bytes) -> ImageHeader:
-    """Return the header of a picture without looking at its pixels; ImageError when it is damaged."""
-    if image_format(data) is ImageFormat.PNG:
-        return _png_header(data)
+def jpeg_header(data: bytes) -> ImageHeader:
+    """Return the header of a JPEG. Raises ImageError when it is damaged before its first scan."""
     return _jpeg_segments(data).header
-
-
-def split_image(data: bytes) -> ImageParts:
-    """Check a picture's structure to its end and keep what makes pixels; ImageError when it is damaged or cut."""
-    if image_format(data) is ImageFormat.PNG:
-        return _split_png(data)
-    return _split_jpeg(data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +167,8 @@ def _frame_header(segment: bytes) -> ImageHeader:
     return ImageHeader(ImageFormat.JPEG, width, height, depth, components == 1)
 
 
-def _split_jpeg(data: bytes) -> ImageParts:
+def split_jpeg(data: bytes) -> ImageParts:
+    """Check a JPEG to its end and keep what makes pixels. Raises ImageError when it is damaged or cut."""
     segments = _jpeg_segments(data)
     end, scans = _jpeg_scans(data, segments)
     check_scans(segments.frame_marker, segments.frame, scans)
@@ -242,7 +225,8 @@ def _coded_pixels(data: bytes, start: int) -> tuple[tuple[int, int], ...] | None
     return None
 
 
-def _png_header(data: bytes) -> ImageHeader:
+def png_header(data: bytes) -> ImageHeader:
+    """Return the header of a PNG. Raises ImageError when it is damaged."""
     if len(data) < 33 or data[8:16] != b"\x00\x00\x00\x0dIHDR":
         raise ImageError("the PNG header is cut")
     if zlib.crc32(data[12:29]) != int.from_bytes(data[29:33], "big"):
@@ -255,8 +239,9 @@ def _png_header(data: bytes) -> ImageHeader:
     return ImageHeader(ImageFormat.PNG, width, height, depth, colour in (0, 4), has_palette=colour == 3)
 
 
-def _split_png(data: bytes) -> ImageParts:
-    header = _png_header(data)
+def split_png(data: bytes) -> ImageParts:
+    """Check a PNG to its end and keep what makes pixels. Raises ImageError when it is damaged or cut."""
+    header = png_header(data)
     view = memoryview(data)
     kept: list[bytes | memoryview] = [PNG_SIGNATURE]
     exif, has_palette = b"", False

@@ -1,11 +1,11 @@
 """Decode pictures and masks, encode label maps.
 
-Only JPEG and PNG parsers are reachable, the format is taken from the content and never from the name, and a picture
-over the pixel cap is refused from its header alone. A cut or damaged picture is an ImageError, never a grey area (at
-most a part of the last unit of its coding, mostly 16 x 16 pixels).
-The EXIF orientation is applied, as viewers and ``cv2.imread`` do, so that a label map lies on the picture as people
-see it. Alpha, colour profiles and gamma are ignored; 16-bit samples keep their high byte; of an animation the still
-picture is taken.
+Only the parsers of JPEG, PNG, WebP, BMP and TIFF are reachable, the format is taken from the content and never from
+the name, and a picture over the pixel cap is refused from its header alone. A cut or damaged picture is an ImageError,
+never a grey area (at most a part of the last unit of its coding, mostly 16 x 16 pixels).
+The EXIF orientation is applied, whatever format it stands in, as viewers and ``cv2.imread`` do, so that a label map
+lies on the picture as people see it. Alpha, colour profiles and gamma are ignored; 16-bit samples keep their high byte;
+of an animated PNG the still picture is taken, of a TIFF the first page.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from smalti.errors import DataError, ImageError, ResourceError, UsageError
-from smalti.vision.headers import ImageFormat, ImageHeader, ImageParts, read_header, split_image
+from smalti.vision.formats import read_header, split_image
+from smalti.vision.headers import ImageFormat, ImageHeader, ImageParts
 from smalti.vision.jpeg import decode_jpeg
 from smalti.vision.label_counts import fit_a_byte
 from smalti.vision.palette import voc_palette
@@ -62,7 +63,7 @@ def read_image(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[n
 
 
 def decode_image(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
-    """Return the picture of JPEG or PNG bytes, RGB uint8 [H, W, 3], turned upright by its EXIF orientation.
+    """Return the picture of a file's bytes, RGB uint8 [H, W, 3], turned upright by its EXIF orientation.
 
     ``max_pixels`` is checked against the header before anything is decoded. Raises ImageError.
     """
@@ -81,6 +82,8 @@ def from_pil(image: Image.Image, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDA
     if not 0 < image.width * image.height <= max_pixels:
         raise ImageError(f"{image.width} x {image.height} pixels are not 1 to the limit of {max_pixels}")
     try:
+        # A TIFF is turned by the library when it is loaded, and has no orientation after that.
+        image.load()
         orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
         pixels = _rgb(image)
     except MemoryError as error:
@@ -98,11 +101,13 @@ def read_mask(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np
 def decode_mask(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
     """Return the labels of a palette or 8-bit grey PNG, uint8 [H, W]; a pixel's index or grey value is its label.
 
-    Raises ImageError for a JPEG (its values are not exact), a true-colour PNG, and grey of another depth.
+    Raises ImageError for another format (values of a JPEG are not exact), a true-colour PNG, and grey of another depth.
     """
     header = read_header(data)
-    if header.format is not ImageFormat.PNG:
+    if header.format is ImageFormat.JPEG:
         raise ImageError("a label map must be a PNG: a JPEG does not keep the labels exactly")
+    if header.format is not ImageFormat.PNG:
+        raise ImageError(f"a label map must be a PNG, not a {header.format.value}: save it as one, values unchanged")
     if not header.has_palette and not (header.is_grey and header.bit_depth == 8):
         raise ImageError("a label map must be a palette PNG or an 8-bit grey PNG whose pixel values are the labels")
     with _opened(_checked_parts(data, max_pixels)) as image:
@@ -210,10 +215,11 @@ def _opened(parts: ImageParts) -> Image.Image:
     try:
         if header.format is ImageFormat.JPEG:
             return decode_jpeg(parts)
-        check_png_pixels(parts.data)
-        image = Image.open(io.BytesIO(parts.data), formats=("PNG",))
+        if header.format is ImageFormat.PNG:
+            check_png_pixels(parts.data)
+        image = Image.open(io.BytesIO(parts.data), formats=(header.format.name,))
         if image.size != (header.width, header.height):
-            raise ImageError("the PNG gives two different sizes")
+            raise ImageError(f"the {header.format.value} gives two different sizes")
         image.load()
     except MemoryError as error:
         raise ResourceError(f"no memory to decode {header.width} x {header.height} pixels") from error

@@ -13,14 +13,21 @@ from typing import Final, overload
 import numpy as np
 from numpy.typing import NDArray
 
-PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 _Lookup = tuple[NDArray[np.intp], NDArray[np.int64]]
 """Indices of names in the order of their hashes, and those hashes."""
 
 
+def printable(text: str) -> str:
+    """Return ``text`` in one line that any terminal can show: control and undecodable characters are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def strip_suffix(name: str) -> str:
-    """Return ``name`` without .jpg, .jpeg or .png."""
+    """Return ``name`` without the suffix of a picture, such as .jpg."""
     lower = name[-5:].lower()
     for suffix in PICTURE_SUFFIXES:
         if lower.endswith(suffix) and len(name.rpartition("/")[2]) > len(suffix):

@@ -1,17 +1,12 @@
-"""Whether the packed pixels of a PNG are all there.
-
-A decoder that meets the end of the packed pixels before it has all rows may leave the rest black and tell nobody. Here
-that is an error, and so is a packed stream that does not reach its own end or fails its own checksum.
-"""
+"""Whether the packed pixels of a PNG are all there: how many bytes its rows take, and where they are packed."""
 
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
 from typing import Final
 
-from smalti.errors import ImageError
+from smalti.vision.unpacking import check_unpacked
 
 _FIRST_PART: Final = 8
 _CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -27,9 +22,6 @@ _INTERLACED: Final = (
 )
 """Left, top, and the steps to the right and down of the passes of an interlaced picture."""
 _READ_AT_ONCE: Final = 1 << 16
-_UNPACKED_AT_ONCE: Final = 1 << 18
-_SPARE: Final = 1 << 20
-"""As many bytes more than its rows take may a PNG have: some programs write a row too many."""
 
 
 def check_png_pixels(data: bytes) -> None:
@@ -38,22 +30,8 @@ def check_png_pixels(data: bytes) -> None:
     A little more than the rows take is let pass. Raises ``zlib.error`` where the packed pixels are damaged.
     """
     width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
-    left = _row_bytes(width, height, depth * _CHANNELS.get(colour, 0), bool(interlaced))
-    unpacker = zlib.decompressobj()
-    for piece in _packed(data):
-        rest: bytes | memoryview = piece
-        while not unpacker.eof:
-            got = len(unpacker.decompress(rest, _UNPACKED_AT_ONCE))
-            left -= got
-            if left < -_SPARE:
-                raise ImageError("the PNG has far more pixels than its header says")
-            rest = unpacker.unconsumed_tail
-            if not rest and not got:
-                break
-    if left > 0:
-        raise ImageError("the PNG is cut: pixels are missing")
-    if not unpacker.eof:
-        raise ImageError("the PNG is cut: the end of its packed pixels is missing")
+    needed = _row_bytes(width, height, depth * _CHANNELS.get(colour, 0), bool(interlaced))
+    check_unpacked(_packed(data), needed, "PNG")
 
 
 def _row_bytes(width: int, height: int, bits: int, interlaced: bool) -> int:

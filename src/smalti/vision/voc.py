@@ -1,28 +1,36 @@
-"""Folders of pictures, the PASCAL VOC directory layout and its file lists.
+"""Folders of pictures, single ones, the PASCAL VOC directory layout and its file lists.
 
-A file list holds one picture a line: an id (``2007_000033``), a name with a suffix, or a relative path; a second column
-(VOC's ``-1`` / ``1``, or the mask's path) is ignored. A folder alone stands for every picture directly in it.
+A file list holds one picture a line: an id (``2007_000033``), a name with a suffix, or a path; further columns (VOC's
+``-1`` / ``1``, or the mask's path) are ignored. A folder alone stands for every picture directly in it, or also for
+those in its sub-folders.
 """
 
 from __future__ import annotations
 
 import codecs
 import os
-import stat
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final, overload
 
-from smalti.errors import UsageError
+from smalti.errors import ImageError, UsageError
+from smalti.vision.formats import image_format
+from smalti.vision.kinds import SNIFFED_BYTES, count_words
+from smalti.vision.listed import Finder
 from smalti.vision.names import PICTURE_SUFFIXES, NameList, OutputNames, encode_name, strip_suffix
+from smalti.vision.names import printable as printable
+from smalti.vision.walk import LINK_MARK, Found, walk
 
 MASK_SUFFIX: Final = ".png"
-_PARTS: Final = ("JPEGImages", "SegmentationClass")
 _MAX_LIST_BYTES: Final = 256 * 2**20
+
+PicturePaths = Path | Sequence[Path]
+"""A folder of pictures, a picture file, or several of both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +57,11 @@ class Entry:
 
 
 class Pictures(Sequence[Entry]):
-    """The pictures of a folder or a list, in little memory however many they are.
+    """The pictures of folders, files or a list, in little memory however many they are.
 
-    ``links`` are the indices of symbolic links. An :class:`Entry` is made when it is asked for.
+    ``links`` are the indices of symbolic links. ``roots`` are the folders that were looked through, sub-folders and all
+    if ``recursive``; ``left_out`` counts the files there of each kind that is not read. An :class:`Entry` is made when
+    it is asked for.
     """
 
     def __init__(
@@ -60,8 +70,15 @@ class Pictures(Sequence[Entry]):
         names: NameList,
         links: Sequence[int] = (),
         problems: Mapping[int, str] = MappingProxyType({}),
+        *,
+        roots: tuple[Path, ...] = (),
+        recursive: bool = False,
+        left_out: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.folder = folder
+        self.roots = roots
+        self.recursive = recursive
+        self.left_out = left_out
         self.names = names
         self.links = links
         self._problems = problems
@@ -81,41 +98,82 @@ class Pictures(Sequence[Entry]):
         return Entry(name, self.folder) if problem is None else Entry(name, None, problem)
 
 
-def find_pictures(image_dir: Path, file_list: Path | None = None, image_num: int | None = None) -> Pictures:
-    """Return the pictures of a folder, or those that ``file_list`` names, at most the first ``image_num``.
+def find_pictures(
+    image_dir: PicturePaths,
+    file_list: Path | None = None,
+    image_num: int | None = None,
+    *,
+    recursive: bool = False,
+) -> Pictures:
+    """Return the pictures of folders and files, or those that ``file_list`` names, at most the first ``image_num``.
 
-    ``image_dir`` may also be a VOC root that has JPEGImages in it. Names come in the list's order, or sorted.
-    Raises UsageError when the folder or the list cannot be read or names nothing.
+    A folder may also be a VOC root that has JPEGImages in it; ``recursive`` looks into sub-folders, too, but not
+    through links to folders, into hidden ones, or into those that hold results of a job. Names come in the list's
+    order, or sorted for each path; they are relative to the folder, or to the real folder that holds all paths. A
+    picture that two paths lead to counts once.
+
+    Raises UsageError when a path or the list cannot be read or names nothing, ImageError when the only path is a file
+    of a kind that is not read.
     """
-    folder = inner_folder(image_dir, "JPEGImages")
-    return _find(folder, file_list, image_num, PICTURE_SUFFIXES, "picture")
+    paths = [image_dir] if isinstance(image_dir, Path) else list(image_dir)
+    if not paths:
+        raise UsageError("there is no folder of pictures: give --image-dir a folder or a picture file")
+    _check_number(image_num)
+    if file_list is not None:
+        if len(paths) > 1 or paths[0].is_file():
+            raise UsageError("--file-list names the pictures of one folder: give --image-dir that folder alone")
+        if recursive:
+            raise UsageError(
+                "--file-list names pictures, with their sub-folders where they lie in some, and --recursive looks for "
+                "them: leave one of the two out"
+            )
+        folder = inner_folder(paths[0], "JPEGImages")
+        return _listed(folder, file_list, image_num, PICTURE_SUFFIXES, "picture", any_suffix=True)
+    if len(paths) == 1 and not paths[0].is_file():
+        folder = inner_folder(paths[0], "JPEGImages")
+        return _all_of(folder, image_num, PICTURE_SUFFIXES, "picture", recursive=recursive)
+    if len(paths) == 1:
+        _check_kind(paths[0])
+        return Pictures(paths[0].parent, NameList([paths[0].name]), array("Q", [0] if paths[0].is_symlink() else []))
+    return _several(paths, image_num, recursive)
 
 
-def list_pictures(image_dir: Path, file_list: Path | None = None, image_num: int | None = None) -> list[Entry]:
+def list_pictures(
+    image_dir: PicturePaths,
+    file_list: Path | None = None,
+    image_num: int | None = None,
+    *,
+    recursive: bool = False,
+) -> list[Entry]:
     """Return what :func:`find_pictures` finds as a list."""
-    return list(find_pictures(image_dir, file_list, image_num))
+    return list(find_pictures(image_dir, file_list, image_num, recursive=recursive))
 
 
 def list_masks(gt_dir: Path, file_list: Path | None = None, image_num: int | None = None) -> list[Entry]:
     """Return the masks (PNG) of a folder, as :func:`list_pictures` does; a VOC root may hold SegmentationClass."""
     folder = inner_folder(gt_dir, "SegmentationClass")
-    return list(_find(folder, file_list, image_num, (MASK_SUFFIX,), "mask"))
+    _check_number(image_num)
+    if file_list is not None:
+        return list(_listed(folder, file_list, image_num, (MASK_SUFFIX,), "mask", any_suffix=False))
+    return list(_all_of(folder, image_num, (MASK_SUFFIX,), "mask"))
 
 
 def inner_folder(folder: Path, inner: str) -> Path:
     """Return ``folder / inner`` when ``folder`` is a VOC root, else ``folder``; UsageError when it is no folder."""
     if not folder.is_dir():
-        raise UsageError(f"there is no folder {printable(str(folder))}: give one that exists")
+        is_file = folder.name.lower().endswith(PICTURE_SUFFIXES) and not folder.exists()
+        what = "picture" if is_file else "folder"
+        raise UsageError(f"there is no {what} {printable(str(folder))}: give one that exists")
     return folder / inner if (folder / inner).is_dir() else folder
 
 
 def read_list(file_list: Path) -> list[str]:
     """Return the lines of a file list that are not blank. Raises UsageError when it is not a readable text."""
-    return list(_lines(file_list))
+    return [line.strip() for line in _lines(file_list)]
 
 
 def _lines(file_list: Path) -> Iterator[str]:
-    """Yield the lines of a file list that are not blank, without reading it whole."""
+    """Yield the lines of a file list that are not blank, with the space around them, without reading it whole."""
     try:
         if not file_list.is_file():
             raise UsageError(
@@ -127,18 +185,11 @@ def _lines(file_list: Path) -> Iterator[str]:
             for number, line in enumerate(lines):
                 if number == 0 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                     raise UsageError(f"the file list {printable(str(file_list))} is UTF-16: save it as UTF-8")
-                text = line.decode("utf-8-sig" if number == 0 else "utf-8", "surrogateescape").strip()
-                if text:
+                text = line.decode("utf-8-sig" if number == 0 else "utf-8", "surrogateescape").rstrip("\r\n")
+                if text.strip():
                     yield text
     except OSError as error:
         raise UsageError(f"cannot read the file list {printable(str(file_list))}: {error.strerror}") from error
-
-
-def printable(text: str) -> str:
-    """Return ``text`` in one line that any terminal can show: control and undecodable characters are escaped."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def output_names(entries: Iterable[Entry], suffix: str = ".png") -> list[str]:
@@ -159,103 +210,117 @@ def check_different(names: NameList) -> None:
         raise UsageError(f"the list names {printable(names[twice])} twice: leave one of the lines out")
 
 
-def _find(
-    folder: Path, file_list: Path | None, image_num: int | None, suffixes: tuple[str, ...], what: str
-) -> Pictures:
+def _check_number(image_num: int | None) -> None:
     if image_num is not None and image_num < 1:
         raise UsageError(f"the number of images must be at least 1, not {image_num}")
-    if file_list is None:
-        found = _scan(folder, image_num, suffixes)
-        if not len(found):
-            raise UsageError(
-                f"there is no {what} ({', '.join(suffixes)}) in {printable(str(folder))}: give another folder"
-            )
-        return found
-    listed = _read(folder, file_list, image_num, suffixes, what)
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse a file that is named alone and begins like no picture that is read; what else is wrong shows later."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(SNIFFED_BYTES)
+    except OSError:
+        return
+    try:
+        image_format(start)
+    except ImageError as error:
+        raise ImageError(f"{printable(str(path))}: {error}") from error
+
+
+def _all_of(
+    folder: Path, image_num: int | None, suffixes: tuple[str, ...], what: str, *, recursive: bool = False
+) -> Pictures:
+    found = walk(folder, suffixes, recursive=recursive)
+    _check_found(folder, found, suffixes, what)
+    names = found.names[:image_num]
+    return Pictures(
+        folder,
+        NameList(name.rstrip(LINK_MARK) for name in names),
+        _links(names),
+        roots=(folder,),
+        recursive=recursive,
+        left_out=found.left_out,
+    )
+
+
+def _links(names: Iterable[bytes]) -> array[int]:
+    return array("Q", (index for index, name in enumerate(names) if name.endswith(LINK_MARK)))
+
+
+def _check_found(folder: Path, found: Found, suffixes: tuple[str, ...], what: str) -> None:
+    """Raise UsageError for a folder without a picture, with a word about what is there instead."""
+    if found.names:
+        return
+    text = f"there is no {what} ({', '.join(suffixes)}) in {printable(str(folder))}"
+    if found.left_out:
+        kinds = count_words(found.left_out)
+        raise UsageError(f"{text}, but {kinds}, which are not read: convert them to PNG or JPEG")
+    if found.has_folders and what == "picture":
+        raise UsageError(f"{text} itself: add --recursive for its sub-folders, or give another folder")
+    raise UsageError(f"{text}: give another folder")
+
+
+def _several(paths: Sequence[Path], image_num: int | None, recursive: bool) -> Pictures:
+    """Return the pictures of several folders and files, by their names from the real folder that holds all of them."""
+    parts: list[tuple[str, list[bytes]]] = []
+    roots: list[Path] = []
+    left_out: Counter[str] = Counter()
+    for path in paths:
+        if path.is_file():
+            mark = LINK_MARK if path.is_symlink() else b""
+            parts.append((os.path.realpath(path.parent), [encode_name(path.name) + mark]))
+            continue
+        folder = Path(os.path.realpath(inner_folder(path, "JPEGImages")))
+        found = walk(folder, PICTURE_SUFFIXES, recursive=recursive)
+        _check_found(path, found, PICTURE_SUFFIXES, "picture")
+        if folder not in roots:
+            roots.append(folder)
+            left_out.update(found.left_out)
+        parts.append((str(folder), found.names))
+    common = os.path.commonpath([folder for folder, _ in parts])
+    names: dict[bytes, None] = {}
+    for folder_name, found_names in parts:
+        inner = os.path.relpath(folder_name, common)
+        start = b"" if inner == "." else encode_name(f"{inner}/")
+        for name in found_names:
+            names[start + name] = None
+    chosen = list(islice(names, image_num))
+    return Pictures(
+        Path(common),
+        NameList(name.rstrip(LINK_MARK) for name in chosen),
+        _links(chosen),
+        roots=tuple(roots),
+        recursive=recursive,
+        left_out=left_out,
+    )
+
+
+def _listed(
+    folder: Path,
+    file_list: Path,
+    image_num: int | None,
+    suffixes: tuple[str, ...],
+    what: str,
+    *,
+    any_suffix: bool,
+) -> Pictures:
+    problems: dict[int, str] = {}
+    links = array("Q")
+    finder = Finder(folder, file_list, suffixes, what, any_suffix=any_suffix)
+
+    def names() -> Iterator[str]:
+        for index, line in enumerate(islice(_lines(file_list), image_num)):
+            found = finder.find(line)
+            if found.problem is not None:
+                problems[index] = found.problem
+            elif found.is_link:
+                links.append(index)
+            yield found.name
+
+    listed = Pictures(folder, NameList(names()), links, problems)
     if not len(listed):
         raise UsageError(
             f"the file list {printable(str(file_list))} is empty: write the name of a picture in each line"
         )
     return listed
-
-
-def _scan(folder: Path, image_num: int | None, suffixes: tuple[str, ...]) -> Pictures:
-    # No file name holds a zero byte and it sorts before all others, so that a mark behind one keeps the order.
-    mark = b"\0"
-    try:
-        with os.scandir(folder) as items:
-            found = sorted(
-                encode_name(item.name) + mark if item.is_symlink() else encode_name(item.name)
-                for item in items
-                if item.name[-5:].lower().endswith(suffixes)
-            )
-    except OSError as error:
-        raise UsageError(f"cannot read the folder {printable(str(folder))}: {error.strerror}") from error
-    if image_num is not None:
-        del found[image_num:]
-    links = array("Q", (index for index, name in enumerate(found) if name.endswith(mark)))
-    return Pictures(folder, NameList(name.rstrip(mark) for name in found), links)
-
-
-def _read(folder: Path, file_list: Path, image_num: int | None, suffixes: tuple[str, ...], what: str) -> Pictures:
-    problems: dict[int, str] = {}
-    links = array("Q")
-
-    def names() -> Iterator[str]:
-        for index, line in enumerate(islice(_lines(file_list), image_num)):
-            name, problem, is_link = _resolve(folder, line, suffixes, what)
-            if problem is not None:
-                problems[index] = problem
-            elif is_link:
-                links.append(index)
-            yield name
-
-    return Pictures(folder, NameList(names()), links, problems)
-
-
-def _resolve(folder: Path, line: str, suffixes: tuple[str, ...], what: str) -> tuple[str, str | None, bool]:
-    """Find the file of one line: the whole line first (names may hold spaces), then its first column.
-
-    Returns the name, what is wrong with it (or None), and whether it is a symbolic link.
-    """
-    problem = f"no such {what}"
-    for name in dict.fromkeys((line, line.split()[0])):
-        inside = _inside(folder, name)
-        if inside is None:
-            problem = "the line leads out of the folder"
-            continue
-        found = _with_suffix(folder, inside, suffixes)
-        if found is not None:
-            return found[0], None, found[1]
-    return (line.split()[0] if "\0" not in line else line), problem, False
-
-
-def _inside(folder: Path, name: str) -> str | None:
-    """Return ``name`` relative to ``folder``, or None when it leads elsewhere."""
-    path = PurePosixPath(name)
-    if path.is_absolute():
-        base = next((base for base in (folder, os.path.abspath(folder)) if path.is_relative_to(base)), None)
-        if base is None:
-            return None
-        path = path.relative_to(base)
-    if ".." in path.parts or not path.parts or "\0" in name:
-        return None
-    return str(path)
-
-
-def _with_suffix(folder: Path, name: str, suffixes: tuple[str, ...]) -> tuple[str, bool] | None:
-    """Return the name of the file that is there and whether it is a symbolic link, or None."""
-    names = [name]
-    first, _, rest = name.partition("/")
-    if rest and first in _PARTS:
-        names.append(rest)
-    candidates = [form + suffix for form in names for suffix in ("", *suffixes)]
-    candidates.extend(strip_suffix(form) + suffix for form in names for suffix in suffixes)
-    for candidate in candidates:
-        if candidate.lower().endswith(suffixes):
-            try:
-                mode = os.lstat(f"{folder}/{candidate}").st_mode
-            except (OSError, ValueError):
-                continue
-            return candidate, stat.S_ISLNK(mode)
-    return None

@@ -14,6 +14,7 @@ from smalti.comparing.sensitivity import choose_kept_layers, kept_table
 from smalti.comparing.trials import PictureSet
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
+from smalti.jobs.pictures import PassedOver
 from smalti.quant.record import CalibrationRecord
 from smalti.target.host import runnable_target
 
@@ -47,7 +48,7 @@ class Bound:
     max_miou_drop: float | None
     gt_dir: Path | None
     eval_list: Path | None
-    image_dir: Path | None
+    image_dir: tuple[Path, ...] | None
 
     def __post_init__(self) -> None:
         if self.max_miou_drop is None:
@@ -64,6 +65,7 @@ class Bound:
         options: CompileOptions,
         record: CalibrationRecord | None,
         tell: Told,
+        passed_over: PassedOver,
         as_json: bool = False,
     ) -> CompileOptions:
         """Return the options with the layers to keep; a table of why goes to the terminal, unless ``as_json``."""
@@ -75,7 +77,7 @@ class Bound:
                 tf_model,
                 measured,
                 record,
-                PictureSet(self.image_dir, self.gt_dir, self.eval_list),
+                PictureSet(self.image_dir, self.gt_dir, self.eval_list, passed_over=passed_over),
                 self.max_miou_drop,
                 progress=progress,
                 tell=tell,

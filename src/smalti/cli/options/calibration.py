@@ -12,11 +12,13 @@ from smalti.building.calibrate import DEFAULT_IMAGES, calibrate_folder, check_ra
 from smalti.cli.ui import note, progress_bar
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
+from smalti.jobs.pictures import PassedOver
 from smalti.quant.modes import ActivationScheme, CalibAlgo, Granularity, QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord
 from smalti.vision.voc import printable
 
 DEFAULTS = QuantOptions()
+_FROM_PICTURES = ("--image-dir", "--file-list", "--calib-num", "--calib-algo", "--recursive")
 
 
 def parse_mode(text: str | QuantMode) -> QuantMode:
@@ -41,10 +43,12 @@ BuildModeOption = Annotated[
     ),
 ]
 CalibImageDirOption = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
         "--image-dir",
-        help="Folder of pictures to calibrate on, or a VOC root with JPEGImages in it; for the qint modes.",
+        "--images",
+        metavar="PATH",
+        help="Folder of pictures to calibrate on, VOC root, or picture file, for the qint modes. Repeatable.",
         show_default=False,
     ),
 ]
@@ -104,7 +108,7 @@ class CalibrationArguments:
     """What was said on the command line; ``None``: nothing."""
 
     quant_mode: QuantMode | None = None
-    image_dir: Path | None = None
+    image_dir: tuple[Path, ...] | None = None
     file_list: Path | None = None
     calib_num: int | None = None
     calib_algo: CalibAlgo | None = None
@@ -112,6 +116,7 @@ class CalibrationArguments:
     activation: ActivationScheme | None = None
     ranges: Path | None = None
     save_ranges: Path | None = None
+    recursive: bool | None = None
 
     def quant_options(self, record: CalibrationRecord | None) -> QuantOptions:
         """Return the precision mode and its choices: what was said, else the record's, else the defaults.
@@ -145,7 +150,7 @@ class CalibrationArguments:
                 f"{mode.value} quantises nothing, so it has no use for {', '.join(given)}; the modes that do are "
                 f"{quantising}"
             )
-        from_pictures = [n for n in given if n in ("--image-dir", "--file-list", "--calib-num", "--calib-algo")]
+        from_pictures = [n for n in given if n in _FROM_PICTURES]
         if self.ranges is not None and from_pictures:
             raise UsageError(f"--ranges gives the ranges that {from_pictures[0]} is to find: leave one of them out")
         if mode.quantised is not None and self.ranges is None and self.image_dir is None:
@@ -170,7 +175,11 @@ def read_ranges(arguments: CalibrationArguments) -> CalibrationRecord | None:
 
 
 def find_ranges(
-    arguments: CalibrationArguments, record: CalibrationRecord | None, tf_model: Path, options: CompileOptions
+    arguments: CalibrationArguments,
+    record: CalibrationRecord | None,
+    tf_model: Path,
+    options: CompileOptions,
+    passed_over: PassedOver,
 ) -> CalibrationRecord | None:
     """Return the ranges for a build: those read, or new ones from pictures; ``None`` for modes that need none.
 
@@ -178,7 +187,7 @@ def find_ranges(
 
     Raises:
         UsageError: the ranges do not fit the graph, or a folder or list is not usable.
-        ImageError: a picture cannot be read.
+        ImageError: no picture can be read, or one cannot and ``passed_over`` is to stop there.
     """
     if options.quant.mode.quantised is None:
         return None
@@ -192,6 +201,8 @@ def find_ranges(
                 arguments.image_dir,
                 file_list=arguments.file_list,
                 image_num=arguments.calib_num or DEFAULT_IMAGES,
+                recursive=bool(arguments.recursive),
+                passed_over=passed_over,
                 progress=progress,
             )
     if record is None:

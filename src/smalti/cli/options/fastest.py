@@ -11,6 +11,7 @@ from smalti.cli.options.calibration import CalibrationArguments
 from smalti.cli.ui import draw, note, progress_bar
 from smalti.compiler import CompileOptions
 from smalti.errors import UsageError
+from smalti.jobs.pictures import PassedOver
 from smalti.quant.modes import QuantMode
 from smalti.quant.record import CalibrationRecord
 from smalti.scoring.fastest import FastestOptions, FastestResult, build_fastest, fastest_table
@@ -65,13 +66,16 @@ class FastestArguments:
         options: CompileOptions,
         record: CalibrationRecord | None,
         tell: Told,
+        passed_over: PassedOver,
         as_json: bool,
     ) -> FastestResult:
         """Build and measure the candidates; the table of them goes to the terminal, unless ``as_json``."""
         bound = self.bound
         if bound.image_dir is None or bound.gt_dir is None or bound.max_miou_drop is None:
             raise UsageError("--quant-mode auto needs --image-dir, --gt-dir and --max-miou-drop")
-        search = FastestOptions(bound.image_dir, bound.gt_dir, bound.max_miou_drop, bound.eval_list)
+        search = FastestOptions(
+            bound.image_dir, bound.gt_dir, bound.max_miou_drop, bound.eval_list, passed_over=passed_over
+        )
         with progress_bar("measure", "pictures", tell) as progress:
             found = build_fastest(
                 tf_model, output_model_path, options, search, record=record, progress=progress, tell=tell
