@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from smalti.delivery.export_c import export_c
     from smalti.delivery.inspect import Inspection, inspect
     from smalti.labelling.infer import InferOptions, InferResult, infer
+    from smalti.labelling.video import FrameChoice, VideoJob, VideoResult, label_video
     from smalti.quant.modes import QuantMode, QuantOptions
     from smalti.scoring.accuracy import AccuracyOptions, accuracy
     from smalti.scoring.evaluate import EvalResult, evaluate_folder, evaluate_model
@@ -43,6 +44,7 @@ __all__ = [
     "EvalResult",
     "ExportOptions",
     "ExportResult",
+    "FrameChoice",
     "InferOptions",
     "InferResult",
     "Inspection",
@@ -51,6 +53,8 @@ __all__ = [
     "RunOptions",
     "RunResult",
     "SensitivityResult",
+    "VideoJob",
+    "VideoResult",
     "accuracy",
     "bench",
     "build",
@@ -64,6 +68,7 @@ __all__ = [
     "export_c",
     "infer",
     "inspect",
+    "label_video",
     "load_record",
     "read_record",
     "resolve_target",
@@ -85,6 +90,7 @@ _PLACES: Final = {
     "EvalResult": "smalti.scoring.evaluate",
     "ExportOptions": "smalti.delivery.export",
     "ExportResult": "smalti.delivery.export",
+    "FrameChoice": "smalti.vision.video",
     "InferOptions": "smalti.labelling.infer",
     "InferResult": "smalti.labelling.infer",
     "Inspection": "smalti.delivery.inspect",
@@ -93,6 +99,8 @@ _PLACES: Final = {
     "RunOptions": "smalti.apps.road",
     "RunResult": "smalti.apps.road",
     "SensitivityResult": "smalti.comparing.sensitivity",
+    "VideoJob": "smalti.labelling.video",
+    "VideoResult": "smalti.labelling.video",
     "accuracy": "smalti.scoring.accuracy",
     "bench": "smalti.bench.bench",
     "build": "smalti.building.build",
@@ -106,6 +114,7 @@ _PLACES: Final = {
     "export_c": "smalti.delivery.export_c",
     "infer": "smalti.labelling.infer",
     "inspect": "smalti.delivery.inspect",
+    "label_video": "smalti.labelling.video",
     "load_record": "smalti.building.calibrate",
     "read_record": "smalti.building.calibrate",
     "resolve_target": "smalti.target.host",

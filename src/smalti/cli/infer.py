@@ -27,6 +27,8 @@ from smalti.cli.options.labelling import (
 )
 from smalti.cli.stopping import stop_between_pictures
 from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, note, print_json, say
+from smalti.cli.video import EveryOption, MaxFramesOption, StartOption, VideoOption, infer_video, refuse_options
+from smalti.errors import UsageError
 from smalti.jobs.stream import MAX_AT_ONCE, OnError
 from smalti.jobs.table import Table, failures_table, stages_table
 from smalti.labelling.exports import ExportOptions
@@ -38,6 +40,8 @@ from smalti.runtime.engine import load
 from smalti.vision.classes import read_classes
 from smalti.vision.images import DEFAULT_MAX_PIXELS
 from smalti.vision.preprocess import Resize
+from smalti.vision.video import FrameChoice
+from smalti.vision.video_files import is_video
 from smalti.vision.voc import printable
 
 HELP = help_text(
@@ -48,8 +52,11 @@ HELP = help_text(
     "A run that was stopped, by Ctrl-C or by anything worse, goes on when the same command is given again: the output "
     "folder holds a journal of what is finished. A job with another model or other options is refused there; --restart "
     "starts afresh. At the end smalti-report.json and smalti-report.csv in the output folder list what was done.",
+    "With --video the frames of a video are labelled, in order: numbered label maps, with --overlay also an overlay "
+    "video. A damaged video ends the run; the frames before the place are kept.",
     examples=(
         "smalti infer --model m.smalti --image-dir photos --output-dir labels",
+        "smalti infer --model m.smalti --video clip.mp4 --output-dir labels --overlay",
         "smalti infer --model m.smalti --image-dir VOC2012 --file-list val.txt --output-dir labels --overlay",
         "smalti infer --model m.smalti --image-dir photos --save-img false --json",
         "smalti infer --model m.smalti --image-dir aerial --output-dir labels --tile 513 --overlap 64",
@@ -61,6 +68,10 @@ HELP = help_text(
 ModelOption = Annotated[Path, typer.Option("--model", help="Offline model file.", show_default=False)]
 ImageDirOption = Annotated[
     Path,
+    typer.Option("--image-dir", help="Folder of pictures, or a VOC root with JPEGImages in it.", show_default=False),
+]
+OptionalImageDirOption = Annotated[
+    Path | None,
     typer.Option("--image-dir", help="Folder of pictures, or a VOC root with JPEGImages in it.", show_default=False),
 ]
 FileListOption = Annotated[
@@ -87,17 +98,25 @@ Sha256Option = Annotated[
 
 def infer_command(
     model: ModelOption,
-    image_dir: ImageDirOption,
+    image_dir: OptionalImageDirOption = None,
     output_dir: Annotated[
         Path | None, typer.Option("--output-dir", help="Folder for the label maps.", show_default=False)
     ] = None,
+    video: VideoOption = None,
+    start: StartOption = None,
+    every: EveryOption = None,
+    max_frames: MaxFramesOption = None,
     file_list: FileListOption = None,
     image_num: ImageNumOption = None,
     save_img: Annotated[
         Toggle, typer.Option("--save-img", case_sensitive=False, help="Write the label maps.")
     ] = Toggle.TRUE,
     overlay: Annotated[
-        bool, typer.Option("--overlay", help="Also write overlay/NAME.jpg: the classes on the picture, with a legend.")
+        bool,
+        typer.Option(
+            "--overlay",
+            help="Also write overlay/NAME.jpg, the classes on the picture with a legend; of a video NAME.overlay.mp4.",
+        ),
     ] = False,
     resize: ResizeOption = None,
     input_size: InputSizeOption = None,
@@ -145,6 +164,31 @@ def infer_command(
         ExportOptions(parse_kinds(export), min_area, tolerance),
         classes.colours,
     )
+    if video is None and image_dir is not None and file_list is None and is_video(image_dir):
+        video, image_dir = image_dir, None
+    if video is not None:
+        pictures_only = {"--image-dir": image_dir, "--file-list": file_list, "--image-num": image_num}
+        refuse_options(
+            {**{option: value is not None for option, value in pictures_only.items()}, "--retry-failed": retry_failed},
+            "pictures",
+        )
+        infer_video(
+            model,
+            video,
+            output_dir,
+            FrameChoice(start or 0, every or 1, max_frames),
+            options,
+            restart=restart,
+            report=report,
+            threads=threads,
+            sha256=sha256,
+            as_json=as_json,
+        )
+        return
+    if image_dir is None:
+        raise UsageError("nothing to label: give pictures with --image-dir, or a video with --video")
+    frames_only = {"--start": start, "--every": every, "--max-frames": max_frames}
+    refuse_options({option: value is not None for option, value in frames_only.items()}, "--video")
     with load(model, threads, sha256, concurrency=MAX_AT_ONCE) as engine, job_bar() as watch, export_bar() as exporting:
         note(f"target: {engine.target}; threads: {engine.threads_reason}")
         with stop_between_pictures() as stop:

@@ -52,13 +52,13 @@ def percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.2f}"
 
 
-def stages_table(stages: Sequence[StageTimes], threads: int, at_once: int = 1) -> Table:
+def stages_table(stages: Sequence[StageTimes], threads: int, at_once: int = 1, unit: str = "pictures") -> Table:
     """Return the milliseconds of each stage of the work on one picture, of which ``at_once`` were under way."""
     rows = tuple(
         (s.stage.value, f"{s.mean:.2f}", f"{s.median:.2f}", f"{s.p95:.2f}", f"{s.total / 1e3:.2f}") for s in stages
     )
     title = f"time of each stage, {threads} thread{'s' if threads != 1 else ''}"
-    title += f" for {at_once} pictures at a time" if at_once > 1 else ""
+    title += f" for {at_once} {unit} at a time" if at_once > 1 else ""
     return Table(title, ("stage", "mean ms", "median ms", "p95 ms", "total s"), rows, fit=Fit(leave=(1, 4)))
 
 
