@@ -44,7 +44,8 @@ DECODER: Final = (
     sys.executable,
     "-I",
     "-c",
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1])\nfrom smalti.vision.video_decoder import main\nmain()",
+    "import json, runpy, sys; sys.path[:] = json.loads(sys.argv[1])\n"
+    f"runpy.run_path({said.__file__!r}, run_name='__main__')",
 )
 
 

@@ -2,7 +2,7 @@
 
 The process reads an open file and writes messages to another: what the video is, then the frames that were asked for,
 then the end or what was wrong. It holds at most the frame that it writes and the one that it reads. It ends when the
-process that started it does.
+process that started it does. It is run as a program, so that it loads no more of the package than this file.
 """
 
 from __future__ import annotations
@@ -143,3 +143,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     Decoder(source, 1, start, every, max_frames, max_pixels).run()
     os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
