@@ -371,7 +371,7 @@ except t.OutputError as error:
 def test_a_full_disk_leaves_no_half_overlay(clip: Path, tmp_path: Path) -> None:
     """The encoder says nothing of it: the video is looked at again when it is ended."""
     run = _python(FULL_DISK, clip, tmp_path)
-    assert "the overlay video could not be written whole: see whether the disk is full" in run.stdout
+    assert f"{tmp_path}/clip.overlay.mp4 could not be written whole: look whether the disk is full" in run.stdout
     assert not list(tmp_path.glob("*.mp4")) and _is_clean(tmp_path)
     assert issubclass(OutputError, smalti.SmaltiError)
 

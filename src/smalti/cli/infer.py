@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +27,17 @@ from smalti.cli.options.labelling import (
 )
 from smalti.cli.stopping import stop_between_pictures
 from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, note, print_json, say
-from smalti.cli.video import EveryOption, MaxFramesOption, StartOption, VideoOption, infer_video, refuse_options
+from smalti.cli.video import (
+    EveryOption,
+    MaxFramesOption,
+    StartOption,
+    VideoOption,
+    how_to_go_on,
+    refuse_options,
+    remarks,
+    show_video,
+    video_bar,
+)
 from smalti.errors import UsageError
 from smalti.jobs.stream import MAX_AT_ONCE, OnError
 from smalti.jobs.table import Table, failures_table, stages_table
@@ -36,11 +46,11 @@ from smalti.labelling.guard import check_report
 from smalti.labelling.infer import InferOptions, InferResult, JobOptions, JobState, OutputSize, infer
 from smalti.labelling.job import Watch
 from smalti.labelling.summary import infer_summary
-from smalti.runtime.engine import load
+from smalti.labelling.video import FrameChoice, VideoJob, VideoResult, label_video
+from smalti.runtime.engine import Engine, load
 from smalti.vision.classes import read_classes
 from smalti.vision.images import DEFAULT_MAX_PIXELS
 from smalti.vision.preprocess import Resize
-from smalti.vision.video import FrameChoice
 from smalti.vision.video_files import is_video
 from smalti.vision.voc import printable
 
@@ -172,18 +182,10 @@ def infer_command(
             {**{option: value is not None for option, value in pictures_only.items()}, "--retry-failed": retry_failed},
             "pictures",
         )
-        infer_video(
-            model,
-            video,
-            output_dir,
-            FrameChoice(start or 0, every or 1, max_frames),
-            options,
-            restart=restart,
-            report=report,
-            threads=threads,
-            sha256=sha256,
-            as_json=as_json,
-        )
+        with load(model, threads, sha256, concurrency=MAX_AT_ONCE) as engine:
+            choice = FrameChoice(start or 0, every or 1, max_frames)
+            result = _label_video(engine, video, output_dir, choice, options, restart, report)
+        _end_video(result, options, as_json)
         return
     if image_dir is None:
         raise UsageError("nothing to label: give pictures with --image-dir, or a video with --video")
@@ -211,8 +213,7 @@ def infer_command(
                     engine.file_sha256(),
                 ),
             )
-    if result.left_out:
-        note(f"outputs of the model that are no label map and were left out: {printable(', '.join(result.left_out))}")
+    _tell_left_out(result.left_out)
     show_infer(result, as_json)
     if not result.finished:
         left = f"with {result.left} pictures left" if result.left else "before all annotations were written"
@@ -220,6 +221,39 @@ def infer_command(
         raise typer.Exit(ExitCode.INTERRUPTED)
     if result.failures:
         raise typer.Exit(ExitCode.DONE_WITH_ERRORS)
+
+
+def _label_video(
+    engine: Engine,
+    video: Path,
+    output_dir: Path | None,
+    choice: FrameChoice,
+    options: InferOptions,
+    restart: bool,
+    report: Path | None,
+) -> VideoResult:
+    note(f"target: {engine.target}; threads: {engine.threads_reason}")
+    with video_bar() as watch, stop_between_pictures() as stop:
+        job = VideoJob(engine.digest, engine.target, restart, report, watch, stop, engine.file_sha256())
+        return label_video(engine, video, output_dir, choice=choice, options=options, job=job)
+
+
+def _end_video(result: VideoResult, options: InferOptions, as_json: bool) -> None:
+    """Print what was done, and end with the exit code that says so."""
+    _tell_left_out(result.left_out)
+    show_video(result, as_json)
+    for text in remarks(result):
+        note(f"smalti: {text}")
+    if not result.finished:
+        note(f"smalti: stopped; {how_to_go_on(options)}")
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    if result.problem is not None:
+        raise typer.Exit(ExitCode.DONE_WITH_ERRORS)
+
+
+def _tell_left_out(outputs: Sequence[str]) -> None:
+    if outputs:
+        note(f"outputs of the model that are no label map and were left out: {printable(', '.join(outputs))}")
 
 
 @contextmanager

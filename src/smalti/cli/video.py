@@ -11,17 +11,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from smalti.cli.exit_codes import ExitCode
 from smalti.cli.heartbeat import Count, heartbeat
-from smalti.cli.stopping import stop_between_pictures
 from smalti.cli.ui import draw, note, print_json, say
 from smalti.errors import UsageError
-from smalti.jobs.stream import MAX_AT_ONCE
 from smalti.jobs.table import stages_table
 from smalti.labelling.job import InferOptions
-from smalti.labelling.video import FrameChoice, VideoJob, VideoResult, VideoState, label_video
+from smalti.labelling.video import VideoResult, VideoState
 from smalti.labelling.video_job import VideoWatch
-from smalti.runtime.engine import load
 from smalti.vision.voc import printable
 
 VideoOption = Annotated[
@@ -42,37 +38,6 @@ def refuse_options(given: Mapping[str, bool], of: str) -> None:
     wrong = [option for option, is_given in given.items() if is_given]
     if wrong:
         raise UsageError(f"{', '.join(wrong)}: for {of} only; leave {'them' if len(wrong) > 1 else 'it'} out")
-
-
-def infer_video(
-    model: Path,
-    video: Path,
-    output_dir: Path | None,
-    choice: FrameChoice,
-    options: InferOptions,
-    *,
-    restart: bool,
-    report: Path | None,
-    threads: int | None,
-    sha256: str | None,
-    as_json: bool,
-) -> None:
-    """Label a video, print what was done, and end with the exit code that says so."""
-    with load(model, threads, sha256, concurrency=MAX_AT_ONCE) as engine, video_bar() as watch:
-        note(f"target: {engine.target}; threads: {engine.threads_reason}")
-        with stop_between_pictures() as stop:
-            job = VideoJob(engine.digest, engine.target, restart, report, watch, stop, engine.file_sha256())
-            result = label_video(engine, video, output_dir, choice=choice, options=options, job=job)
-    if result.left_out:
-        note(f"outputs of the model that are no label map and were left out: {printable(', '.join(result.left_out))}")
-    show_video(result, as_json)
-    for text in _remarks(result):
-        note(f"smalti: {text}")
-    if not result.finished:
-        note(f"smalti: stopped; {_how_to_go_on(result, options)}")
-        raise typer.Exit(ExitCode.INTERRUPTED)
-    if result.problem is not None:
-        raise typer.Exit(ExitCode.DONE_WITH_ERRORS)
 
 
 @contextmanager
@@ -139,7 +104,7 @@ def show_video(result: VideoResult, as_json: bool) -> None:
         say(f"overlay: {printable(str(result.overlay))} ({result.overlay_frames} frames)")
 
 
-def _remarks(result: VideoResult) -> Iterator[str]:
+def remarks(result: VideoResult) -> Iterator[str]:
     """Yield what is to be said about a video that is not as its file says."""
     facts = result.facts
     if result.problem is not None:
@@ -153,7 +118,8 @@ def _remarks(result: VideoResult) -> Iterator[str]:
         yield "the file says no frame rate that can be: the overlay has 25 frames a second"
 
 
-def _how_to_go_on(result: VideoResult, options: InferOptions) -> str:
+def how_to_go_on(options: InferOptions) -> str:
+    """Return what the next run of a stopped job on a video does."""
     if not options.save_img:
         return "no label maps were to be saved, so the next run begins anew"
     again = "; the overlay video, which has the frames so far, is then written again" if options.overlay else ""

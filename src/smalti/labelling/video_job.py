@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.errors import ImageError, OutputError, VideoError
+from smalti.errors import ImageError, VideoError
 from smalti.jobs.outputs import OutputFolder, sync, sync_folder, write_error
 from smalti.jobs.stream import Clock, Segmented, Stage, picture_pool
 from smalti.labelling.job import InferOptions
@@ -127,7 +127,7 @@ class OverlayFile:
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             place = f"/proc/self/fd/{self._folder}/{self._temporary.name}"
-            self._writer = VideoWriter(place, facts.height, facts.width, rate)
+            self._writer = VideoWriter(place, facts.height, facts.width, rate, shown=printable(str(self.path)))
         except BaseException:
             os.close(self._folder)
             raise
@@ -155,8 +155,6 @@ class OverlayFile:
                 sync_folder(self.path.parent)
         except OSError as error:
             raise write_error(self.path, error) from error
-        except OutputError as error:
-            raise OutputError(f"{printable(str(self.path))}: {error}") from error
         finally:
             os.close(self._folder)
             with suppress(OSError):

@@ -19,15 +19,16 @@ _CODEC: Final = "mp4v"
 class VideoWriter:
     """Writes RGB frames of one size as MPEG-4 video in an MP4 file, which every build of OpenCV can.
 
-    ``place`` ends in ``.mp4`` and is ASCII. An odd side loses its last line: the codec takes even ones only.
+    ``place`` ends in ``.mp4`` and is ASCII; ``shown`` is what messages call it. An odd side loses its last line: the codec takes even ones only.
 
     Raises:
         UsageError: the frames are too large for the codec, or too small.
         OutputError: the file cannot be made.
     """
 
-    def __init__(self, place: str, height: int, width: int, rate: float) -> None:
+    def __init__(self, place: str, height: int, width: int, rate: float, *, shown: str = "the overlay video") -> None:
         self._place = place
+        self._shown = shown
         self.size = height & -2, width & -2
         self.frames = 0
         if not all(2 <= side <= MOST_SIDE for side in self.size):
@@ -38,7 +39,7 @@ class VideoWriter:
         code = cv2.VideoWriter.fourcc(*_CODEC)
         self._writer = cv2.VideoWriter(place, cv2.CAP_FFMPEG, code, rate, (self.size[1], self.size[0]))
         if not self._writer.isOpened():
-            raise OutputError("the overlay video cannot be begun: see whether the folder can be written to")
+            raise OutputError(f"{shown} cannot be begun: look whether its folder can be written to")
 
     def add(self, picture: NDArray[np.uint8]) -> None:
         """Write a frame, RGB uint8 [H, W, 3]."""
@@ -59,4 +60,4 @@ class VideoWriter:
         finally:
             written.release()
         if self.frames and not whole:
-            raise OutputError("the overlay video could not be written whole: see whether the disk is full")
+            raise OutputError(f"{self._shown} could not be written whole: look whether the disk is full")
