@@ -184,8 +184,8 @@ def infer_command(
         )
         with load(model, threads, sha256, concurrency=MAX_AT_ONCE) as engine:
             choice = FrameChoice(start or 0, every or 1, max_frames)
-            result = _label_video(engine, video, output_dir, choice, options, restart, report)
-        _end_video(result, options, as_json)
+            labelled = _label_video(engine, video, output_dir, choice, options, restart, report)
+        _end_video(labelled, options, as_json)
         return
     if image_dir is None:
         raise UsageError("nothing to label: give pictures with --image-dir, or a video with --video")

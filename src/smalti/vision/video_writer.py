@@ -19,7 +19,8 @@ _CODEC: Final = "mp4v"
 class VideoWriter:
     """Writes RGB frames of one size as MPEG-4 video in an MP4 file, which every build of OpenCV can.
 
-    ``place`` ends in ``.mp4`` and is ASCII; ``shown`` is what messages call it. An odd side loses its last line: the codec takes even ones only.
+    ``place`` ends in ``.mp4`` and is ASCII; ``shown`` is what messages call it. An odd side loses its last line: the
+    codec takes even ones only.
 
     Raises:
         UsageError: the frames are too large for the codec, or too small.
