@@ -69,7 +69,7 @@ def open_video(path: Path) -> BinaryIO:
     if stat.S_ISREG(os.fstat(handle).st_mode):
         return os.fdopen(handle, "rb")
     os.close(handle)
-    raise VideoError(f"{shown}: not a regular file; a stream is saved to a file first")
+    raise VideoError(f"{shown}: not a regular file; save a stream to a file first, and give pictures with --image-dir")
 
 
 def look_at(file: BinaryIO, path: Path) -> VideoFile:
@@ -82,7 +82,7 @@ def look_at(file: BinaryIO, path: Path) -> VideoFile:
         if kind is None:
             raise VideoError(
                 f"{shown}: {'the file is empty' if not length else 'not a video file'}; MP4, MOV, AVI, Matroska, "
-                "WebM, MPEG, FLV, WMV and Ogg are read"
+                "WebM, MPEG, FLV, WMV and Ogg are read, and pictures are given with --image-dir"
             )
         if kind == "mp4":
             end, has_index = _walk_boxes(file, length)
