@@ -20,9 +20,13 @@ KINDS = {"mkv": "matroska", "webm": "matroska", "ts": "mpegts", "mov": "mp4"}
 
 
 @cache
+def _picture(index: int) -> NDArray[np.uint8]:
+    return demo_image(index)[0]
+
+
 def frame(index: int, height: int = HEIGHT, width: int = WIDTH) -> NDArray[np.uint8]:
     """Return frame ``index`` of every video here, RGB: one of four pictures of the demo, moved to the side."""
-    picture = np.roll(demo_image(index % 4)[0], 3 * index, axis=1)
+    picture = np.roll(_picture(index % 4), 3 * index, axis=1)
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
