@@ -6,7 +6,7 @@ import os
 import secrets
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -34,12 +34,14 @@ END: Final = "end"
 _TEMPORARY: Final = f".smalti-tmp{VIDEO_SUFFIX}"
 _UNDER_WAY_BYTES: Final = 256 * 2**20
 _SLOWEST: Final = 1.0
+_DIGITS: Final = 8
+_LARGEST_FILE: Final = 2**62
 Work = Frame | Segmented[Frame]
 
 
 def frame_name(number: int) -> str:
     """Return the name of a frame: its number in the video, from 0, in eight digits."""
-    return f"{number:08}"
+    return f"{number:0{_DIGITS}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Books:
 
     def __call__(self, record: Record) -> None:
         """Enter a line of the journal."""
-        if record.source != self._source or not record.sizes:
+        if record.source != self._source or not record.sizes or not 0 <= record.sizes[0] <= _LARGEST_FILE:
             return
         if record.name == END:
             self._end = record
@@ -76,7 +78,7 @@ class Books:
         index = len(self._sizes)
         if record.name == frame_name(self._choice.number(index)):
             self._sizes.append(record.sizes[0])
-        elif record.name.isdecimal():
+        elif len(record.name) == _DIGITS and record.name.isdecimal():
             known = (int(record.name) - self._choice.start) // self._choice.every
             if 0 <= known < index and record.name == frame_name(self._choice.number(known)):
                 self._sizes[known] = record.sizes[0]
@@ -198,7 +200,6 @@ class VideoWork:
         self._journal = journal
         self._overlay = overlay
         self._source = source
-        self._broken: VideoError | None = None
 
     def run(self, reader: VideoReader, watch: VideoWatch | None, stop: Callable[[], bool] | None) -> bool:
         """Work to the end, or until ``stop`` says so; return whether the end was reached.
@@ -208,7 +209,7 @@ class VideoWork:
         """
         again = self.done if self._overlay is not None else 0
         total = None if reader.facts.frames is None else self._choice.count(reader.facts.frames)
-        frames = self._frames(reader)
+        frames = iter(reader)
 
         def tell() -> None:
             if watch is not None:
@@ -236,16 +237,7 @@ class VideoWork:
             finally:
                 results.close()
         tell()
-        if self._broken is not None:
-            raise self._broken
         return True
-
-    def _frames(self, reader: VideoReader) -> Iterator[Frame]:
-        """Yield the frames up to where the decoder fails: those before it are labelled yet."""
-        try:
-            yield from reader
-        except VideoError as error:
-            self._broken = error
 
     # ---- in the encoding threads -----------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.artifact.colours import colours_of
-from smalti.errors import DataError, InputError, UsageError
+from smalti.errors import DataError, InputError, UsageError, VideoError
 from smalti.jobs.stream import (
     MAX_AT_ONCE,
     Clock,
@@ -166,7 +166,8 @@ class Segmenter:
         The video is decoded in a process of its own, ahead of the labelling; the memory does not grow with its length.
 
         Raises:
-            VideoError: no video, one that cannot be decoded, or a decoder that crashes or hangs.
+            VideoError: no video, one that cannot be decoded, or a decoder that crashes or hangs; the label maps of the
+                frames before that come first.
             InputError: the frames do not fit the model.
             UsageError: a number is out of range.
         """
@@ -200,9 +201,22 @@ class Segmenter:
     def frames(
         self, frames: Iterable[Frame], clock: Clock, *, pool: ThreadPoolExecutor | None = None
     ) -> Generator[Segmented[Frame] | tuple[Frame, DataError | InputError], None, None]:
-        """Yield the result of each frame of a video, as :func:`smalti.jobs.stream.segment_all` does."""
+        """Yield the result of each frame of a video, as :func:`smalti.jobs.stream.segment_all` does.
+
+        Raises VideoError where ``frames`` does, after the results of all frames before.
+        """
+        broken: list[VideoError] = []
+
+        def readable() -> Iterator[Frame]:
+            try:
+                yield from frames
+            except VideoError as error:
+                broken.append(error)
+
         label, at_once = self.sharing(MAX_AT_ONCE)
-        return segment_all(label, frames, _decoded, self.preprocess, clock, at_once=at_once, pool=pool)
+        yield from segment_all(label, readable(), _decoded, self.preprocess, clock, at_once=at_once, pool=pool)
+        if broken:
+            raise broken[0]
 
     def label_map(self, found: Segmented[Any], name: str | None = None, *, own_size: bool = True) -> LabelMap:
         """Return what a network said of a picture at the picture's own size, or at the size the network saw."""
