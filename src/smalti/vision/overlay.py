@@ -72,7 +72,7 @@ def lay_legend(
     first = picture.shape[0] - strip.shape[0]
     if 3 * strip.shape[0] > picture.shape[0]:
         return picture
-    return np.concatenate([picture[:first], cv2.addWeighted(picture[first:], 0.25, strip, 0.75, 0)], axis=0)
+    return np.concatenate([picture[:first], strip], axis=0)
 
 
 def _strip(
