@@ -63,6 +63,11 @@ class Pictures:
         self._check(self._library.shim_target_size(height, width, fit, ctypes.c_int64(input_size)))
         return self._library.shim_height(), self._library.shim_width()
 
+    def palette(self, manifest: str, labels: int) -> NDArray[np.uint8] | Refusal:
+        data = manifest.encode()
+        code = self._library.shim_palette(data, ctypes.c_size_t(len(data)), ctypes.c_size_t(labels))
+        return np.frombuffer(self._bytes(), np.uint8).reshape(256, 3) if code == 0 else self._refusal(code)
+
     def mask(self, labels: NDArray[np.int32]) -> bytes | Refusal:
         code = self._library.shim_mask(_address(labels), *labels.shape)
         return self._bytes() if code == 0 else self._refusal(code)

@@ -146,6 +146,18 @@ def wait_for_results(out: Path, count: int, timeout: float = 60) -> None:
         time.sleep(0.002)
 
 
+def wait_until_gone(process: int, timeout: float = 30) -> None:
+    """Wait until a process has ended."""
+    end = time.monotonic() + timeout
+    while Path(f"/proc/{process}").exists():
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        if state in "ZX":
+            return
+        if time.monotonic() > end:
+            raise TimeoutError(f"{process} is still there after {timeout} s")
+        time.sleep(0.01)
+
+
 def journal_lines(out: Path) -> int:
     """Return how many pictures a journal lists."""
     try:

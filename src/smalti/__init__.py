@@ -27,6 +27,7 @@ from smalti.errors import (
     TargetError,
     UnsupportedGraphError,
     UsageError,
+    VideoError,
 )
 from smalti.runtime.engine import Engine, load
 from smalti.runtime.profile import Profile, StepProfile
@@ -65,6 +66,7 @@ __all__ = [
     "TensorSpec",
     "UnsupportedGraphError",
     "UsageError",
+    "VideoError",
     "__version__",
     "load",
 ]

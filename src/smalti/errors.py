@@ -8,6 +8,7 @@
     |   |-- GraphError        a GraphDef is damaged, inconsistent or over a limit
     |   |   `-- UnsupportedGraphError   lists every unsupported node of the graph at once
     |   |-- ImageError        a picture cannot be decoded or is over a limit
+    |   |-- VideoError        a video cannot be decoded or is over a limit
     |   `-- ArchiveError      an archive is damaged or holds something unsafe
     |-- FetchError            a download failed (network, checksum, disk)
     |-- ModelFileError        an offline model file cannot be used
@@ -82,6 +83,14 @@ class UnsupportedGraphError(GraphError):
 
 class ImageError(DataError):
     """A picture cannot be decoded, or is over a limit; jobs list it and go on."""
+
+
+class VideoError(DataError):
+    """A video cannot be decoded, or is over a limit; the frames before the place are kept."""
+
+    next_step = (
+        "see whether a player shows it; what a player shows, `ffmpeg -i OLD -c:v libx264 NEW.mp4` makes readable"
+    )
 
 
 class ArchiveError(DataError):

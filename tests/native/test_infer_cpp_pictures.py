@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -15,10 +18,11 @@ from PIL import Image
 
 from infer_cpp_kit import Pictures, Refusal, build, shared_folder, smalti_command
 from picture_cases import PictureCase, mutants, other_cases, picture_cases, shared_words
-from smalti.errors import ImageError, ResourceError
+from smalti.artifact.colours import colours_of
+from smalti.errors import DamagedModelError, ImageError, ResourceError
 from smalti.vision.images import decode_image, decode_mask, encode_mask, read_image
 from smalti.vision.overlay import blend
-from smalti.vision.palette import voc_palette
+from smalti.vision.palette import class_palette, voc_palette
 from smalti.vision.preprocess import Resize, resize_labels, resize_picture, target_size
 from tolerance import Tol, assert_close
 
@@ -202,3 +206,74 @@ def test_overlays_are_blended_as_python_does(pictures: Pictures) -> None:
     Image.fromarray(blend(picture, labels)).save(buffer, "JPEG", quality=92)
     drawn = decode_image(pictures.overlay(picture, labels))
     assert_close(drawn, decode_image(buffer.getvalue()), Tol.EXACT, "overlay")
+
+
+COLOURS: tuple[tuple[str | None, ...], ...] = (
+    ("#000000", "#ff8000", "#0a1b2c", "#ffffff"),
+    (None, "#123456", None, None),
+    (None, None, None, None),
+)
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("colours", COLOURS, ids=str)
+def test_the_palette_is_pythons(pictures: Pictures, colours: tuple[str | None, ...], indent: int | None) -> None:
+    """Whatever stands around the colours: names with quotes and brackets, lists in lists, the same name elsewhere."""
+    graph = {"colours": list(colours), "a": [[{"colours": [1, "]"]}], "}", '\\"'], "b": {}, "c": -1.5e3, "d": True}
+    manifest = {"colours": ["#111111"], "labels": ['a"', "b\\", "{", "],"], "graph": graph, "z": {"graph": None}}
+    found = pictures.palette(json.dumps(manifest, indent=indent), 4)
+    assert not isinstance(found, Refusal)
+    assert_close(found, class_palette(colours), Tol.EXACT, "palette")
+
+
+@pytest.mark.parametrize("manifest", ["{}", '{"graph": {}}', '{"graph": null}', '{"graph": {"colours": null}}', "[]"])
+def test_a_file_without_colours_has_those_of_voc(pictures: Pictures, manifest: str) -> None:
+    found = pictures.palette(manifest, 0)
+    assert not isinstance(found, Refusal)
+    assert_close(found, voc_palette(), Tol.EXACT, "palette")
+
+
+WRONG_COLOURS = (
+    [],
+    ["#123456"],
+    ["#123456"] * 3,
+    ["#12345", None],
+    ["#1234567", None],
+    ["#12345g", None],
+    ["#12345F", None],
+    ["123456", None],
+    [1, None],
+    [["#123456"], None],
+    [{}, None],
+    "#123456",
+    {"0": "#123456", "1": None},
+    17,
+    True,
+)
+
+
+@pytest.mark.parametrize("colours", WRONG_COLOURS, ids=str)
+def test_damaged_colours_are_refused_as_python_refuses_them(pictures: Pictures, colours: object) -> None:
+    manifest = SimpleNamespace(labels=("a", "b"), graph={"colours": colours})
+    with pytest.raises(DamagedModelError) as refused:
+        colours_of(cast(Any, manifest))
+    text = json.dumps({"graph": {"colours": colours}})
+    assert pictures.palette(text, 2) == Refusal(5, str(refused.value))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"graph',
+        '{"graph": {"colours": ["#123456"',
+        '{"graph": {"colours": [,',
+        '{"a" 1}',
+        '{"a": "\\',
+        '{"graph": {"c"',
+        "{",
+    ],
+)
+def test_text_that_is_cut_ends(pictures: Pictures, text: str) -> None:
+    """The library takes no such manifest; the reader ends all the same."""
+    found = pictures.palette(text, 1)
+    assert isinstance(found, Refusal) and found.code == 5

@@ -23,7 +23,7 @@ from small_segmenter import SIDE, network
 from smalti.building.build import build as build_model
 from smalti.compiler import CompileOptions
 from smalti.demo.dataset import GRAPH_PATH, graph_bytes, write_voc_layout
-from smalti.demo.generator import demo_image
+from smalti.demo.generator import CLASS_NAMES, demo_image
 from smalti.errors import ImageError
 from smalti.frontend.tensorflow.importer import import_graph
 from smalti.labelling.infer import InferResult, infer
@@ -32,6 +32,7 @@ from smalti.scoring.evaluate import evaluate_folder
 from smalti.target.host import resolve_targets
 from smalti.vision.images import DEFAULT_MAX_PIXELS, decode_image, encode_picture, read_image, read_mask
 from smalti.vision.overlay import blend
+from smalti.vision.palette import class_palette
 from tolerance import Tol, assert_close
 
 # With a build type that has no flags of its own, the flags are these alone.
@@ -229,6 +230,29 @@ def test_overlays_show_the_classes(program: Program, photos: Path, tmp_path: Pat
     assert_close(drawn, decode_image(encode_picture(want)), Tol.EXACT, "overlay")
     assert program("--image_dir", photos, "--output_dir", tmp_path / "only", "--overlay", "--save_img=false").code == 0
     assert [path.name for path in (tmp_path / "only").iterdir()] == ["overlay"]
+
+
+def test_colours_of_the_model_file_are_in_label_maps_and_overlays(
+    program: Program, photos: Path, tmp_path: Path
+) -> None:
+    for name in ("cut.jpg", "text.png"):
+        (photos / name).unlink()
+    names, colours = CLASS_NAMES, (None, "#102030", "#ff8000", *[None] * (len(CLASS_NAMES) - 3))
+    for name, given in (("own", colours), ("none", None)):
+        options = CompileOptions(resolve_targets("native"), labels=names, colours=given)
+        painted = Program(program.path, build_model(GRAPH_PATH, tmp_path / f"{name}.smalti", options).path)
+        got, want = tmp_path / f"{name}-got", tmp_path / f"{name}-want"
+        assert painted("--image_dir", photos, "--output_dir", got, "--overlay").code == 0
+        in_python(painted, photos, want)
+        assert_same_masks(got, want, 5)
+        for path in want.glob("*.png"):
+            with Image.open(path) as mine, Image.open(got / path.name) as theirs:
+                assert mine.getpalette() == theirs.getpalette() == class_palette(given).ravel().tolist()
+        drawn = read_image(got / "overlay" / "turned.jpg")
+        labels = read_mask(got / "turned.png")
+        assert {1, 2} & set(labels.ravel().tolist())
+        mixed = blend(read_image(photos / "turned.JPEG"), labels, palette=class_palette(given))
+        assert_close(drawn, decode_image(encode_picture(mixed)), Tol.EXACT, "overlay")
 
 
 def test_lists_are_read_as_python_reads_them(program: Program, tmp_path: Path) -> None:

@@ -96,6 +96,12 @@ Preprocess Network::preprocess() const {
   return {fit, size, {}};
 }
 
+Palette Network::palette() const {
+  std::size_t bytes = 0;
+  const char* manifest = smalti_model_manifest(model_.raw(), &bytes);
+  return file_palette({manifest, bytes}, smalti_model_label_count(model_.raw()));
+}
+
 std::vector<std::string> Network::targets() const {
   std::vector<std::string> all;
   for (std::size_t i = 0; i < smalti_model_program_count(model_.raw()); ++i)

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "options.hpp"
+#include "palette.hpp"
 #include "picture.hpp"
 #include "resize.hpp"
 
@@ -23,6 +24,7 @@ class Network {
   LabelMap label(const Picture& picture);
 
   Preprocess preprocess() const;
+  Palette palette() const;  // throws Problem(Exit::model_file) when the file's own colours are damaged
   std::int64_t threads() const { return engine_.threads(); }
   std::string name() const { return model_.name(); }
   std::string precision() const { return model_.precision(); }

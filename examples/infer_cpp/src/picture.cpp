@@ -88,25 +88,6 @@ Picture upright(Picture stored, int orientation) {
   return turned;
 }
 
-using Palette = std::array<png_color, 256>;
-
-// PASCAL VOC defines its colours by bits: bit 3 * i + c of the label is bit 7 - i of channel c.
-Palette make_palette() {
-  Palette palette{};
-  for (unsigned label = 0; label < 256; ++label) {
-    png_byte channel[3] = {0, 0, 0};
-    for (unsigned bit = 0; bit < 8; ++bit)
-      channel[bit % 3] = static_cast<png_byte>(channel[bit % 3] | (label >> bit & 1) << (7 - bit / 3));
-    palette[label] = {channel[0], channel[1], channel[2]};
-  }
-  return palette;
-}
-
-const Palette& voc_palette() {
-  static const Palette palette = make_palette();
-  return palette;
-}
-
 struct PngEncoder {
   png_structp state = nullptr;
   png_infop info = nullptr;
@@ -139,14 +120,14 @@ void png_more_bytes(png_structp png, png_bytep from, png_size_t bytes) {
 }
 
 // Label maps have long runs of equal bytes: without row filters the fastest deflate finds them all.
-bool png_write(PngEncoder& encoder, png_uint_32 width, png_uint_32 height, png_bytepp rows) {
+bool png_write(PngEncoder& encoder, png_uint_32 width, png_uint_32 height, png_bytepp rows, const png_color* colours) {
   png_structp png = encoder.state;
   if (setjmp(png_jmpbuf(png))) return false;
   png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
   png_set_write_fn(png, &encoder, png_more_bytes, [](png_structp) {});
   png_set_IHDR(png, encoder.info, width, height, 8, PNG_COLOR_TYPE_PALETTE, PNG_INTERLACE_NONE,
                PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
-  png_set_PLTE(png, encoder.info, voc_palette().data(), 256);
+  png_set_PLTE(png, encoder.info, colours, 256);
   png_set_filter(png, PNG_FILTER_TYPE_BASE, PNG_FILTER_NONE);
   png_set_compression_level(png, 4);
   png_write_info(png, encoder.info);
@@ -171,7 +152,7 @@ Picture read_picture(const std::string& path, std::int64_t max_pixels) {
   return decode_picture(read_file(path), max_pixels);
 }
 
-Bytes encode_mask(const LabelMap& map) {
+Bytes encode_mask(const LabelMap& map, const Palette& palette) {
   Bytes indices(map.labels.size());
   for (std::size_t i = 0; i < indices.size(); ++i) {
     if (map.labels[i] < 0 || map.labels[i] > 255)
@@ -180,21 +161,23 @@ Bytes encode_mask(const LabelMap& map) {
   }
   std::vector<png_bytep> rows(static_cast<std::size_t>(map.height));
   for (std::size_t y = 0; y < rows.size(); ++y) rows[y] = &indices[y * static_cast<std::size_t>(map.width)];
+  std::array<png_color, 256> colours{};
+  for (std::size_t i = 0; i < colours.size(); ++i) colours[i] = {palette[i].red, palette[i].green, palette[i].blue};
   PngEncoder encoder;
   const bool written = png_write(encoder, static_cast<png_uint_32>(map.width), static_cast<png_uint_32>(map.height),
-                                 rows.data());
+                                 rows.data(), colours.data());
   if (encoder.no_memory) throw std::bad_alloc();
   if (!written) throw bad_picture("this label map cannot be stored as a PNG");
   return std::move(encoder.made);
 }
 
-Bytes encode_overlay(const Picture& picture, const LabelMap& map) {
+Bytes encode_overlay(const Picture& picture, const LabelMap& map, const Palette& palette) {
   constexpr int kShare = 154;  // of 256: how strong the colours are
   Picture drawn = picture;
   std::uint8_t* pixel = drawn.rgb.data();
   for (const std::int32_t label : map.labels) {
     if (label > 0 && label < 256) {
-      const png_color& colour = voc_palette()[static_cast<std::size_t>(label)];
+      const Colour& colour = palette[static_cast<std::size_t>(label)];
       const int channels[3] = {colour.red, colour.green, colour.blue};
       for (int c = 0; c < 3; ++c)
         pixel[c] = static_cast<std::uint8_t>((pixel[c] * (256 - kShare) + channels[c] * kShare + 128) >> 8);

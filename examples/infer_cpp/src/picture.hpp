@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "palette.hpp"
+
 namespace app {
 
 using Bytes = std::vector<std::uint8_t>;
@@ -27,10 +29,10 @@ struct LabelMap {
 Picture read_picture(const std::string& path, std::int64_t max_pixels);
 Picture decode_picture(const Bytes& data, std::int64_t max_pixels);
 
-// A palette PNG in the colours of PASCAL VOC: a pixel's index is its label.  Throws Problem for labels over 255.
-Bytes encode_mask(const LabelMap& map);
+// A palette PNG in the colours of the classes: a pixel's index is its label.  Throws Problem for labels over 255.
+Bytes encode_mask(const LabelMap& map, const Palette& palette);
 
 // A JPEG of quality 92 with the class colours mixed into the picture where its label is not 0.
-Bytes encode_overlay(const Picture& picture, const LabelMap& map);
+Bytes encode_overlay(const Picture& picture, const LabelMap& map, const Palette& palette);
 
 }  // namespace app

@@ -56,7 +56,7 @@ class Pipeline {
   Pipeline(Network& network, const std::vector<Entry>& entries, const std::vector<std::string>& names,
            const Options& options, const std::atomic<bool>& stop)
       : network_(network), entries_(entries), names_(names), options_(options), stop_(stop),
-        preprocess_(network.preprocess()), problems_(entries.size()) {}
+        preprocess_(network.preprocess()), palette_(network.palette()), problems_(entries.size()) {}
 
   Result run() {
     if (options_.save_img || options_.overlay) folder_.emplace(options_.output_dir);
@@ -170,8 +170,8 @@ class Pipeline {
   void save(const Labelled& item) {
     Watch watch;
     const LabelMap map = resize_labels(item.map, item.size);
-    const Bytes mask = options_.save_img ? encode_mask(map) : Bytes();
-    const Bytes drawn = options_.overlay ? encode_overlay(item.picture, map) : Bytes();
+    const Bytes mask = options_.save_img ? encode_mask(map, palette_) : Bytes();
+    const Bytes drawn = options_.overlay ? encode_overlay(item.picture, map, palette_) : Bytes();
     result_.seconds[kPost].push_back(watch.lap());
     if (!folder_) return;
     const std::string& name = names_[item.index];
@@ -199,6 +199,7 @@ class Pipeline {
   const Options& options_;
   const std::atomic<bool>& stop_;
   const Preprocess preprocess_;
+  const Palette palette_;
   std::optional<OutputFolder> folder_;
   Queue<Prepared> prepared_{kAhead};
   Queue<Labelled> labelled_{kAhead};

@@ -5,6 +5,7 @@
 #include <exception>
 #include <string>
 
+#include "../src/palette.hpp"
 #include "../src/picture.hpp"
 #include "../src/problem.hpp"
 #include "../src/resize.hpp"
@@ -80,11 +81,22 @@ int shim_target_size(int rows, int columns, int fit, std::int64_t input_size) {
   });
 }
 
+int shim_palette(const char* manifest, std::size_t count, std::size_t classes) {
+  return guarded([&] {
+    bytes.clear();
+    for (const app::Colour& colour : app::file_palette({manifest, count}, classes))
+      bytes.insert(bytes.end(), {colour.red, colour.green, colour.blue});
+  });
+}
+
 int shim_mask(const std::int32_t* values, int rows, int columns) {
-  return guarded([&] { bytes = app::encode_mask(map_of(values, rows, columns)); });
+  return guarded([&] { bytes = app::encode_mask(map_of(values, rows, columns), app::voc_palette()); });
 }
 
 int shim_overlay(const std::uint8_t* rgb, const std::int32_t* values, int rows, int columns) {
-  return guarded([&] { bytes = app::encode_overlay(picture_of(rgb, rows, columns), map_of(values, rows, columns)); });
+  return guarded([&] {
+    const app::Picture picture = picture_of(rgb, rows, columns);
+    bytes = app::encode_overlay(picture, map_of(values, rows, columns), app::voc_palette());
+  });
 }
 }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from smalti.delivery.export_c import export_c
     from smalti.delivery.inspect import Inspection, inspect
     from smalti.labelling.infer import InferOptions, InferResult, infer
+    from smalti.labelling.video import FrameChoice, VideoJob, VideoResult, label_video
     from smalti.quant.modes import QuantMode, QuantOptions
     from smalti.scoring.accuracy import AccuracyOptions, accuracy
     from smalti.scoring.evaluate import EvalResult, evaluate_folder, evaluate_model
@@ -46,6 +47,7 @@ __all__ = [
     "ExportResult",
     "FastestOptions",
     "FastestResult",
+    "FrameChoice",
     "InferOptions",
     "InferResult",
     "Inspection",
@@ -54,6 +56,8 @@ __all__ = [
     "RunOptions",
     "RunResult",
     "SensitivityResult",
+    "VideoJob",
+    "VideoResult",
     "accuracy",
     "bench",
     "build",
@@ -68,6 +72,7 @@ __all__ = [
     "export_c",
     "infer",
     "inspect",
+    "label_video",
     "load_record",
     "read_record",
     "resolve_target",
@@ -91,6 +96,7 @@ _PLACES: Final = {
     "ExportResult": "smalti.delivery.export",
     "FastestOptions": "smalti.scoring.fastest",
     "FastestResult": "smalti.scoring.fastest",
+    "FrameChoice": "smalti.vision.video.frames",
     "InferOptions": "smalti.labelling.infer",
     "InferResult": "smalti.labelling.infer",
     "Inspection": "smalti.delivery.inspect",
@@ -99,6 +105,8 @@ _PLACES: Final = {
     "RunOptions": "smalti.apps.road",
     "RunResult": "smalti.apps.road",
     "SensitivityResult": "smalti.comparing.sensitivity",
+    "VideoJob": "smalti.labelling.video",
+    "VideoResult": "smalti.labelling.video",
     "accuracy": "smalti.scoring.accuracy",
     "bench": "smalti.bench.bench",
     "build": "smalti.building.build",
@@ -113,6 +121,7 @@ _PLACES: Final = {
     "export_c": "smalti.delivery.export_c",
     "infer": "smalti.labelling.infer",
     "inspect": "smalti.delivery.inspect",
+    "label_video": "smalti.labelling.video",
     "load_record": "smalti.building.calibrate",
     "read_record": "smalti.building.calibrate",
     "resolve_target": "smalti.target.host",

@@ -404,10 +404,8 @@ def _checked(groups: tuple[ShapeGroup, ...]) -> tuple[ShapeGroup, ...]:
 
 def _agreed(count: int, fixed: int | None) -> int:
     if fixed is not None and count != fixed:
-        raise UsageError(
-            f"the batch size of this model is {fixed}, not {count}: leave --batch away, or build the model "
-            "again with --batch-size"
-        )
+        advice = "leave --batch away, or build the model again with --batch-size"
+        raise UsageError(f"the batch size of this model is {fixed}, not {count}: {advice}")
     if count < 1:
         raise UsageError("the batch size must be at least 1")
     return count

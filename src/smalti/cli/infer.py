@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,14 +28,26 @@ from smalti.cli.options.labelling import (
 )
 from smalti.cli.options.pictures import (
     FileListOption,
-    ImageDirOption,
     ImageNumOption,
     OnErrorOption,
+    OptionalImageDirOption,
     RecursiveOption,
     note_left_out,
 )
 from smalti.cli.stopping import stop_between_pictures
 from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, note, print_json, say
+from smalti.cli.video import (
+    EveryOption,
+    MaxFramesOption,
+    StartOption,
+    VideoOption,
+    how_to_go_on,
+    refuse_options,
+    remarks,
+    show_video,
+    video_bar,
+)
+from smalti.errors import UsageError
 from smalti.jobs.stream import MAX_AT_ONCE, OnError
 from smalti.jobs.table import Table, failures_table, stages_table
 from smalti.labelling.exports import ExportOptions
@@ -43,10 +55,12 @@ from smalti.labelling.guard import check_report
 from smalti.labelling.infer import InferOptions, InferResult, JobOptions, JobState, OutputSize, infer
 from smalti.labelling.job import Watch
 from smalti.labelling.summary import infer_summary
-from smalti.runtime.engine import load
+from smalti.labelling.video import FrameChoice, VideoJob, VideoResult, label_video
+from smalti.runtime.engine import Engine, load
 from smalti.vision.classes import read_classes
 from smalti.vision.images import DEFAULT_MAX_PIXELS
 from smalti.vision.preprocess import Resize
+from smalti.vision.video.files import is_video
 from smalti.vision.voc import printable
 
 HELP = help_text(
@@ -60,9 +74,12 @@ HELP = help_text(
     "A run that was stopped, by Ctrl-C or by anything worse, goes on when the same command is given again: the output "
     "folder holds a journal of what is finished. A job with another model or other options is refused there; --restart "
     "starts afresh. At the end smalti-report.json and smalti-report.csv in the output folder list what was done.",
+    "With --video the frames of a video are labelled, in order: numbered label maps, with --overlay also an overlay "
+    "video. A damaged video ends the run; the frames before the place are kept.",
     examples=(
         "smalti infer --model m.smalti --image-dir photos --output-dir labels",
         "smalti infer --model m.smalti --image-dir photos --image-dir more/one.jpg --recursive --output-dir labels",
+        "smalti infer --model m.smalti --video clip.mp4 --output-dir labels --overlay",
         "smalti infer --model m.smalti --image-dir VOC2012 --file-list val.txt --output-dir labels --overlay",
         "smalti infer --model m.smalti --image-dir photos --save-img false --json",
         "smalti infer --model m.smalti --image-dir aerial --output-dir labels --tile 513 --overlap 64",
@@ -92,10 +109,14 @@ Sha256Option = Annotated[
 
 def infer_command(
     model: ModelOption,
-    image_dir: ImageDirOption,
+    image_dir: OptionalImageDirOption = None,
     output_dir: Annotated[
         Path | None, typer.Option("--output-dir", help="Folder for the label maps.", show_default=False)
     ] = None,
+    video: VideoOption = None,
+    start: StartOption = None,
+    every: EveryOption = None,
+    max_frames: MaxFramesOption = None,
     file_list: FileListOption = None,
     image_num: ImageNumOption = None,
     recursive: RecursiveOption = False,
@@ -103,7 +124,11 @@ def infer_command(
         Toggle, typer.Option("--save-img", case_sensitive=False, help="Write the label maps.")
     ] = Toggle.TRUE,
     overlay: Annotated[
-        bool, typer.Option("--overlay", help="Also write overlay/NAME.jpg: the classes on the picture, with a legend.")
+        bool,
+        typer.Option(
+            "--overlay",
+            help="Also write overlay/NAME.jpg, the classes on the picture with a legend; of a video NAME.overlay.mp4.",
+        ),
     ] = False,
     resize: ResizeOption = None,
     input_size: InputSizeOption = None,
@@ -152,6 +177,27 @@ def infer_command(
         classes.colours,
         time_one=True,
     )
+    if video is None and image_dir is not None and file_list is None and len(image_dir) == 1 and is_video(image_dir[0]):
+        video, image_dir = image_dir[0], None
+    if video is not None:
+        pictures_only = {"--image-dir": image_dir, "--file-list": file_list, "--image-num": image_num}
+        refuse_options(
+            {
+                **{option: value is not None for option, value in pictures_only.items()},
+                "--retry-failed": retry_failed,
+                "--recursive": recursive,
+            },
+            "pictures",
+        )
+        with load(model, threads, sha256, concurrency=MAX_AT_ONCE) as engine:
+            choice = FrameChoice(start or 0, every or 1, max_frames)
+            labelled = _label_video(engine, video, output_dir, choice, options, restart, report)
+        _end_video(labelled, options, as_json)
+        return
+    if image_dir is None:
+        raise UsageError("nothing to label: give pictures with --image-dir, or a video with --video")
+    frames_only = {"--start": start, "--every": every, "--max-frames": max_frames}
+    refuse_options({option: value is not None for option, value in frames_only.items()}, "--video")
     with load(model, threads, sha256, concurrency=MAX_AT_ONCE) as engine, job_bar() as watch, export_bar() as exporting:
         note(f"target: {engine.target}; threads: {engine.threads_reason}")
         with stop_between_pictures() as stop:
@@ -175,8 +221,7 @@ def infer_command(
                     engine.file_sha256(),
                 ),
             )
-    if result.left_out:
-        note(f"outputs of the model that are no label map and were left out: {printable(', '.join(result.left_out))}")
+    _tell_left_out(result.left_out)
     note_left_out(result.other_kinds)
     show_infer(result, as_json)
     if not result.finished:
@@ -185,6 +230,39 @@ def infer_command(
         raise typer.Exit(ExitCode.INTERRUPTED)
     if result.failures:
         raise typer.Exit(ExitCode.DONE_WITH_ERRORS)
+
+
+def _label_video(
+    engine: Engine,
+    video: Path,
+    output_dir: Path | None,
+    choice: FrameChoice,
+    options: InferOptions,
+    restart: bool,
+    report: Path | None,
+) -> VideoResult:
+    note(f"target: {engine.target}; threads: {engine.threads_reason}")
+    with video_bar() as watch, stop_between_pictures() as stop:
+        job = VideoJob(engine.digest, engine.target, restart, report, watch, stop, engine.file_sha256())
+        return label_video(engine, video, output_dir, choice=choice, options=options, job=job)
+
+
+def _end_video(result: VideoResult, options: InferOptions, as_json: bool) -> None:
+    """Print what was done, and end with the exit code that says so."""
+    _tell_left_out(result.left_out)
+    show_video(result, as_json)
+    for text in remarks(result):
+        note(f"smalti: {text}")
+    if not result.finished:
+        note(f"smalti: stopped; {how_to_go_on(options)}")
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    if result.problem is not None:
+        raise typer.Exit(ExitCode.DONE_WITH_ERRORS)
+
+
+def _tell_left_out(outputs: Sequence[str]) -> None:
+    if outputs:
+        note(f"outputs of the model that are no label map and were left out: {printable(', '.join(outputs))}")
 
 
 @contextmanager

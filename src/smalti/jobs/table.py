@@ -58,7 +58,13 @@ def percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.2f}"
 
 
-def stages_table(stages: Sequence[StageTimes], threads: int, at_once: int = 1, load: Load = UNKNOWN_LOAD) -> Table:
+def stages_table(
+    stages: Sequence[StageTimes],
+    threads: int,
+    at_once: int = 1,
+    load: Load = UNKNOWN_LOAD,
+    unit: str = "pictures",
+) -> Table:
     """Return the milliseconds of each stage of the work on one picture, of which ``at_once`` were under way."""
     rows = tuple(
         (
@@ -68,7 +74,7 @@ def stages_table(stages: Sequence[StageTimes], threads: int, at_once: int = 1, l
         for stage in stages
     )
     title = f"time of each stage, {threads} thread{'s' if threads != 1 else ''}"
-    title += f" for {at_once} pictures at a time" if at_once > 1 else ""
+    title += f" for {at_once} {unit} at a time" if at_once > 1 else ""
     columns = ("stage", "mean ms", "median ms", "p95 ms", "total s")
     return Table(title, columns, rows, fit=Fit(leave=(1, 4)), legend=legend([load]))
 

@@ -234,7 +234,7 @@ class _Run:
             remove_journal(folder.path)
         resumed = self._ledger.done
         if folder is not None and self._ledger.left:
-            _remove_reports(folder.path)
+            remove_reports(folder.path)
         with journal or nullcontext():
             work = InferJob(
                 self._segmenter,
@@ -378,7 +378,7 @@ class _Replay:
             return False
 
 
-def _remove_reports(folder: Path) -> None:
+def remove_reports(folder: Path) -> None:
     """A report that is there belongs to a finished job."""
     for name in REPORT_FILES:
         try:

@@ -21,17 +21,23 @@ class Saver(Generic[Work, Result]):
     """Sends work through ``encode``, in threads of ``pool``, and then in order and in groups through ``write``.
 
     A group holds what waits for the disk: one result on a fast disk, up to 16 on a slow one, which then waits for all
-    of them at once. An error of either function ends the saving; :meth:`put` and leaving the context raise it.
+    of them at once. ``most`` bounds what is under way, for large work. An error of either function ends the saving;
+    :meth:`put` and leaving the context raise it.
     """
 
     def __init__(
-        self, pool: ThreadPoolExecutor, encode: Callable[[Work], Result], write: Callable[[Sequence[Result]], None]
+        self,
+        pool: ThreadPoolExecutor,
+        encode: Callable[[Work], Result],
+        write: Callable[[Sequence[Result]], None],
+        *,
+        most: int = NOT_WRITTEN,
     ) -> None:
         self._pool = pool
         self._encode = encode
         self._write = write
-        self._to_encode = threading.Semaphore(NOT_ENCODED)
-        self._to_write = threading.Semaphore(NOT_WRITTEN)
+        self._to_encode = threading.Semaphore(min(most, NOT_ENCODED))
+        self._to_write = threading.Semaphore(most)
         self._ending = threading.Event()
         self._queue: SimpleQueue[Future[Result] | None] = SimpleQueue()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="smalti-write")

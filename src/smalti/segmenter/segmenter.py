@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
@@ -14,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.artifact.colours import colours_of
-from smalti.errors import DataError, InputError, UsageError
+from smalti.errors import DataError, InputError, UsageError, VideoError
 from smalti.jobs.stream import (
     MAX_AT_ONCE,
     Clock,
+    Decoded,
     Engine,
     Preprocess,
     Segmented,
@@ -36,6 +38,7 @@ from smalti.segmenter.tiles import Tiling, label_by_labels, label_by_scores
 from smalti.vision.images import DEFAULT_MAX_PIXELS, check_max_pixels
 from smalti.vision.palette import class_palette
 from smalti.vision.preprocess import Resize, resize_labels
+from smalti.vision.video.frames import Frame, FrameChoice, VideoReader
 from smalti.vision.voc import Entry
 
 OVERLAP_SHARE: Final = 8
@@ -154,6 +157,31 @@ class Segmenter:
         finally:
             results.close()
 
+    def video(
+        self, path: str | os.PathLike[str], *, start: int = 0, every: int = 1, max_frames: int | None = None
+    ) -> Generator[LabelMap, None, None]:
+        """Yield the label maps of the frames ``start``, ``start + every``, ... of a video file, in order.
+
+        The ``name`` of a label map is the frame's number in eight digits, counted from 0. Frames are turned upright.
+        The video is decoded in a process of its own, ahead of the labelling; the memory does not grow with its length.
+
+        Raises:
+            VideoError: no video, one that cannot be decoded, or a decoder that crashes or hangs; the label maps of the
+                frames before that come first.
+            InputError: the frames do not fit the model.
+            UsageError: a number is out of range.
+        """
+        choice = FrameChoice(start, every, max_frames)
+        with VideoReader(Path(path), choice, max_pixels=self.max_pixels) as frames:
+            results = self.frames(frames, Clock())
+            try:
+                for found in results:
+                    if isinstance(found, tuple):
+                        raise found[1]
+                    yield self.label_map(found, f"{found.entry.number:08}")
+            finally:
+                results.close()
+
     # ---- what jobs stand on -----------------------------------------------------------------------------------------
 
     def sharing(self, pictures: int) -> tuple[Callable[[NDArray[np.uint8]], NDArray[np.integer]], int]:
@@ -169,6 +197,26 @@ class Segmenter:
         label, at_once = self.sharing(pictures)
         read = partial(read_entry, max_pixels=self.max_pixels)
         return segment_all(label, entries, read, self.preprocess, clock, at_once=at_once, pool=pool)
+
+    def frames(
+        self, frames: Iterable[Frame], clock: Clock, *, pool: ThreadPoolExecutor | None = None
+    ) -> Generator[Segmented[Frame] | tuple[Frame, DataError | InputError], None, None]:
+        """Yield the result of each frame of a video, as :func:`smalti.jobs.stream.segment_all` does.
+
+        Raises VideoError where ``frames`` does, after the results of all frames before.
+        """
+        broken: list[VideoError] = []
+
+        def readable() -> Iterator[Frame]:
+            try:
+                yield from frames
+            except VideoError as error:
+                broken.append(error)
+
+        label, at_once = self.sharing(MAX_AT_ONCE)
+        yield from segment_all(label, readable(), _decoded, self.preprocess, clock, at_once=at_once, pool=pool)
+        if broken:
+            raise broken[0]
 
     def label_map(self, found: Segmented[Any], name: str | None = None, *, own_size: bool = True) -> LabelMap:
         """Return what a network said of a picture at the picture's own size, or at the size the network saw."""
@@ -203,6 +251,10 @@ class Segmenter:
         if self.network.gives_scores:
             return label_by_scores(picture, self.tiling, self.network.scores)
         return label_by_labels(picture, self.tiling, self.network)
+
+
+def _decoded(frame: Frame) -> Decoded:
+    return Decoded(frame.picture)
 
 
 def _tiling(engine: Engine, tile: tuple[int, int], overlap: int | None) -> Tiling:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from smalti.errors import ImageError
-from smalti.vision.bmp import SIGNATURE as BMP_SIGNATURE
-from smalti.vision.bmp import bmp_header, split_bmp
 from smalti.vision.headers import (
     JPEG_START,
     PNG_SIGNATURE,
@@ -25,9 +23,11 @@ from smalti.vision.headers import (
     split_png,
 )
 from smalti.vision.kinds import refusal
-from smalti.vision.tiff import SIGNATURES as TIFF_SIGNATURES
-from smalti.vision.tiff import split_tiff, tiff_header
-from smalti.vision.webp import is_webp, split_webp, webp_header
+from smalti.vision.raster.bmp import SIGNATURE as BMP_SIGNATURE
+from smalti.vision.raster.bmp import bmp_header, split_bmp
+from smalti.vision.raster.tiff import SIGNATURES as TIFF_SIGNATURES
+from smalti.vision.raster.tiff import split_tiff, tiff_header
+from smalti.vision.raster.webp import is_webp, split_webp, webp_header
 
 
 @dataclass(frozen=True, slots=True)

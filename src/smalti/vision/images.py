@@ -41,7 +41,7 @@ MAX_FILE_BYTES: Final = 256 * 2**20
 _SCANS_PER_PICTURE: Final = 16
 _ORIENTATION_TAG: Final = 0x0112
 _VOC_PALETTE: Final = voc_palette().tobytes()
-_OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _DECODER_ERRORS: Final = (
     OSError,
     ValueError,
@@ -185,7 +185,7 @@ def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
 
 def _read_error(error: OSError) -> ImageError | ResourceError:
     reason = os.strerror(error.errno) if error.errno else "input error"
-    if error.errno in _OUT_OF_RESOURCES:
+    if error.errno in OUT_OF_RESOURCES:
         return ResourceError(f"cannot open a picture: {reason}")
     return ImageError(f"cannot read: {reason}")
 

@@ -53,14 +53,47 @@ def add_legend(
     The strip grows with the picture, so that it looks the same on all from 500 x 375 pixels on; smaller ones have it in
     the size that one can just read. Labels without a name are shown by number; 255 is called void.
     """
+    strip = _strip(picture.shape[0], picture.shape[1], labels, names, palette, by_label=False)
+    return np.concatenate([picture, strip], axis=0)
+
+
+def lay_legend(
+    picture: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    names: Sequence[str],
+    *,
+    palette: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
+    """Return the picture with the legend over its lowest rows, in the order of the labels: for frames of a video.
+
+    A picture of which it would hide more than a third stays as it is.
+    """
+    strip = _strip(picture.shape[0], picture.shape[1], labels, names, palette, by_label=True)
+    first = picture.shape[0] - strip.shape[0]
+    if 3 * strip.shape[0] > picture.shape[0]:
+        return picture
+    return np.concatenate([picture[:first], strip], axis=0)
+
+
+def _strip(
+    height: int,
+    width: int,
+    labels: NDArray[np.integer],
+    names: Sequence[str],
+    palette: NDArray[np.uint8] | None,
+    *,
+    by_label: bool,
+) -> NDArray[np.uint8]:
+    """Return the legend of a label map, as wide as its picture."""
     table = voc_palette() if palette is None else palette
     counts = np.bincount(labels.ravel(), minlength=1)
-    present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
+    order = range(len(counts)) if by_label else np.argsort(-counts, kind="stable")
+    present = [int(i) for i in order if counts[i]]
     texts = [f"{_drawable(class_name(i, names))} {100 * counts[i] / labels.size:.1f}%" for i in present]
-    times = _times(picture.shape[0], picture.shape[1], max(_width(text, 1.0) for text in texts))
+    times = _times(height, width, max(_width(text, 1.0) for text in texts))
     row_height, pad, line = round(times * _ROW), round(times * _PAD), max(1, round(times))
-    places, rows = _flow([_width(text, times) for text in texts], picture.shape[1], pad)
-    strip = np.full((rows * row_height + 2 * pad, picture.shape[1], 3), 32, dtype=np.uint8)
+    places, rows = _flow([_width(text, times) for text in texts], width, pad)
+    strip = np.full((rows * row_height + 2 * pad, width, 3), 32, dtype=np.uint8)
     for label, text, (row, x) in zip(present, texts, places, strict=True):
         top = pad + row * row_height
         colour = tuple(int(v) for v in table[label])
@@ -69,7 +102,7 @@ def add_legend(
         cv2.rectangle(strip, *box, (160, 160, 160), line)
         at = x + row_height, top + round(13 * times)
         cv2.putText(strip, text, at, _FONT, times * _FONT_SCALE, (235, 235, 235), line, cv2.LINE_AA)
-    return np.concatenate([picture, strip], axis=0)
+    return strip
 
 
 def _drawable(text: str) -> str:

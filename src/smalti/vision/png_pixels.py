@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from smalti.vision.unpacking import check_unpacked
+from smalti.vision.raster.unpacking import check_unpacked
 
 _FIRST_PART: Final = 8
 _CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}

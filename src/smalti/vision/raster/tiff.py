@@ -16,7 +16,7 @@ from typing import Final
 from smalti.errors import ImageError
 from smalti.vision.headers import ImageFormat, ImageHeader, ImageParts
 from smalti.vision.kinds import CONVERT
-from smalti.vision.unpacking import check_unpacked
+from smalti.vision.raster.unpacking import check_unpacked
 
 SIGNATURES: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BIG: Final = 43
