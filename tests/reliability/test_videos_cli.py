@@ -112,7 +112,7 @@ def test_fewer_frames_than_the_file_says(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = "send(own.OPENED, said=30.0); [(send(own.FRAME, i), os.write(1, frame)) for i in range(9)]; send(own.END, 9)"
-    monkeypatch.setattr("smalti.vision.video.DECODER", kit.decoder(code))
+    monkeypatch.setattr("smalti.vision.video.frames.DECODER", kit.decoder(code))
     assert _infer(place, "--video", str(place / "clip.mp4"), "--output-dir", str(tmp_path)) == ExitCode.OK
     assert "says that it has 30 frames, and 9 could be decoded" in _said(capsys)
 
@@ -123,7 +123,7 @@ def test_more_frames_than_the_file_says_and_no_rate(
     frames = "[(send(own.FRAME, i), os.write(1, frame)) for i in range(9)]"
     code = f"send(own.OPENED, said=2.0, rate=0.0); {frames}; send(own.END, 9)"
     given = ["--video", str(place / "clip.mp4"), "--output-dir", str(tmp_path), "--overlay"]
-    monkeypatch.setattr("smalti.vision.video.DECODER", kit.decoder(code))
+    monkeypatch.setattr("smalti.vision.video.frames.DECODER", kit.decoder(code))
     assert _infer(place, *given) == ExitCode.OK
     shown = _said(capsys)
     assert "9 frames in" in shown and "the overlay has 25 frames a second" in shown

@@ -120,7 +120,7 @@ PLAYLISTS = {
 def test_what_is_no_video_is_refused_before_a_decoder_sees_it(
     tmp_path: Path, clip: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smalti.vision.video.DECODER", ("/nowhere",))
+    monkeypatch.setattr("smalti.vision.video.frames.DECODER", ("/nowhere",))
     path = tmp_path / "clip.mp4"
     path.write_bytes(PLAYLISTS[name].replace(b"{clip}", os.fsencode(clip)))
     assert not is_video(path)
@@ -224,7 +224,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_decoder_that_goes_wrong_is_an_error_in_words(clip: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smalti.vision.video._END_SECONDS", 0.3)
+    monkeypatch.setattr("smalti.vision.video.frames._END_SECONDS", 0.3)
     code, words = WRONG[name]
     with pytest.raises(VideoError, match=words), VideoReader(clip, decoder=kit.decoder(code)) as reader:
         frames = iter(reader)

@@ -248,7 +248,7 @@ def test_a_crash_of_the_decoder_keeps_what_was_labelled(
     clip: Path, tmp_path: Path, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("smalti.vision.video.DECODER", kit.decoder_that(kit.CRASH, 17))
+        patch.setattr("smalti.vision.video.frames.DECODER", kit.decoder_that(kit.CRASH, 17))
         with pytest.raises(VideoError, match=r"clip\.mp4: the decoder crashed \(SIGSEGV\) after frame 16"):
             label_video(FakeEngine(), clip, tmp_path, options=OVERLAY, job=JOB)
     assert _maps(tmp_path) == _names(range(17)) and _is_clean(tmp_path)
@@ -303,7 +303,7 @@ def test_lines_of_a_journal_that_say_nonsense_are_passed_over(
 def test_the_segmenter_yields_what_comes_before_a_crash(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smalti.vision.video.DECODER", kit.decoder_that(kit.CRASH, 17))
+    monkeypatch.setattr("smalti.vision.video.frames.DECODER", kit.decoder_that(kit.CRASH, 17))
     found: list[str | None] = []
     with smalti.Segmenter(FakeEngine()) as segmenter, pytest.raises(VideoError, match="after frame 16"):
         found.extend(item.name for item in segmenter.video(clip))
