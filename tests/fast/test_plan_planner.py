@@ -15,6 +15,7 @@ from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import BinaryFn, Op, UnaryFn
 from smalti.kernels.kernel import KernelPlan, Readers, StepEmitter
+from smalti.kernels.registry import FUSED, KERNELS
 from smalti.numerics import DType
 from smalti.plan.planner import plan_graph, scratch_stride
 from smalti.plan.schedule import BufferRef, Place
@@ -90,6 +91,17 @@ def test_a_node_without_a_kernel_is_an_error() -> None:
     x = image()
     with pytest.raises(CompilerError, match=r"no kernel for .*Unary.* on x86-64-v3"):
         plan_graph(graph((x,), negated(x, "a")), TARGET, (Takes("none", ()),))
+
+
+@pytest.mark.parametrize("quantised", (False, True))
+def test_a_convolution_in_groups_is_given_to_no_kernel(quantised: bool) -> None:
+    x = make_node(ops.Input(), (), "x", TensorType(DType.FLOAT32, (1, H, 8, 4)))
+    weights = constant(np.ones((3, 3, 2, 6), np.float32), "w")
+    y = make_node(ops.Conv2d(groups=2), (x, weights), "conv")
+    if quantised:
+        y = make_node(ops.Quantise(0.5), (y,), "steps")
+    with pytest.raises(CompilerError, match="no kernel for .*conv.* of 2 groups on x86-64-v3"):
+        plan_graph(graph((x,), y), TARGET, KERNELS, fused=FUSED)
 
 
 def test_a_forced_plan_replaces_the_kernels_own() -> None:
