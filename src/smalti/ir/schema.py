@@ -9,7 +9,7 @@ A record is a frozen dataclass with, beside its attributes:
     record with an attribute that its meaning does not take cannot even be declared.
 ``problems(self)``
     what is wrong with the attributes alone (may be left out).
-``multiply_adds(self, result, x, weights, bias=None)``
+``multiply_adds(self, result, weights)``
     work of one run, for matrix and window operations (may be left out).
 
 :func:`operation` checks all that and adds the :class:`Schema`.  Nothing is allowed by default: an attribute of an enum

@@ -6,16 +6,12 @@ from collections.abc import Sequence
 
 from smalti.ir.dims import Dim
 from smalti.ir.graph import Node
-from smalti.ir.schema import by_name
 
 
 def multiply_adds(node: Node) -> int | Dim:
     """Return the multiply-adds of one run of the node (0 for what is not a matrix or window operation)."""
     rule = node.op.multiply_adds
-    if rule is None:
-        return 0
-    positional, named = by_name(node.op, tuple(operand.type for operand in node.inputs))
-    return rule(node.type, *positional, **named)
+    return 0 if rule is None else rule(node.type, node.weights.type)
 
 
 def bytes_moved(nodes: Sequence[Node]) -> int | Dim:

@@ -155,14 +155,7 @@ class Conv2d(Op):
             total = total + widened(to_nhwc(residual, layout))
         return from_nhwc(activate(total, activation).astype(weights.dtype), layout)
 
-    def multiply_adds(
-        self,
-        result: TensorType,
-        x: TensorType,
-        weights: TensorType,
-        bias: TensorType | None = None,
-        residual: TensorType | None = None,
-    ) -> int | Dim:
+    def multiply_adds(self, result: TensorType, weights: TensorType) -> int | Dim:
         """Taps and input channels for each result."""
         return result.elements * product(weights.shape[:3])
 
@@ -220,9 +213,7 @@ class DepthwiseConv2d(Op):
             total = total + widened(bias)
         return from_nhwc(activate(total, activation).astype(x.dtype), layout)
 
-    def multiply_adds(
-        self, result: TensorType, x: TensorType, weights: TensorType, bias: TensorType | None = None
-    ) -> int | Dim:
+    def multiply_adds(self, result: TensorType, weights: TensorType) -> int | Dim:
         """Taps for each result."""
         return result.elements * product(weights.shape[:2])
 

@@ -40,6 +40,6 @@ class MatMul(Op):
         result = (left.T if transpose_a else left) @ (right.T if transpose_b else right)
         return np.asarray(result).astype(a.dtype)
 
-    def multiply_adds(self, result: TensorType, a: TensorType, weights: TensorType) -> int | Dim:
+    def multiply_adds(self, result: TensorType, weights: TensorType) -> int | Dim:
         """The inner size for each result."""
-        return result.elements * a.shape[0 if self.transpose_a else 1]
+        return result.elements * weights.shape[1 if self.transpose_b else 0]

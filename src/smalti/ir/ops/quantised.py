@@ -190,16 +190,7 @@ class QuantisedConv2d(Op):
         scaled = _scaled(total, weights, multiplier, bias, addend, real)
         return _rounded(scaled, dtype, result_zero_point, low, high, activation)
 
-    def multiply_adds(
-        self,
-        result: TensorType,
-        x: TensorType,
-        weights: TensorType,
-        multiplier: TensorType,
-        bias: TensorType | None = None,
-        addend: TensorType | None = None,
-        residual: TensorType | None = None,
-    ) -> int | Dim:
+    def multiply_adds(self, result: TensorType, weights: TensorType) -> int | Dim:
         """Taps and input channels for each result."""
         return result.elements * product(weights.shape[:3])
 
@@ -264,14 +255,7 @@ class ImageConv2d(Op):
         steps = numerics.requantise(sums, multiplier)
         return numerics.round_and_clip(steps, result_zero_point, low, high).astype(np.uint8)
 
-    def multiply_adds(
-        self,
-        result: TensorType,
-        x: TensorType,
-        weights: TensorType,
-        multiplier: TensorType,
-        bias: TensorType | None = None,
-    ) -> int | Dim:
+    def multiply_adds(self, result: TensorType, weights: TensorType) -> int | Dim:
         """Taps and input channels for each result."""
         return result.elements * product(weights.shape[:3])
 
@@ -360,15 +344,7 @@ class QuantisedDepthwiseConv2d(Op):
         scaled = _scaled(total, weights, multiplier, bias, addend, None)
         return _rounded(scaled, dtype, result_zero_point, low, high, activation)
 
-    def multiply_adds(
-        self,
-        result: TensorType,
-        x: TensorType,
-        weights: TensorType,
-        multiplier: TensorType,
-        bias: TensorType | None = None,
-        addend: TensorType | None = None,
-    ) -> int | Dim:
+    def multiply_adds(self, result: TensorType, weights: TensorType) -> int | Dim:
         """Taps for each result."""
         return result.elements * product(weights.shape[:2])
 
