@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -68,14 +68,29 @@ def sum_of_taps(
 ) -> Array:
     """Return the plain convolution of NHWC ``x``: one matrix product per tap and group, taps in C order."""
     kh, kw, cin, cout = w.shape
-    total: Array | None = None
-    for ky, kx, view in taps(padded(x, pads), (kh, kw), stride, dilation):
+
+    def part(view: Array, tap: Array) -> Array:
         if groups == 1:
-            part = (np.ascontiguousarray(view).reshape(-1, cin) @ w[ky, kx]).reshape(*view.shape[:3], cout)
-        else:
-            split = np.ascontiguousarray(view).reshape(-1, groups, cin)
-            filters = w[ky, kx].reshape(cin, groups, cout // groups)
-            part = np.einsum("pgc,cgo->pgo", split, filters).reshape(*view.shape[:3], cout)
+            return np.ascontiguousarray(view).reshape(-1, cin) @ tap
+        split = np.ascontiguousarray(view).reshape(-1, groups, cin)
+        return np.asarray(np.einsum("pgc,cgo->pgo", split, tap.reshape(cin, groups, cout // groups)))
+
+    views = taps(padded(x, pads), (kh, kw), stride, dilation)
+    return _summed(part(view, w[ky, kx]).reshape(*view.shape[:3], cout) for ky, kx, view in views)
+
+
+def sum_of_depthwise_taps(
+    x: Array, w: Array, stride: tuple[int, int], dilation: tuple[int, int], pads: Numbers
+) -> Array:
+    """Return the plain depthwise convolution of NHWC ``x``, taps in C order; channel ``c * multiplier + m``."""
+    kh, kw, cin, multiplier = w.shape
+    views = taps(padded(x, pads), (kh, kw), stride, dilation)
+    return _summed((view[..., None] * w[ky, kx]).reshape(*view.shape[:3], cin * multiplier) for ky, kx, view in views)
+
+
+def _summed(parts: Iterable[Array]) -> Array:
+    total: Array | None = None
+    for part in parts:
         total = part if total is None else np.add(total, part, out=total)
     if total is None:
         raise CompilerError("a convolution without taps")
@@ -201,14 +216,7 @@ class DepthwiseConv2d(Op):
         activation: Activation,
     ) -> Array:
         """Sum over taps in C order (half precision: in float32); result channel ``c * multiplier + m``."""
-        wide, w = widened(to_nhwc(x, layout)), widened(weights)
-        kh, kw, cin, multiplier = w.shape
-        total: Array | None = None
-        for ky, kx, view in taps(padded(wide, pads), (kh, kw), stride, dilation):
-            part = (view[..., None] * w[ky, kx]).reshape(*view.shape[:3], cin * multiplier)
-            total = part if total is None else np.add(total, part, out=total)
-        if total is None:
-            raise CompilerError("a convolution without taps")
+        total = sum_of_depthwise_taps(widened(to_nhwc(x, layout)), widened(weights), stride, dilation, pads)
         if bias is not None:
             total = total + widened(bias)
         return from_nhwc(activate(total, activation).astype(x.dtype), layout)

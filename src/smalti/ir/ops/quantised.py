@@ -8,10 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from smalti import numerics
-from smalti.errors import CompilerError
-from smalti.ir.arrays import Array, Numbers, padded, taps
+from smalti.ir.arrays import Array, Numbers
 from smalti.ir.dims import Dim, product
-from smalti.ir.ops.convolution import FUSED, Activation, activate, positive, sum_of_taps, weight_sizes
+from smalti.ir.ops.convolution import (
+    FUSED,
+    Activation,
+    activate,
+    positive,
+    sum_of_depthwise_taps,
+    sum_of_taps,
+    weight_sizes,
+)
 from smalti.ir.ops.reduction import axes_problems, reduced
 from smalti.ir.schema import QUANTISED, Op, operation
 from smalti.ir.shapes import image_shape, require, windows
@@ -333,14 +340,8 @@ class QuantisedDepthwiseConv2d(Op):
         activation: Activation,
     ) -> Array:
         """Exact sums over all taps, then the requantisation."""
-        w = weights.astype(np.float64)
-        wide = padded(x.astype(np.float64) - zero_point, pads)
-        total: Array | None = None
-        for ky, kx, view in taps(wide, (w.shape[0], w.shape[1]), stride, dilation):
-            part = view * w[ky, kx, :, 0]
-            total = part if total is None else np.add(total, part, out=total)
-        if total is None:
-            raise CompilerError("a convolution without taps")
+        wide = x.astype(np.float64) - zero_point
+        total = sum_of_depthwise_taps(wide, weights.astype(np.float64), stride, dilation, pads)
         scaled = _scaled(total, weights, multiplier, bias, addend, None)
         return _rounded(scaled, dtype, result_zero_point, low, high, activation)
 
