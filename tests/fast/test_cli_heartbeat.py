@@ -126,7 +126,7 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], str | None]]:
         def __exit__(self, *error: object) -> None: ...
 
     monkeypatch.delenv("FORCE_COLOR", raising=False)
-    for module in (ui, build, infer):
+    for module in (ui, build):
         monkeypatch.setattr(module, "heartbeat", Held)
     return found
 

@@ -14,6 +14,7 @@ import pytest
 import jobs_kit
 import video_kit as kit
 from small_segmenter import SIDE
+from smalti.cli import ui
 from smalti.cli import video as command
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
@@ -190,7 +191,7 @@ def test_without_a_terminal_lines_say_how_far_it_is(capsys: pytest.CaptureFixtur
             told.append(self.line())  # type: ignore[operator]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "heartbeat", Beat)
+        patch.setattr(ui, "heartbeat", Beat)
         for total in (300, None):
             with command.video_bar() as watch:
                 watch(VideoState(20, 20, total))

@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from smalti.cli.exit_codes import ExitCode
-from smalti.cli.heartbeat import Count, heartbeat
 from smalti.cli.options.labelling import (
     ExportOption,
     LabelsOption,
@@ -35,7 +32,18 @@ from smalti.cli.options.pictures import (
     note_left_out,
 )
 from smalti.cli.stopping import stop_between_pictures
-from smalti.cli.ui import JsonOption, ThreadsOption, Toggle, draw, help_text, note, print_json, say
+from smalti.cli.ui import (
+    JsonOption,
+    Moved,
+    ThreadsOption,
+    Toggle,
+    draw,
+    help_text,
+    job_progress,
+    note,
+    print_json,
+    say,
+)
 from smalti.cli.video import (
     EveryOption,
     MaxFramesOption,
@@ -268,49 +276,19 @@ def _tell_left_out(outputs: Sequence[str]) -> None:
 @contextmanager
 def job_bar() -> Iterator[Watch]:
     """Give a function that moves a bar on standard error: done, failed, left, time left; lines without a terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        with _job_lines() as watch:
-            yield watch
-        return
-    columns = (
-        TextColumn("infer"),
-        BarColumn(),
-        TextColumn("{task.fields[words]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+    with job_progress("infer", "pictures") as move:
+        yield lambda state: move(_moved(state))
+
+
+def _moved(state: JobState) -> Moved:
+    return Moved(
+        state.done + state.failed,
+        state.total,
+        state.resumed,
+        words=f"{state.done} done, {state.failed} failed, {state.left} left",
+        earlier=f"{state.resumed} of {state.total} pictures were finished by an earlier run",
+        more=f", {state.failed:,} failed" if state.failed else "",
     )
-    with Progress(*columns, console=console, transient=True) as bar:
-        tasks: list[TaskID] = []
-
-        def move(state: JobState) -> None:
-            finished = state.done + state.failed
-            words = f"{state.done} done, {state.failed} failed, {state.left} left"
-            if not tasks:
-                _tell_resumed(state)
-                tasks.append(bar.add_task("infer", total=state.total, completed=finished, words=words))
-            bar.update(tasks[0], completed=finished, words=words)
-
-        yield move
-
-
-@contextmanager
-def _job_lines() -> Iterator[Watch]:
-    count = Count("infer", "pictures")
-
-    def move(state: JobState) -> None:
-        if count.total is None:
-            _tell_resumed(state)
-        count.move(state.done + state.failed, state.total, state.resumed)
-        count.more = f", {state.failed:,} failed" if state.failed else ""
-
-    with heartbeat(lambda: None if count.total is None else count.line(), note):
-        yield move
-
-
-def _tell_resumed(state: JobState) -> None:
-    if state.resumed:
-        note(f"{state.resumed} of {state.total} pictures were finished by an earlier run")
 
 
 def show_infer(result: InferResult, as_json: bool) -> None:

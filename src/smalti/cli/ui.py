@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, TextIO
 
@@ -186,6 +187,63 @@ def _counting(count: Count, told: Told | None) -> Iterator[ProgressCallback]:
         return None if quiet else count.line()
 
     with heartbeat(line, note):
+        yield move
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How far a job is that goes on where an earlier run ended.
+
+    ``earlier`` is what to say at its beginning of that run; ``words`` stand beside the bar, ``more`` behind a line.
+    """
+
+    done: int
+    total: int | None
+    resumed: int
+    words: str
+    earlier: str
+    more: str = ""
+
+
+@contextmanager
+def job_progress(what: str, unit: str) -> Iterator[Callable[[Moved], None]]:
+    """Give a function that moves a bar with words on standard error; where that is no terminal, lines tell."""
+    console = Console(stderr=True)
+    begun = False
+
+    def begin(moved: Moved) -> bool:
+        nonlocal begun
+        is_first, begun = not begun, True
+        if is_first and moved.resumed:
+            note(moved.earlier)
+        return is_first
+
+    if not console.is_terminal:
+        count = Count(what, unit)
+
+        def tell(moved: Moved) -> None:
+            begin(moved)
+            count.move(moved.done, moved.total, moved.resumed)
+            count.more = moved.more
+
+        with heartbeat(lambda: count.line() if begun else None, note):
+            yield tell
+        return
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        TextColumn("{task.fields[words]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        tasks: list[TaskID] = []
+
+        def move(moved: Moved) -> None:
+            if begin(moved):
+                tasks.append(bar.add_task(what, total=moved.total, completed=moved.done, words=moved.words))
+            bar.update(tasks[0], completed=moved.done, total=moved.total, words=moved.words)
+
         yield move
 
 

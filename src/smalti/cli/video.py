@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from smalti.cli.heartbeat import Count, heartbeat
-from smalti.cli.ui import draw, note, print_json, say
+from smalti.cli.ui import Moved, draw, job_progress, print_json, say
 from smalti.errors import UsageError
 from smalti.jobs.table import stages_table
 from smalti.labelling.job import InferOptions
@@ -43,50 +40,19 @@ def refuse_options(given: Mapping[str, bool], of: str) -> None:
 @contextmanager
 def video_bar() -> Iterator[VideoWatch]:
     """Give a function that moves a bar on standard error; lines where that is no terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        with _lines() as watch:
-            yield watch
-        return
-    columns = (
-        TextColumn("infer"),
-        BarColumn(),
-        TextColumn("{task.fields[words]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+    with job_progress("infer", "frames") as move:
+        yield lambda state: move(_moved(state))
+
+
+def _moved(state: VideoState) -> Moved:
+    of = "" if state.total is None else f" of about {state.total:,}"
+    return Moved(
+        state.done,
+        state.total,
+        state.resumed,
+        words=f"{state.done:,}{of} frames",
+        earlier=f"{state.resumed} frames were labelled by an earlier run",
     )
-    with Progress(*columns, console=console, transient=True) as bar:
-        tasks: list[TaskID] = []
-
-        def move(state: VideoState) -> None:
-            of = "" if state.total is None else f" of about {state.total:,}"
-            words = f"{state.done:,}{of} frames"
-            if not tasks:
-                _tell_resumed(state)
-                tasks.append(bar.add_task("infer", total=state.total, completed=state.done, words=words))
-            bar.update(tasks[0], completed=state.done, total=state.total, words=words)
-
-        yield move
-
-
-@contextmanager
-def _lines() -> Iterator[VideoWatch]:
-    count = Count("infer", "frames")
-    begun: list[VideoState] = []
-
-    def move(state: VideoState) -> None:
-        if not begun:
-            _tell_resumed(state)
-            begun.append(state)
-        count.move(state.done, state.total, state.resumed)
-
-    with heartbeat(lambda: count.line() if begun else None, note):
-        yield move
-
-
-def _tell_resumed(state: VideoState) -> None:
-    if state.resumed:
-        note(f"{state.resumed} frames were labelled by an earlier run")
 
 
 def show_video(result: VideoResult, as_json: bool) -> None:
