@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain
@@ -93,28 +93,51 @@ def topological_order(
         GraphError: the nodes form a cycle (one that a node of the role ``LOOP`` closes does not count: the operations
             of such loops are reported as unsupported instead).
     """
-    order: list[int] = []
     pending = list(roots)
-    state = bytearray(len(nodes))  # 0 new, 1 on the stack, 2 done
-    for root in pending:
+
+    def below(index: int) -> Iterator[int]:
+        for operand in _operands(nodes[index], leaves, with_controls):
+            if nodes[operand].role is Role.LOOP:
+                pending.append(operand)
+            else:
+                yield operand
+
+    return operands_first(len(nodes), pending, below, lambda index: nodes[index].name)
+
+
+def operands_first(
+    count: int, roots: Iterable[int], below: Callable[[int], Iterator[int]], name: Callable[[int], str]
+) -> tuple[int, ...]:
+    """Return the roots, and what is below them, each behind all that is below it.
+
+    Args:
+        count: how many there are.
+        roots: where to begin, in this order; more may be added while they are gone through.
+        below: what one needs.
+        name: what messages call one.
+
+    Raises:
+        GraphError: one needs itself.
+    """
+    order: list[int] = []
+    state = bytearray(count)  # 0 new, 1 on the stack, 2 done
+    for root in roots:
         if state[root]:
             continue
         state[root] = 1
-        stack = [(root, _operands(nodes[root], leaves, with_controls))]
+        stack = [(root, below(root))]
         while stack:
             index, operands = stack[-1]
-            below = next(operands, None)
-            if below is None:
+            operand = next(operands, None)
+            if operand is None:
                 state[index] = 2
                 order.append(index)
                 stack.pop()
-            elif nodes[below].role is Role.LOOP:
-                pending.append(below)
-            elif not state[below]:
-                state[below] = 1
-                stack.append((below, _operands(nodes[below], leaves, with_controls)))
-            elif state[below] == 1:
-                raise GraphError(f"node {shorten(nodes[below].name)} depends on itself")
+            elif not state[operand]:
+                state[operand] = 1
+                stack.append((operand, below(operand)))
+            elif state[operand] == 1:
+                raise GraphError(f"node {shorten(name(operand))} depends on itself")
     return tuple(order)
 
 

@@ -18,14 +18,10 @@ def check_amounts(ctx: Lowering, amounts: tuple[Size, ...], what: str) -> None:
         NeedsLimit: they are not negative if images are limited to the size the graph itself names.
     """
     for amount in amounts:
-        if nonnegative(amount):
-            continue
-        limit = limit_of_difference(amount)
-        if limit is not None:
-            raise NeedsLimit(*limit)
-        if sign_is_known(amount) is False:
-            ctx.invalid(f"{what} is negative: {amount}")
-        ctx.unsupported(f"{what} may be negative for some images")
+        if _is_in_doubt(amount):
+            if sign_is_known(amount) is False:
+                ctx.invalid(f"{what} is negative: {amount}")
+            ctx.unsupported(f"{what} may be negative for some images")
 
 
 def check_inside(ctx: Lowering, begin: Size, size: Size, extent: Size) -> None:
@@ -35,14 +31,20 @@ def check_inside(ctx: Lowering, begin: Size, size: Size, extent: Size) -> None:
         NeedsLimit: it stays inside if images are limited to the size the graph itself names.
     """
     for slack in (begin, size, extent - begin - size):
-        if nonnegative(slack):
-            continue
-        limit = limit_of_difference(slack)
-        if limit is not None:
-            raise NeedsLimit(*limit)
-        if sign_is_known(slack) is False:
-            ctx.invalid(f"takes {size} elements from {begin} on of {extent}")
-        ctx.unsupported("may take elements outside the tensor for some images")
+        if _is_in_doubt(slack):
+            if sign_is_known(slack) is False:
+                ctx.invalid(f"takes {size} elements from {begin} on of {extent}")
+            ctx.unsupported("may take elements outside the tensor for some images")
+
+
+def _is_in_doubt(amount: Size) -> bool:
+    """Whether an amount is negative for some image, or may be; raises NeedsLimit where the graph's own limit helps."""
+    if nonnegative(amount):
+        return False
+    limit = limit_of_difference(amount)
+    if limit is not None:
+        raise NeedsLimit(*limit)
+    return True
 
 
 def check_axes(ctx: Lowering, axes: tuple[int, ...], rank: int) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from smalti.frontend.onnx.attrs import Attribute, attribute_of
 from smalti.frontend.onnx.opsets import domain_of, operation
 from smalti.frontend.onnx.wire.tensors import OnnxTensor, SparseTensor, Store
 from smalti.frontend.onnx.wire.types import AttrKind, ValueType, text_of, value_type
+from smalti.frontend.raw import operands_first
 from smalti.frontend.words import shorten
 
 MAX_INPUTS = 65536
@@ -220,23 +221,7 @@ def _ordered(
         names = [*node.inputs, *(name for body in node.bodies.values() for name in body.free)]
         free.update(name for name in names if name and name not in makers)
         below.append([makers[name] for name in names if makers.get(name, -1) >= 0])
-    order: list[int] = []
-    state = bytearray(len(nodes))  # 0 new, 1 on the stack, 2 done
-    for root in range(len(nodes)):
-        if state[root]:
-            continue
-        state[root] = 1
-        stack = [(root, iter(below[root]))]
-        while stack:
-            index, operands = stack[-1]
-            operand = next(operands, None)
-            if operand is None:
-                state[index] = 2
-                order.append(index)
-                stack.pop()
-            elif not state[operand]:
-                state[operand] = 1
-                stack.append((operand, iter(below[operand])))
-            elif state[operand] == 1:
-                raise GraphError(f"node {shorten(nodes[operand].label)} depends on itself")
+    order = operands_first(
+        len(nodes), range(len(nodes)), lambda index: iter(below[index]), lambda index: nodes[index].label
+    )
     return tuple(nodes[index] for index in order), frozenset(free)

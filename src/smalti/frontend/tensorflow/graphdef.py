@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from smalti.errors import GraphError
 from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
+from smalti.frontend.descriptors import FieldType, message_classes
 from smalti.frontend.recognise import recognise_bytes
 
 _NODE_TAG = 10
@@ -22,16 +22,15 @@ _WANTED = "give a frozen GraphDef (.pb)"
 _WIRE_VARINT, _WIRE_BYTES = 0, 2
 _WIRE_SIZES = {1: 8, 3: 0, 4: 0, 5: 4}
 
-_F = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
-    "int32": _F.TYPE_INT32,
-    "int64": _F.TYPE_INT64,
-    "uint32": _F.TYPE_UINT32,
-    "uint64": _F.TYPE_UINT64,
-    "bool": _F.TYPE_BOOL,
-    "float": _F.TYPE_FLOAT,
-    "double": _F.TYPE_DOUBLE,
-    "bytes": _F.TYPE_BYTES,
+    "int32": FieldType.TYPE_INT32,
+    "int64": FieldType.TYPE_INT64,
+    "uint32": FieldType.TYPE_UINT32,
+    "uint64": FieldType.TYPE_UINT64,
+    "bool": FieldType.TYPE_BOOL,
+    "float": FieldType.TYPE_FLOAT,
+    "double": FieldType.TYPE_DOUBLE,
+    "bytes": FieldType.TYPE_BYTES,
 }
 # message -> (field, number, type, repeated).  Names are bytes on purpose: a name that is not UTF-8 must reach our own
 # error message instead of failing inside the parser.
@@ -83,29 +82,7 @@ _MESSAGES: dict[str, tuple[tuple[str, int, str, bool], ...]] = {
     "GraphDef": (("node", 1, "NodeDef", True),),
 }
 
-
-def _build() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(name="smalti/graphdef.proto", package="smalti.tf", syntax="proto2")
-    for message, fields in _MESSAGES.items():
-        target = file.message_type.add(name=message)
-        for name, number, kind, repeated in fields:
-            field = target.field.add(name=name, number=number)
-            field.label = _F.LABEL_REPEATED if repeated else _F.LABEL_OPTIONAL
-            if kind in _SCALARS:
-                field.type = _SCALARS[kind]
-                # TensorFlow writes proto3: repeated numbers are packed.  The parser takes both forms.
-                field.options.packed = repeated and kind != "bytes"
-                if not field.options.packed:
-                    field.ClearField("options")
-            else:
-                field.type = _F.TYPE_MESSAGE
-                field.type_name = f".smalti.tf.{kind}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {n: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"smalti.tf.{n}")) for n in _MESSAGES}
-
-
-_CLASSES = _build()
+_CLASSES = message_classes("smalti.tf", _MESSAGES, _SCALARS)
 GraphDef = _CLASSES["GraphDef"]
 
 

@@ -52,6 +52,14 @@ def _read_padding(ctx: Context, layout: Layout) -> Padding:
     return explicit[2 * h], explicit[2 * h + 1], explicit[2 * w], explicit[2 * w + 1]
 
 
+def _read_window(ctx: Context) -> tuple[Layout, tuple[int, int], tuple[int, int], Padding]:
+    """Return layout, stride, dilation and padding of a convolution."""
+    layout = read_layout(ctx)
+    stride = _pair(ctx, ctx.attrs.ints("strides"), "strides", layout)
+    dilation = _pair(ctx, ctx.attrs.ints("dilations", _ONES), "dilations", layout)
+    return layout, stride, dilation, _read_padding(ctx, layout)
+
+
 @tf_op(
     "Conv2D",
     inputs=2,
@@ -67,10 +75,7 @@ def _read_padding(ctx: Context, layout: Layout) -> Padding:
 )
 def convolution(ctx: Context) -> Handled:
     """2-D convolution, plain and depthwise."""
-    layout = read_layout(ctx)
-    stride = _pair(ctx, ctx.attrs.ints("strides"), "strides", layout)
-    dilation = _pair(ctx, ctx.attrs.ints("dilations", _ONES), "dilations", layout)
-    padding = _read_padding(ctx, layout)
+    layout, stride, dilation, padding = _read_window(ctx)
     record = ops.Conv2d if ctx.op == "Conv2D" else ops.DepthwiseConv2d
     return window.convolution(ctx, ctx.value(0), ctx.value(1), record, stride, dilation, padding, layout)
 
@@ -84,10 +89,7 @@ def convolution(ctx: Context) -> Handled:
 )
 def transposed_convolution(ctx: Context) -> Handled:
     """Transposed convolution: the gradient of a convolution with respect to its input."""
-    layout = read_layout(ctx)
-    stride = _pair(ctx, ctx.attrs.ints("strides"), "strides", layout)
-    dilation = _pair(ctx, ctx.attrs.ints("dilations", _ONES), "dilations", layout)
-    padding = _read_padding(ctx, layout)
+    layout, stride, dilation, padding = _read_window(ctx)
     sizes, filters, x = ctx.sizes(0, "the size of the result"), ctx.value(1), ctx.value(2)
     if len(sizes) != 4:
         ctx.invalid(f"the size of the result must be 4 numbers, not {len(sizes)}")

@@ -9,21 +9,19 @@ with them every field that this version does not know.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from smalti.frontend.descriptors import FieldType, message_classes
 
-_F = descriptor_pb2.FieldDescriptorProto
 VARINT, I64, BYTES, I32 = 0, 1, 2, 5
 _SCALARS = {
-    "int32": (_F.TYPE_INT32, VARINT),
-    "int64": (_F.TYPE_INT64, VARINT),
-    "uint64": (_F.TYPE_UINT64, VARINT),
-    "float": (_F.TYPE_FLOAT, I32),
-    "double": (_F.TYPE_DOUBLE, I64),
-    "bytes": (_F.TYPE_BYTES, BYTES),
+    "int32": (FieldType.TYPE_INT32, VARINT),
+    "int64": (FieldType.TYPE_INT64, VARINT),
+    "uint64": (FieldType.TYPE_UINT64, VARINT),
+    "float": (FieldType.TYPE_FLOAT, I32),
+    "double": (FieldType.TYPE_DOUBLE, I64),
+    "bytes": (FieldType.TYPE_BYTES, BYTES),
     # Only whether it is there matters: its content is not kept.
-    "mark": (_F.TYPE_BYTES, BYTES),
+    "mark": (FieldType.TYPE_BYTES, BYTES),
 }
 CUT = 1000
 """A field of ours in a tensor: where values stand in the file (``Cut``)."""
@@ -147,23 +145,10 @@ def wire_of(kind: str) -> int:
     return _SCALARS[kind][1] if kind in _SCALARS else BYTES
 
 
-def _build() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(name="smalti/onnx.proto", package="smalti.onnx", syntax="proto2")
-    for message, rules in MESSAGES.items():
-        target = file.message_type.add(name=message)
-        for rule in rules:
-            field = target.field.add(name=rule.name, number=rule.number)
-            field.label = _F.LABEL_REPEATED if rule.repeated else _F.LABEL_OPTIONAL
-            if rule.kind in _SCALARS:
-                field.type = _SCALARS[rule.kind][0]
-            else:
-                field.type = _F.TYPE_MESSAGE
-                field.type_name = f".smalti.onnx.{rule.kind}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {n: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"smalti.onnx.{n}")) for n in MESSAGES}
-
-
-_CLASSES = _build()
+_CLASSES = message_classes(
+    "smalti.onnx",
+    {name: [(r.name, r.number, r.kind, r.repeated) for r in rules] for name, rules in MESSAGES.items()},
+    {kind: number for kind, (number, _) in _SCALARS.items()},
+)
 Model = _CLASSES["Model"]
 Attribute = _CLASSES["Attribute"]
