@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
-import tracemalloc
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fuzz.attempts import refusal
 from fuzz.bombs import BOMBS, F32, I32, LARGEST_FILE, LEGAL_SPLATS, bomb, small_bombs, unsupported
 from graph_builder import GraphBuilder
 from smalti.errors import GraphError, SmaltiError, UnsupportedGraphError
@@ -22,18 +22,7 @@ from smalti.ir import ops
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bomb_is_refused(name: str) -> None:
-    data = bomb(BOMBS[name])
-    tracemalloc.start()
-    begin = time.process_time()
-    try:
-        with pytest.raises(GraphError) as caught:
-            import_graph(data, ImportOptions(outputs=("y",)))
-        elapsed, (_, peak) = time.process_time() - begin, tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert elapsed < 1.0
-    assert peak < 100 << 20
-    text = str(caught.value)
+    text = refusal(lambda data: import_graph(data, ImportOptions(outputs=("y",))), bomb(BOMBS[name]), 1.0)
     assert len(text) < 2000
     assert re.search(r"'|node number|constants|  y: ", text), text
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz.attempts import attempt
 from fuzz.pictures import JPEGS, mutant, other_mutant, other_seeds, packed, seeds, smooth
 from fuzz.targets import picture
 from smalti.errors import ImageError
@@ -21,18 +22,19 @@ from tiff_cases import fields_of, tiff
 SECONDS_EACH = 2.0
 
 
-@pytest.mark.parametrize("part", range(2))
-def test_mutants_end_in_a_picture_or_an_image_error(part: int) -> None:
+def outcomes_of(made: Callable[[int, int], bytes], numbers: range) -> Counter[str]:
+    """Return how often mutants end in a picture and how often in which error."""
     outcomes: Counter[str] = Counter()
-    for number in range(part * 500, part * 500 + 500):
-        begin = time.process_time()
-        try:
-            outcome = picture(mutant(1, number))
-        except Exception as error:
-            raise AssertionError(f"mutant(1, {number})") from error
-        assert time.process_time() - begin < SECONDS_EACH, f"mutant(1, {number})"
+    for number in numbers:
+        outcome = attempt(picture, made(1, number), f"{made.__name__}(1, {number})", SECONDS_EACH)
         assert "0x" not in outcome, outcome
         outcomes[outcome.partition(":")[0]] += 1
+    return outcomes
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_mutants_end_in_a_picture_or_an_image_error(part: int) -> None:
+    outcomes = outcomes_of(mutant, range(part * 500, part * 500 + 500))
     assert outcomes["accepted"] > 20
     assert outcomes["ImageError"] > 200
 
@@ -43,16 +45,7 @@ def test_seeds_are_pictures() -> None:
 
 @pytest.mark.parametrize("part", range(2))
 def test_mutants_of_other_formats_end_in_a_picture_or_an_image_error(part: int) -> None:
-    outcomes: Counter[str] = Counter()
-    for number in range(part * 1500, part * 1500 + 1500):
-        begin = time.process_time()
-        try:
-            outcome = picture(other_mutant(1, number))
-        except Exception as error:
-            raise AssertionError(f"other_mutant(1, {number})") from error
-        assert time.process_time() - begin < SECONDS_EACH, f"other_mutant(1, {number})"
-        assert "0x" not in outcome, outcome
-        outcomes[outcome.partition(":")[0]] += 1
+    outcomes = outcomes_of(other_mutant, range(part * 1500, part * 1500 + 1500))
     assert outcomes["accepted"] > 100
     assert outcomes["ImageError"] > 400
 

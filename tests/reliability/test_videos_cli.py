@@ -133,14 +133,18 @@ def test_more_frames_than_the_file_says_and_no_rate(
         assert overlay.facts.rate == 25.0 and len(list(overlay)) == 9
 
 
+def _long_job(place: Path, tmp_path: Path) -> tuple[Path, list[str]]:
+    """Return the output folder of a job on 150 frames, and its command."""
+    video, out = kit.write_video(tmp_path / "long.mp4", 150), tmp_path / "out"
+    words = ["infer", "--model", str(place / "m.smalti"), *SIZE, "--video", str(video), "--output-dir", str(out)]
+    return out, [sys.executable, "-c", jobs_kit.MAIN, *words, "--overlay"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_whole_files_and_the_next_run_goes_on(
     place: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    video = kit.write_video(tmp_path / "long.mp4", 150)
-    out = tmp_path / "out"
-    words = ["infer", "--model", str(place / "m.smalti"), *SIZE, "--video", str(video), "--output-dir", str(out)]
-    arguments = [sys.executable, "-c", jobs_kit.MAIN, *words, "--overlay"]
+    out, arguments = _long_job(place, tmp_path)
     process = jobs_kit.start(jobs_kit.slow(arguments))
     with process:
         jobs_kit.wait_for_results(out, 5)
@@ -158,10 +162,7 @@ def test_a_signal_leaves_whole_files_and_the_next_run_goes_on(
 
 
 def test_a_killed_job_leaves_no_decoder_and_goes_on(place: Path, tmp_path: Path) -> None:
-    video = kit.write_video(tmp_path / "long.mp4", 150)
-    out = tmp_path / "out"
-    words = ["infer", "--model", str(place / "m.smalti"), *SIZE, "--video", str(video), "--output-dir", str(out)]
-    arguments = [sys.executable, "-c", jobs_kit.MAIN, *words, "--overlay"]
+    out, arguments = _long_job(place, tmp_path)
     process = jobs_kit.start(jobs_kit.slow(arguments))
     with process:
         jobs_kit.wait_for_results(out, 5)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ EVERY = 12
 """Of the mutants that are taken, every so many are compiled and run: that takes a hundred times as long."""
 FUZZ_RUNS, FUZZ_SECONDS = 1_000_000, 1800
 """At least so many runs, or the check fails; it goes on for that long."""
+SECONDS, MEGABYTES = 10, 256
+"""What a large case may take: processor time, and memory beside four times its file."""
 
 
 def main(seed: int, scale: float) -> dict[str, Any]:
@@ -98,16 +100,21 @@ def mutated_structure(seed: int, scale: float) -> dict[str, Any]:
 
 
 def bombs() -> dict[str, Any]:
+    """Every bomb of a TensorFlow graph is refused."""
+    made = {name: bomb(build) for name, build in BOMBS.items()}
+    return refused(made, lambda data: import_graph(data, ImportOptions(outputs=("y",))))
+
+
+def refused(made: Mapping[str, bytes], read: Callable[[bytes], object]) -> dict[str, Any]:
     """Every bomb is refused in a second and 100 MB more than before, by its own process's account."""
     failures = []
     worst = [0.0, 0.0]
-    for name, build in BOMBS.items():
-        data = bomb(build)
+    for name, data in made.items():
 
         def case(data: bytes = data) -> str:
             before, begin = sizes.resident(), time.process_time()
             try:
-                import_graph(data, ImportOptions(outputs=("y",)))
+                read(data)
             except GraphError:
                 return f"{time.process_time() - begin:.3f} {(sizes.resident() - before) / 1e3:.1f}"
             return "taken"
@@ -120,8 +127,8 @@ def bombs() -> dict[str, Any]:
         worst = [max(worst[0], seconds), max(worst[1], grown)]
         if seconds >= 1 or grown >= 100:
             failures.append(f"bomb {name}: {done.text}")
-    figures = {"bombs": len(BOMBS), "slowest_s": worst[0], "most_mb": worst[1]}
-    return {"pass": not failures and len(BOMBS) >= 30, **figures, "failures": failures}
+    figures = {"bombs": len(made), "slowest_s": worst[0], "most_mb": worst[1]}
+    return {"pass": not failures and len(made) >= 30, **figures, "failures": failures}
 
 
 def legal_repeats() -> dict[str, Any]:
@@ -171,18 +178,23 @@ def corpus() -> dict[str, Any]:
 
 
 def depth_and_size() -> dict[str, Any]:
-    """Depth 10,000, chains of 100,000 nodes, a million nodes, names of 1 MB; with both parsers of protobuf."""
+    """Depth 10,000, chains of 100,000 nodes, a million nodes, names of 1 MB."""
+    return bounded("fuzz.sizes", sizes.CASES)
+
+
+def bounded(module: str, names: Iterable[str]) -> dict[str, Any]:
+    """Large cases end in ten seconds, and in four times their file and 256 MB; with both parsers of protobuf."""
     figures: dict[str, str] = {}
     failures = []
-    code = "import sys, fuzz.sizes; fuzz.sizes.main(sys.argv[1:])"
+    code = f"import sys, {module}; {module}.main(sys.argv[1:])"
     for backend in ("upb", "python"):
-        for name in sizes.CASES:
+        for name in names:
             done = script(code, name, seconds=300, env={"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": backend})
             if done.returncode:
                 failures.append(f"{backend} {name}: {done.stderr[-300:]}")
                 continue
             found = json.loads(done.stdout)
             figures[f"{backend} {name}"] = f"{found['seconds']} s, {found['grown_mb']} MB"
-            if found["seconds"] >= 10 or found["grown_mb"] > 4 * found["file_mb"] + 256:
+            if found["seconds"] >= SECONDS or found["grown_mb"] > 4 * found["file_mb"] + MEGABYTES:
                 failures.append(f"{backend} {name}: {found}")
     return {"pass": not failures, **figures, "failures": failures}
