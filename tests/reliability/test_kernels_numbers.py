@@ -12,6 +12,7 @@ import pytest
 
 import smalti
 from kernels.float_state import FLAGS, OUTPUTS, SPECIALS, STATES, control, control_register, image, network
+from smalti.artifact.abi import TeamWord
 from smalti.compiler import CompileOptions, compile_graph
 from smalti.frontend.tensorflow.importer import ImportOptions, import_graph
 from smalti.ir.reference import run
@@ -107,7 +108,7 @@ def test_the_bits_would_depend_on_the_state_if_the_code_left_it(precise: Engine)
     x = image("subnormal", SIDE)
     want = _bits(precise, x)
     idle = team.function_address(ctypes.CDLL(None).sched_yield)
-    with mock.patch.dict(team._FUNCTIONS, {team._SET: idle}), smalti.load(precise.path, threads=1) as careless:
+    with mock.patch.dict(team._FUNCTIONS, {TeamWord.SET: idle}), smalti.load(precise.path, threads=1) as careless:
         assert _bits(careless, x) == want
         for state in ("flush to zero", "round up"):
             with control(STATES[state]):

@@ -23,6 +23,7 @@ from smalti.cli.options.bounded import Bound
 from smalti.compiler import CompileOptions, compile_graph
 from smalti.delivery.inspect import inspect
 from smalti.errors import TargetError, UsageError
+from smalti.jobs.pictures import PassedOver
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord
 from smalti.target.host import arch, missing_features, native_target, resolve_targets
@@ -212,4 +213,4 @@ def test_code_for_another_kind_of_cpu_is_built_but_not_run(
     assert "build it again here with --target native" in " ".join(capsys.readouterr().err.split())
     bound = Bound(0.01, tmp_path, tmp_path / "list.txt", tmp_path)
     with pytest.raises(UsageError, match=rf"--max-miou-drop runs the network.*{FOREIGN}: add native to --target"):
-        bound.apply(graph, options, record, lambda what: None)
+        bound.apply(graph, options, record, lambda what: None, PassedOver())
