@@ -13,11 +13,13 @@ from smalti.ir.dims import Dim, ceil_div, floor_div, maximum, symbol
 from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import make_node
 from smalti.ir.ops import BinaryFn, Layout, PadMode, PoolFn, ReduceFn, ResizeFn, UnaryFn
+from smalti.ir.ops.elementwise import BINARY
 from smalti.ir.shapes import same_pads
 from smalti.numerics import DType
 
 FLOAT_UNARY = tuple(fn for fn in UnaryFn if fn is not UnaryFn.LOGICAL_NOT)
-FLOAT_BINARY = tuple(fn for fn in BinaryFn if fn not in (BinaryFn.LOGICAL_AND, BinaryFn.LOGICAL_OR))
+# Powers of negative numbers are none, and would be all that is left of a graph.
+FLOAT_BINARY = tuple(f for f in BinaryFn if not (BINARY[f].logical or BINARY[f].bits) and f is not BinaryFn.POW)
 
 
 class GraphMaker:

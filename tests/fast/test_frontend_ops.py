@@ -431,7 +431,7 @@ NOT_SUPPORTED: list[tuple[str, Build]] = [
     ),
     ("is_training", lambda b: b.node("FusedBatchNormV3", "y", ["x", "c", "c", "c", "c"])),
     ("attribute 'colour'", lambda b: b.node("Relu", "y", ["x"], colour=3)),
-    ("operation not supported", lambda b: b.node("Einsum", "y", ["x", "c"])),
+    ("operation not supported", lambda b: b.node("Cross", "y", ["x", "c"])),
     ("predicate", lambda b: b.node("Greater", "g", ["x", "x"]).node("Switch", "y", ["x", "g"])),
     ("must be constant", lambda b: b.node("Cast", "i", ["x"], DstT=I32).node("Reshape", "y", ["x", "i"])),
     ("batch_dims", lambda b: b.const("i", 0, I32).node("GatherV2", "y", ["x", "i", "i"], batch_dims=1)),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kernels.harness import check, edge_sizes, run_node, weights
 from smalti.ir.dims import symbol
 from smalti.ir.ops import Binary, BinaryFn, Cast, Select, Unary, UnaryFn
+from smalti.ir.ops.elementwise import BINARY
 from smalti.kernels.elementwise import KERNELS
 from smalti.numerics import DType
 from smalti.target.host import arch, missing_features
@@ -28,11 +29,14 @@ LIMITS = {
     UnaryFn.ELU: 1,
     UnaryFn.SIGMOID: 1,
     UnaryFn.TANH: 2,
+    UnaryFn.ERF: 2,
 }
-FLOATS = [fn for fn in UnaryFn if fn is not UnaryFn.LOGICAL_NOT]
+CIRCULAR = (UnaryFn.SIN, UnaryFn.COS)
+FLOATS = [fn for fn in UnaryFn if fn not in (UnaryFn.LOGICAL_NOT, *CIRCULAR)]
 INTEGERS = (DType.INT8, DType.UINT8, DType.INT16, DType.UINT16, DType.INT32, DType.INT64)
-INTEGER_UNARY = (UnaryFn.NEG, UnaryFn.ABS, UnaryFn.SQUARE, UnaryFn.RELU, UnaryFn.RELU6, UnaryFn.FLOOR)
+INTEGER_UNARY = (UnaryFn.NEG, UnaryFn.ABS, UnaryFn.SQUARE, UnaryFn.RELU, UnaryFn.RELU6, UnaryFn.FLOOR, UnaryFn.SIGN)
 ARITHMETIC = [fn for fn in BinaryFn if fn not in (BinaryFn.LOGICAL_AND, BinaryFn.LOGICAL_OR)]
+EXACT_ON_FLOATS = [fn for fn in ARITHMETIC if fn is not BinaryFn.POW and not BINARY[fn].bits]
 
 
 def floats(*shape: int, seed: int = 0, dtype: Any = np.float32) -> NDArray[Any]:
@@ -70,7 +74,37 @@ def test_unary_float32(fn: UnaryFn, target: Target) -> None:
 def test_unary_float64(fn: UnaryFn) -> None:
     # The reference itself is float64 arithmetic, off by a unit or more.
     tolerance = Tol.ULP(LIMITS[fn] + 3) if fn in LIMITS else Tol.EXACT
+    if fn is UnaryFn.ERF:
+        tolerance = Tol.ULP(32)
     check(Unary(fn, 0.2), [every_magnitude(200, np.float64)], BEST, KERNELS, tolerance)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("fn", CIRCULAR, ids=lambda fn: fn.value)
+def test_sine_and_cosine(fn: UnaryFn, target: Target) -> None:
+    values = every_magnitude(20000, np.float32)
+    limit = np.float32(2.0**20)
+    quarters = (np.arange(-40, 40) * np.pi / 2).astype(np.float32)
+    near = np.concatenate([values[~(np.abs(values) > limit)], quarters, np.float32([np.inf, -np.inf, np.nan])])
+    check(Unary(fn), [near], target, KERNELS, Tol.ULP(1))
+    check(Unary(fn), [values[np.abs(values) > limit]], target, KERNELS, Tol.FLOAT(1))
+    wide = every_magnitude(200, np.float64)
+    check(Unary(fn), [wide[~(np.abs(wide) > limit)]], target, KERNELS, Tol.ULP(3))
+    assert np.isnan(run_node(Unary(fn), [np.float64([2e9, -1e300, np.inf])], target, KERNELS)).all()
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+def test_powers(target: Target) -> None:
+    """The special cases of C, and numbers of all magnitudes."""
+    special = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, 3.0, -2.0, -3.0, 2.5, 1e30, -1e30, np.inf, -np.inf, np.nan]
+    a, b = (m.ravel() for m in np.meshgrid(np.float32(special), np.float32(special)))
+    rng = np.random.default_rng(5)
+    bases, exponents = np.exp(rng.standard_normal(3000) * 9), rng.standard_normal(3000) * 4
+    a, b = np.concatenate([a, np.float32(bases)]), np.concatenate([b, np.float32(exponents)])
+    check(Binary(BinaryFn.POW), [a, b], target, KERNELS, Tol.ULP(1))
+    check(Binary(BinaryFn.POW), [np.float64(a), np.float64(b)], target, KERNELS, Tol.ULP(2048))
+    whole = np.repeat(np.arange(-12.0, 13.0), 13), np.tile(np.arange(13.0), 25)
+    check(Binary(BinaryFn.POW), list(whole), target, KERNELS)
 
 
 @pytest.mark.parametrize("dtype", INTEGERS, ids=lambda d: d.value)
@@ -86,7 +120,7 @@ def test_logic() -> None:
         check(Binary(fn), [a, b], BEST, KERNELS)
 
 
-@pytest.mark.parametrize("fn", ARITHMETIC, ids=lambda fn: fn.value)
+@pytest.mark.parametrize("fn", EXACT_ON_FLOATS, ids=lambda fn: fn.value)
 def test_binary_float32(fn: BinaryFn) -> None:
     rng = np.random.default_rng(2)
     special = np.array([0.0, -0.0, 1.0, -1.5, 2.5, np.inf, -np.inf, np.nan, 1e-42, 7.0], np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 
 from smalti.errors import GraphError
@@ -10,6 +11,8 @@ from smalti.frontend.symbolic import NotSymbolic, constant_of, multiply, sign_is
 from smalti.ir import dims
 from smalti.ir.dims import Dim, maximum, minimum
 from smalti.ir.ops import BinaryFn, UnaryFn
+
+MAX_EXPONENT = 64
 
 
 def floor_div(a: Size, b: Size) -> Size:
@@ -36,10 +39,68 @@ def divide(a: Size, b: Size) -> Size:
 
 
 def truncated_div(a: Size, b: Size) -> Size:
-    """Return ``a / b`` rounded towards zero, of operands that are not negative."""
-    if not (is_nonnegative(a) and is_nonnegative(b)):
+    """Return ``a / b`` rounded towards zero, of integers whose signs are known."""
+    quotient = floor_div(a if is_nonnegative(a) else -a, b if is_nonnegative(b) else -b)
+    return quotient if is_nonnegative(a) == is_nonnegative(b) else -quotient
+
+
+def power(a: Size, b: Size) -> Size:
+    """Return ``a`` to the power ``b``, a whole number that is neither negative nor large.
+
+    Raises:
+        NotSymbolic: it is another.
+    """
+    exponent = constant_of(b)
+    if exponent is None or exponent.denominator != 1 or not 0 <= exponent <= MAX_EXPONENT:
         raise NotSymbolic
-    return floor_div(a, b)
+    result: Size = 1
+    for _ in range(int(exponent)):
+        result = multiply(result, a)
+    return result
+
+
+def rounded(a: Size) -> Size:
+    """Return the nearest whole number, halves to even, of a number or of a size that is whole anyway."""
+    number = constant_of(a)
+    if number is not None:
+        return round(number)
+    if isinstance(a, Dim) and not a.is_integral:
+        raise NotSymbolic
+    return a
+
+
+def sign(a: Size) -> int:
+    """Return -1, 0 or 1, which must not depend on the image."""
+    number = constant_of(a)
+    if number is not None:
+        return (number > 0) - (number < 0)
+    known = [sign_is_known(s) for s in (a, -a)]
+    if known == [True, False]:
+        return 1
+    if known == [False, True]:
+        return -1
+    raise NotSymbolic
+
+
+def remainder(a: Size, b: Size) -> Size:
+    """Return ``a - b * trunc(a / b)``, which has the sign of ``a``."""
+    rest = _floor_rest(a if is_nonnegative(a) else -a, b if is_nonnegative(b) else -b)
+    return rest if is_nonnegative(a) else -rest
+
+
+def whole(fn: Callable[[int, int], int]) -> Callable[[Size, Size], int]:
+    """Return a function of the bits of two integers for elements, which must not be sizes."""
+
+    def of(a: Size, b: Size) -> int:
+        if not isinstance(a, int) or not isinstance(b, int):
+            raise NotSymbolic
+        return fn(a, b)
+
+    return of
+
+
+def _floor_rest(a: Size, b: Size) -> Size:
+    return a - multiply(floor_div(a, b), b)
 
 
 def is_nonnegative(value: Size) -> bool:
@@ -70,7 +131,7 @@ BINARY: Mapping[BinaryFn, Callable[..., object]] = {
     BinaryFn.MUL: multiply,
     BinaryFn.DIV: divide,
     BinaryFn.FLOOR_DIV: floor_div,
-    BinaryFn.FLOOR_MOD: lambda a, b: a - multiply(floor_div(a, b), b),
+    BinaryFn.FLOOR_MOD: _floor_rest,
     BinaryFn.MAXIMUM: maximum,
     BinaryFn.MINIMUM: minimum,
     BinaryFn.SQUARED_DIFFERENCE: lambda a, b: multiply(a - b, a - b),
@@ -82,6 +143,10 @@ BINARY: Mapping[BinaryFn, Callable[..., object]] = {
     BinaryFn.GREATER_EQUAL: lambda a, b: is_nonnegative(a - b),
     BinaryFn.LOGICAL_AND: lambda a, b: a and b,
     BinaryFn.LOGICAL_OR: lambda a, b: a or b,
+    BinaryFn.POW: power,
+    BinaryFn.BITWISE_AND: whole(operator.and_),
+    BinaryFn.BITWISE_OR: whole(operator.or_),
+    BinaryFn.BITWISE_XOR: whole(operator.xor),
 }
 UNARY: Mapping[UnaryFn, Callable[..., object]] = {
     UnaryFn.NEG: lambda a: -a,
@@ -89,5 +154,8 @@ UNARY: Mapping[UnaryFn, Callable[..., object]] = {
     UnaryFn.SQUARE: lambda a: multiply(a, a),
     UnaryFn.FLOOR: lambda a: dims.floor(a),
     UnaryFn.CEIL: lambda a: -dims.floor(-a),
+    UnaryFn.ROUND: rounded,
+    UnaryFn.SIGN: sign,
+    UnaryFn.RELU: lambda a: maximum(a, 0),
     UnaryFn.LOGICAL_NOT: lambda a: not a,
 }

@@ -41,6 +41,8 @@ def batch_norm(
 def matmul(ctx: Lowering, a: Value, b: Value, transpose_a: bool, transpose_b: bool) -> Value:
     """Product of two matrices of floats."""
     ctx.require_float(a, b)
+    for operand in (a, b):
+        ctx.require_rank(operand, 2)
     return ctx.emit(ops.MatMul(transpose_a, transpose_b), (a, b))
 
 

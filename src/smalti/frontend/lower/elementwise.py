@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from smalti.frontend.context import Lowering
 from smalti.frontend.limits import limit_of_maximum
@@ -26,7 +27,8 @@ def binary(ctx: Lowering, fn: BinaryFn, a: Value, b: Value) -> Value:
     _same_types(ctx, a, b)
     if fn is BinaryFn.DIV:
         ctx.require_float(a)
-    result = ctx.try_symbolic(arithmetic.BINARY[fn], (a, b), DType.BOOL if fn.is_comparison else a.type.dtype)
+    known = arithmetic.BINARY.get(fn)
+    result = ctx.try_symbolic(known, (a, b), DType.BOOL if fn.is_comparison else a.type.dtype) if known else None
     if result is None:
         return ctx.emit(ops.Binary(fn), (a, b))
     if fn is BinaryFn.MAXIMUM and result.sym is not None:
@@ -38,12 +40,12 @@ def binary(ctx: Lowering, fn: BinaryFn, a: Value, b: Value) -> Value:
 
 
 def divide(ctx: Lowering, a: Value, b: Value) -> Value:
-    """Division of floats, or of integers that are sizes, towards zero."""
+    """Division of floats, or of integers towards zero; an integer divided by zero at run time gives 0."""
     _same_types(ctx, a, b)
     if a.type.dtype.is_float:
         return binary(ctx, BinaryFn.DIV, a, b)
     result = ctx.try_symbolic(arithmetic.truncated_div, (a, b), a.type.dtype)
-    return result or ctx.unsupported("division of integers that depend on the pixels")
+    return result or ctx.emit(ops.Binary(BinaryFn.DIV), (a, b))
 
 
 def unary(ctx: Lowering, fn: UnaryFn, x: Value, alpha: float = 0.0) -> Value:
@@ -59,6 +61,29 @@ def clip(ctx: Lowering, x: Value, low: Value, high: Value) -> Value:
     """``max(min(x, high), low)``."""
     upper = ctx.part(ops.Binary(BinaryFn.MINIMUM), (x, high), "min")
     return ctx.emit(ops.Binary(BinaryFn.MAXIMUM), (upper, low))
+
+
+def limit(ctx: Lowering, x: Value, low: Value | None, high: Value | None) -> Value:
+    """``min(max(x, low), high)``; a bound is one number of the type of ``x``, or left out."""
+    result = x
+    for fn, bound in ((BinaryFn.MAXIMUM, low), (BinaryFn.MINIMUM, high)):
+        if bound is not None:
+            if bound.type.elements != 1:
+                ctx.invalid(f"a bound must be one number, not {bound.type}")
+            scalar = bound if bound.type.rank == 0 else _scalar(ctx, bound)
+            last = fn is BinaryFn.MINIMUM or high is None
+            result = binary(ctx, fn, result, scalar) if last else _inner(ctx, fn, result, scalar, "low")
+    return result
+
+
+def fold(ctx: Lowering, fn: BinaryFn, values: Sequence[Value]) -> Value:
+    """A function of two operands applied from the first operand to the last, with broadcasting."""
+    if len(values) == 1:
+        return values[0]
+    total = values[0]
+    for i, value in enumerate(values[1:-1], 1):
+        total = _inner(ctx, fn, total, value, f"step_{i}")
+    return binary(ctx, fn, total, values[-1])
 
 
 def add_all(ctx: Lowering, values: Sequence[Value]) -> Value:
@@ -117,6 +142,23 @@ def chosen_whole(ctx: Lowering, condition: Value, a: Value, b: Value) -> Value |
     if condition.sym is None or condition.sym.ndim != 0 or a.type != b.type:
         return None
     return a if condition.sym.item() else b
+
+
+def _inner(ctx: Lowering, fn: BinaryFn, a: Value, b: Value, suffix: str) -> Value:
+    """A function of two operands that is not the last step, so its node has not the name of the result."""
+    found = binary(ctx, fn, a, b)
+    if found.node is None:
+        return found
+    name = f"{ctx.raw.name}/{suffix}"
+    return replace(found, name=name, node=replace(found.node, name=name))
+
+
+def _scalar(ctx: Lowering, value: Value) -> Value:
+    known = ctx.try_reshaped(value, ())
+    if known is not None:
+        return known
+    node = ctx.part(ops.Reshape(()), (value,), "scalar")
+    return Value(node.type, node.name, node=node)
 
 
 def _same_types(ctx: Lowering, a: Value, b: Value) -> None:

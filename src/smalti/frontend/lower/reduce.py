@@ -9,10 +9,12 @@ import numpy as np
 from smalti.frontend import symbolic
 from smalti.frontend.context import Lowering
 from smalti.frontend.lower.checks import check_axes
+from smalti.frontend.lower.steps import Steps
 from smalti.frontend.symbolic import NotSymbolic
 from smalti.frontend.values import Value
 from smalti.ir import dims, ops
 from smalti.ir.ops import ReduceFn
+from smalti.numerics import DType
 
 _Rule = tuple[Callable[..., object], object]
 _SYMBOLIC: Mapping[ReduceFn, _Rule] = {
@@ -44,9 +46,14 @@ def reduce(ctx: Lowering, fn: ReduceFn, x: Value, axes: tuple[int, ...], keep_di
 
 
 def reduce_logical(ctx: Lowering, every: bool, x: Value, axes: tuple[int, ...], keep_dims: bool) -> Value:
-    """Whether all (``every``) or any of the elements are true, of what is known now."""
-    result = _symbolic(ctx, _LOGICAL[every], x, check_axes(ctx, axes, x.type.rank), keep_dims)
-    return result or ctx.unsupported("of a tensor that depends on the pixels")
+    """Whether all (``every``) or any of the elements are true; of none, all are."""
+    axes = check_axes(ctx, axes, x.type.rank)
+    result = _symbolic(ctx, _LOGICAL[every], x, axes, keep_dims)
+    if result is not None or not axes:
+        return result or x
+    s = Steps(ctx, DType.UINT8)
+    extreme = s.op(ops.Reduce(ReduceFn.MIN if every else ReduceFn.MAX, axes, keep_dims), s.take(x))
+    return s.result(s.op(ops.Cast(DType.BOOL), extreme))
 
 
 def _symbolic(ctx: Lowering, rule: _Rule, x: Value, axes: tuple[int, ...], keep_dims: bool) -> Value | None:

@@ -20,7 +20,7 @@ _REDUCE = {
 
 @tf_op("Sum", "Max", "Min", "Prod", inputs=2, types={"T": 0, "Tidx": 1}, note="constant axes")
 @tf_op("Mean", inputs=2, types={"T": 0, "Tidx": 1}, note="constant axes; floating point")
-@tf_op("All", "Any", inputs=2, types={"Tidx": 1}, note="of sizes and constants")
+@tf_op("All", "Any", inputs=2, types={"Tidx": 1}, note="constant axes")
 def reduce(ctx: Context) -> Handled:
     """Reductions over constant axes."""
     keep_dims = ctx.attrs.flag("keep_dims", False)

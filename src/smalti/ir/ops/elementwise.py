@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -54,6 +55,10 @@ class UnaryFn(Enum):
     ELU = "elu"
     SIGMOID = "sigmoid"
     TANH = "tanh"
+    ERF = "erf"
+    SIN = "sin"
+    COS = "cos"
+    SIGN = "sign"
     LOGICAL_NOT = "logical_not"
 
 
@@ -77,6 +82,12 @@ class BinaryFn(Enum):
     GREATER_EQUAL = "greater_equal"
     LOGICAL_AND = "logical_and"
     LOGICAL_OR = "logical_or"
+    POW = "pow"
+    BITWISE_AND = "bitwise_and"
+    BITWISE_OR = "bitwise_or"
+    BITWISE_XOR = "bitwise_xor"
+    SHIFT_LEFT = "shift_left"
+    SHIFT_RIGHT = "shift_right"
 
     @property
     def is_comparison(self) -> bool:
@@ -98,12 +109,16 @@ class UnaryMeaning:
 
 @dataclass(frozen=True, slots=True)
 class BinaryMeaning:
-    """What a function of two operands computes; ``compares`` numbers to bool, is ``logical``, or ``takes_bool`` too."""
+    """What a function of two operands computes.
+
+    It ``compares`` numbers to bool, is ``logical``, ``takes_bool`` too, or is of the ``bits`` of integers.
+    """
 
     of: Callable[[Array, Array], Array]
     compares: bool = False
     logical: bool = False
     takes_bool: bool = False
+    bits: bool = False
 
 
 def _exact(fn: Callable[[Array], Array], keeps_zero: bool = False) -> UnaryMeaning:
@@ -124,6 +139,18 @@ def _leaky_relu(x: Array, alpha: float) -> Array:
 
 def _elu(x: Array) -> Array:
     return np.where(x < 0, precise(np.expm1, np.minimum(x, x.dtype.type(0))), x)
+
+
+def _erf(x: Array) -> Array:
+    return np.asarray(np.frompyfunc(math.erf, 1, 1)(x), np.float64)
+
+
+def _pow(a: Array, b: Array) -> Array:
+    if a.dtype.kind == "f":
+        return np.power(a.astype(np.float64), b.astype(np.float64)).astype(a.dtype)
+    of_unit = np.where((b & 1) == 1, a, 1)
+    whole = np.where(np.abs(a) == 1, of_unit, 0).astype(a.dtype)
+    return np.where(b < 0, whole, np.power(a, np.maximum(b, 0)))
 
 
 def _floor_div(a: Array, b: Array) -> Array:
@@ -157,6 +184,10 @@ UNARY: Mapping[UnaryFn, UnaryMeaning] = MappingProxyType(
         UnaryFn.ELU: UnaryMeaning(lambda x, alpha: _elu(x), floats=True, keeps_zero=True),
         UnaryFn.SIGMOID: _precise(lambda x: 1.0 / (1.0 + np.exp(-x))),
         UnaryFn.TANH: _precise(np.tanh, keeps_zero=True),
+        UnaryFn.ERF: _precise(_erf, keeps_zero=True),
+        UnaryFn.SIN: _precise(np.sin, keeps_zero=True),
+        UnaryFn.COS: _precise(np.cos),
+        UnaryFn.SIGN: _exact(np.sign, keeps_zero=True),
         UnaryFn.LOGICAL_NOT: _exact(np.logical_not),
     }
 )
@@ -185,13 +216,21 @@ BINARY: Mapping[BinaryFn, BinaryMeaning] = MappingProxyType(
         BinaryFn.GREATER_EQUAL: BinaryMeaning(np.greater_equal, compares=True),
         BinaryFn.LOGICAL_AND: BinaryMeaning(np.logical_and, logical=True),
         BinaryFn.LOGICAL_OR: BinaryMeaning(np.logical_or, logical=True),
+        BinaryFn.POW: BinaryMeaning(_pow),
+        BinaryFn.BITWISE_AND: BinaryMeaning(np.bitwise_and, bits=True),
+        BinaryFn.BITWISE_OR: BinaryMeaning(np.bitwise_or, bits=True),
+        BinaryFn.BITWISE_XOR: BinaryMeaning(np.bitwise_xor, bits=True),
+        BinaryFn.SHIFT_LEFT: BinaryMeaning(np.left_shift, bits=True),
+        BinaryFn.SHIFT_RIGHT: BinaryMeaning(np.right_shift, bits=True),
     }
 )
 """The meaning of every function of two operands.
 
 Integer arithmetic wraps.  DIV of integers truncates, FLOOR_DIV and FLOOR_MOD round down (the rest has the sign of the
 divisor); an integer divided by zero gives 0, where TensorFlow reports an error.  FLOOR_DIV of floats is
-``floor(a / b)``.  MAXIMUM and MINIMUM keep NaN.
+``floor(a / b)``.  MAXIMUM and MINIMUM keep NaN.  POW of floats is correctly rounded; of integers it wraps, and a
+negative exponent gives the integer part.  A shift by a negative number, or by as many bits as there are, leaves nothing
+but the sign.
 """
 
 
@@ -230,6 +269,8 @@ class Binary(Op):
         require(a.dtype is b.dtype, f"operands have types {a.dtype.value} and {b.dtype.value}")
         if known.logical:
             require(a.dtype is DType.BOOL, f"{self.fn.value} takes bool")
+        elif known.bits:
+            require(a.dtype.is_integer, f"{self.fn.value} takes integers")
         elif not known.takes_bool:
             require(a.dtype is not DType.BOOL, f"{self.fn.value} does not take bool")
         return TensorType(DType.BOOL if known.compares else a.dtype, broadcast(a.shape, b.shape))
