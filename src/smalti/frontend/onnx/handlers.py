@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from smalti.frontend.onnx import ops_graph
+from smalti.frontend.onnx import (
+    ops_activation,
+    ops_graph,
+    ops_logic,
+    ops_math,
+    ops_matrix,
+    ops_reduce,
+)
 from smalti.frontend.onnx.registry import TABLE
 
-HANDLER_FILES = (ops_graph,)
+HANDLER_FILES = (
+    ops_graph,
+    ops_activation,
+    ops_logic,
+    ops_math,
+    ops_matrix,
+    ops_reduce,
+)
 
 __all__ = ["HANDLER_FILES", "TABLE"]
