@@ -18,6 +18,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import cases_conv
+import cases_functions
 import cases_image
 import cases_math
 import cases_shape
@@ -51,7 +52,7 @@ class Blob:
 
 def all_cases() -> Iterator[Case]:
     """Return every case, in order."""
-    for module in (cases_conv, cases_image, cases_math, cases_shape, cases_transposed):
+    for module in (cases_conv, cases_functions, cases_image, cases_math, cases_shape, cases_transposed):
         yield from module.cases()
 
 

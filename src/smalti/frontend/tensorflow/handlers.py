@@ -5,6 +5,7 @@ from __future__ import annotations
 from smalti.frontend.tensorflow import (
     ops_control,
     ops_conv,
+    ops_functions,
     ops_math,
     ops_quant,
     ops_reduce,
@@ -14,6 +15,16 @@ from smalti.frontend.tensorflow import (
 )
 from smalti.frontend.tensorflow.registry import TABLE
 
-HANDLER_FILES = (ops_control, ops_conv, ops_math, ops_quant, ops_reduce, ops_resize, ops_shape, ops_slice)
+HANDLER_FILES = (
+    ops_control,
+    ops_conv,
+    ops_functions,
+    ops_math,
+    ops_quant,
+    ops_reduce,
+    ops_resize,
+    ops_shape,
+    ops_slice,
+)
 
 __all__ = ["HANDLER_FILES", "TABLE"]

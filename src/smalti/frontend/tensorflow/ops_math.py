@@ -63,7 +63,7 @@ def binary(ctx: Context) -> Handled:
     return elementwise.binary(ctx, fn, ctx.value(0), ctx.value(1))
 
 
-@tf_op("Div", inputs=2, types=_T, note="floating point, or sizes that are not negative")
+@tf_op("Div", inputs=2, types=_T, note="integers towards zero; divided by zero at run time they give 0")
 def divide(ctx: Context) -> Handled:
     """Division of floats, or of integers towards zero."""
     return elementwise.divide(ctx, ctx.value(0), ctx.value(1))
