@@ -12,7 +12,24 @@ from smalti.errors import GraphError
 from smalti.frontend.budget import DEFAULT_LIMITS
 from smalti.frontend.context import Lowering
 from smalti.frontend.importing.evaluate import Evaluation, InputRule
-from smalti.frontend.lower import blocks, dense, elementwise, fill, join, pad, reduce, resize, shape, slices, window
+from smalti.frontend.lower import (
+    activations,
+    blocks,
+    dense,
+    einsum,
+    elementwise,
+    fill,
+    join,
+    pad,
+    powers,
+    products,
+    reduce,
+    reductions,
+    resize,
+    shape,
+    slices,
+    window,
+)
 from smalti.frontend.signals import Unsupported
 from smalti.frontend.symbolic import from_array
 from smalti.frontend.values import Value
@@ -72,6 +89,16 @@ REFUSED: list[tuple[Call, str]] = [
     (lambda c: fill.arange(c, 0, 9, 0, DType.INT32), "delta is zero"),
     (lambda c: fill.tile(c, VECTOR, (1, 1)), "2 multiples for"),
     (lambda c: fill.broadcast(c, VECTOR, (-1,)), "a size is negative"),
+    (lambda c: elementwise.limit(c, VECTOR, VECTOR, None), "a bound must be one number"),
+    (lambda c: activations.celu(c, VECTOR, 0.0), r"attribute alpha is 0\.0"),
+    (lambda c: activations.prelu(c, VECTOR, IMAGE), "do not broadcast"),
+    (lambda c: activations.gelu(c, INTS), "element type int32"),
+    (lambda c: powers.remainder(c, VECTOR, INTS), "the operands have types"),
+    (lambda c: products.matmul(c, VECTOR, INTS), "the operands have types"),
+    (lambda c: products.matmul(c, value(), VECTOR), "a matrix product of"),
+    (lambda c: einsum.einsum(c, "i,i->", [VECTOR, INTS]), "the operands have different types"),
+    (lambda c: reductions.norm2(c, INTS, (0,), False), "element type int32"),
+    (lambda c: reductions.softmax(c, INTS, 0, False), "element type int32"),
     (lambda c: c.value(0), "input 0 is left out"),
 ]
 
