@@ -314,7 +314,8 @@ def test_bits(op: str, stored: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("direction", ["LEFT", "RIGHT"])
 def test_shifts(direction: str) -> None:
     x, y = np.array([16, 4, 255, 200], np.uint8), np.array([1, 2, 7, 3], np.uint8)
-    check("BitShift", [x, y], Tol.EXACT, direction=direction)
+    for stored in ((), (0, 1)):
+        check("BitShift", [x, y], Tol.EXACT, direction=direction, stored=stored)
     # As many places as there are bits: nothing is left but the sign.
     far = np.array([-5, 5, -1, 3], np.int16)
     (got,) = onnx_kit.meaning(

@@ -99,6 +99,12 @@ def whole(fn: Callable[[int, int], int]) -> Callable[[Size, Size], int]:
     return of
 
 
+def _places(amount: int) -> int:
+    if not 0 <= amount < MAX_EXPONENT:
+        raise NotSymbolic
+    return amount
+
+
 def _floor_rest(a: Size, b: Size) -> Size:
     return a - multiply(floor_div(a, b), b)
 
@@ -147,6 +153,8 @@ BINARY: Mapping[BinaryFn, Callable[..., object]] = {
     BinaryFn.BITWISE_AND: whole(operator.and_),
     BinaryFn.BITWISE_OR: whole(operator.or_),
     BinaryFn.BITWISE_XOR: whole(operator.xor),
+    BinaryFn.SHIFT_LEFT: whole(lambda a, b: operator.lshift(a, _places(b))),
+    BinaryFn.SHIFT_RIGHT: whole(lambda a, b: operator.rshift(a, _places(b))),
 }
 UNARY: Mapping[UnaryFn, Callable[..., object]] = {
     UnaryFn.NEG: lambda a: -a,

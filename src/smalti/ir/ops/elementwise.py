@@ -34,6 +34,8 @@ DTYPES = frozenset(
     )
 )
 """Every element type that a tensor may have."""
+# Elements that are Python numbers at a time.
+_CHUNK = 1 << 16
 
 
 class UnaryFn(Enum):
@@ -142,7 +144,11 @@ def _elu(x: Array) -> Array:
 
 
 def _erf(x: Array) -> Array:
-    return np.asarray(np.frompyfunc(math.erf, 1, 1)(x), np.float64)
+    flat, result = x.ravel(), np.empty(x.size, np.float64)
+    for start in range(0, x.size, _CHUNK):
+        piece = flat[start : start + _CHUNK].tolist()
+        result[start : start + _CHUNK] = np.fromiter(map(math.erf, piece), np.float64, len(piece))
+    return result.reshape(x.shape)
 
 
 def _pow(a: Array, b: Array) -> Array:
