@@ -113,8 +113,8 @@ def mean(ctx: Context) -> Handled:
 @onnx_op("Clip", inputs=1, since=(6,))
 def clip_to_numbers(ctx: Context) -> Handled:
     """Values limited by two numbers, either of which may be left out."""
-    bounds = [(fn, ctx.attrs.number(name)) for name, fn in (("min", BinaryFn.MAXIMUM), ("max", BinaryFn.MINIMUM))
-              if name in ctx.attrs]  # fmt: skip
+    limits = ((BinaryFn.MAXIMUM, "min"), (BinaryFn.MINIMUM, "max"))
+    bounds = [(fn, ctx.attrs.number(name)) for fn, name in limits if name in ctx.attrs]
     (x,) = ctx.floats(0)
     s = Steps(ctx, x.type.dtype, exact=True)
     v = s.take(x)
