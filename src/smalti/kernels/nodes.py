@@ -50,6 +50,23 @@ def static_channels(node: Node) -> int:
     return channels
 
 
+def array_of(node: Node) -> NDArray[np.generic] | None:
+    """Return the value of a constant node of any type as it is stored, or ``None``."""
+    return node.op.value if isinstance(node.op, ops.Constant) else None
+
+
+def known(node: Node) -> NDArray[np.generic]:
+    """Return the value of a constant node of any type as it is stored.
+
+    Raises:
+        CompilerError: it is none.
+    """
+    value = array_of(node)
+    if value is None:
+        raise CompilerError(f"{node!r} is not a constant")
+    return value
+
+
 def constant_value(node: Node) -> NDArray[np.float32] | None:
     """Return the value of a float32 constant node, or ``None``."""
     if isinstance(node.op, ops.Constant) and node.type.dtype is DType.FLOAT32:

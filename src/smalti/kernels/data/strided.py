@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from smalti.errors import CompilerError
 from smalti.ir import ops
@@ -10,9 +11,12 @@ from smalti.ir.dims import Dim, floor_div
 from smalti.ir.graph import Node
 from smalti.ir.ops import Layout, Shape
 from smalti.kernels.data.runs import strided_run
-from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
+from smalti.kernels.takes import Takes, takes
 from smalti.kernels.walk import Index, broadcast_strides, c_strides, collapse, for_each_run
 from smalti.target.target import Target
+
+_LAYOUTS = frozenset((Layout.NHWC, Layout.NCHW))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +65,21 @@ def _blocks(op: ops.SpaceToDepth | ops.DepthToSpace, shape: Shape) -> View:
 
 
 @dataclass(frozen=True, slots=True)
-class StridedKernel:
+class StridedKernel(ReadsAll):
     """Slice, Transpose, BroadcastTo, SpaceToDepth and DepthToSpace of any element type."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (
+        takes(ops.Slice, "begin", "size", "stride"),
+        takes(ops.Transpose, "perm"),
+        takes(ops.BroadcastTo, "shape"),
+        takes(ops.SpaceToDepth, "block", layout=_LAYOUTS),
+        takes(ops.DepthToSpace, "block", layout=_LAYOUTS),
+    )
     name: str = "rearrange"
 
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is a rearrangement."""
         return view_of(node) is not None
-
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan."""
-        return KernelPlan(operands=(0,))
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step."""

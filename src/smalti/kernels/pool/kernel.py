@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from llvmlite import ir
 
@@ -11,10 +12,11 @@ from smalti.ir.graph import Node
 from smalti.ir.ops import Layout, PoolFn
 from smalti.kernels.elementwise.functions import cast_value
 from smalti.kernels.elementwise.kernel import computes
-from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
 from smalti.kernels.nodes import attributes
 from smalti.kernels.reduce.kernel import divide_by_count
 from smalti.kernels.reduce.loops import nested
+from smalti.kernels.takes import Takes, takes
 from smalti.kernels.values import load_value, store_value
 from smalti.kernels.walk import Index, in_vectors
 from smalti.llvm.builder import Fn
@@ -27,19 +29,18 @@ LARGE_WINDOW = 64
 
 
 @dataclass(frozen=True, slots=True)
-class PoolKernel:
+class PoolKernel(ReadsAll):
     """Pooling of any number type, vectors along the channels; a row of the window is summed before the rows are."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (
+        takes(ops.Pool, "size", "stride", "pads", fn=frozenset((PoolFn.AVG, PoolFn.MAX))),
+    )
     name: str = "pool"
 
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is an NHWC pooling."""
         op = node.op
         return isinstance(op, ops.Pool) and op.layout is Layout.NHWC and computes(node.type.dtype)
-
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan."""
-        return KernelPlan(operands=(0,))
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a result row (and for large windows a block of channels)."""

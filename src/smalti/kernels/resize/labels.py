@@ -9,6 +9,7 @@ classes that may lead somewhere are interpolated in registers.  Every label equa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from smalti.ir import ops
 from smalti.ir.dims import Dim
@@ -18,8 +19,10 @@ from smalti.kernels.kernel import KernelPlan, StepEmitter
 from smalti.kernels.nodes import attributes
 from smalti.kernels.resize.axis import Axis
 from smalti.kernels.resize.cells import CellWriter, Corners
+from smalti.kernels.resize.kernel import BILINEAR
 from smalti.kernels.resize.rows import RowCache, stats_bytes
 from smalti.kernels.resize.tables import CellTable
+from smalti.kernels.takes import INTEGERS, Takes, takes
 from smalti.target.target import Target
 
 BAND = 32
@@ -30,6 +33,7 @@ BAND = 32
 class ResizeArgMaxKernel:
     """ResizeArgMax with one or two bilinear stages."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (takes(ops.ResizeArgMax, "crop", stages=BILINEAR, dtype=INTEGERS),)
     name: str = "resize_argmax"
 
     def accepts(self, node: Node, target: Target) -> bool:
