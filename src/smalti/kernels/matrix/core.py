@@ -134,9 +134,9 @@ def matrix_panel(e: FunctionEmitter, own: PanelSpec) -> None:
         tile = e.function(matrix_tile, PanelSpec(spec, own.panel, height), MATRIX_ARGS[:-1])
         stop = fn.add(done, fn.mul(fn.div(fn.sub(count, done), height), height))
         with fn.loop(done, stop, height) as row:
-            start, offset = fn.at(pixels, fn.mul(row, spec.pixel_stride)), fn.mul(row, spec.result_stride)
-            place = fn.at(result, offset)
-            other = fn.at(residual, offset) if spec.epilogue.residual else residual
+            start = fn.at(pixels, fn.mul(row, spec.pixel_stride))
+            place = fn.at(result, fn.mul(row, spec.result_stride))
+            other = fn.at(residual, fn.mul(row, spec.result_stride)) if spec.epilogue.residual else residual
             fn.call(tile, start, weights, place, rows, addends, other, step)
         done = stop
     fn.finish()
