@@ -12,6 +12,7 @@ from smalti.ir import ops
 from smalti.ir.dims import product
 from smalti.ir.graph import Node
 from smalti.kernels.argmax import load_spaced
+from smalti.kernels.conv.convolution import wide_constant
 from smalti.kernels.elementwise.kernel import computes
 from smalti.kernels.elementwise.mathfn import madd
 from smalti.kernels.epilogue.steps import Epilogue
@@ -102,18 +103,19 @@ class PackedMatMulKernel:
     name: str = "matmul_packed"
 
     def accepts(self, node: Node, target: Target) -> bool:
-        """Whether the second operand is constant; 16-bit types are widened where the CPU does it well."""
-        dtype = node.type.dtype
-        widened = dtype in FLOATS and native_half(target)
-        return array_of(node.inputs[1]) is not None and (dtype is DType.FLOAT32 or widened)
+        """Whether the operands are floats of at most 32 bits and the second one is constant."""
+        return node.type.dtype in FLOATS and array_of(node.inputs[1]) is not None
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the tile, pack the constant, and reserve the widened rows of a block."""
-        constant, narrow = known(node.inputs[1]), node.type.dtype is not DType.FLOAT32
+        dot, narrow = _dot(node, target), node.type.dtype is not DType.FLOAT32
+        constant = known(node.inputs[1]) if dot.weights is node.type.dtype else wide_constant(node.inputs[1])
+        if constant is None:
+            raise CompilerError(f"{node!r}: the second operand is not constant")
         matrix = constant.T if attributes(node, ops.MatMul).transpose_b else constant
         depth, channels = matrix.shape
-        tile = choose_tile(target, channels, depth, spare=SPARE_WIDENED if narrow else SPARE)
-        packed = _dot(node, target).layout.pack(matrix, Depth.flat(depth), tile.panels)
+        tile = choose_tile(target, channels, depth, spare=SPARE if dot.weights is DType.FLOAT32 else SPARE_WIDENED)
+        packed = dot.layout.pack(matrix, Depth.flat(depth), tile.panels)
         return KernelPlan((0,), (packed,), (4 * depth * tile.block,) if narrow else (), tile)
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
@@ -138,7 +140,8 @@ class PackedMatMulKernel:
 
 
 def _dot(node: Node, target: Target) -> FloatDot:
-    return FloatDot(node.type.dtype, element_lanes(target))
+    """Return the dot product: 16-bit constants are kept as float32 where widening them takes many instructions."""
+    return FloatDot(node.type.dtype if native_half(target) else DType.FLOAT32, element_lanes(target))
 
 
 KERNELS: tuple[Kernel, ...] = (PackedMatMulKernel(), MatMulKernel())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, assert_never
 
 import numpy as np
 from llvmlite import ir
@@ -42,10 +42,13 @@ class PadKernel(ReadsAll):
         shape = node.inputs[0].type.shape
         padded = [i for i, pair in enumerate(op.amounts) if pair != (0, 0)]
         last = padded[-1] if padded else 0
-        if op.mode is PadMode.CONSTANT:
-            self._constant(e, node, op, shape, last)
-        else:
-            self._mirrored(e, node, op, shape, last)
+        match op.mode:
+            case PadMode.CONSTANT:
+                self._constant(e, node, op, shape, last)
+            case PadMode.REFLECT | PadMode.SYMMETRIC:
+                self._mirrored(e, node, op, shape, last)
+            case _:
+                assert_never(op.mode)
 
     def _constant(self, e: StepEmitter, node: Node, op: ops.Pad, shape: Shape, last: int) -> None:
         """A row is the last padded dimension with everything behind it."""

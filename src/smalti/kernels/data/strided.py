@@ -17,6 +17,13 @@ from smalti.kernels.walk import Index, broadcast_strides, c_strides, collapse, f
 from smalti.target.target import Target
 
 _LAYOUTS = frozenset((Layout.NHWC, Layout.NCHW))
+_ORDERS = {
+    (ops.SpaceToDepth, Layout.NHWC): ("nhywxc", "nhwyxc"),
+    (ops.SpaceToDepth, Layout.NCHW): ("nchywx", "nyxchw"),
+    (ops.DepthToSpace, Layout.NHWC): ("nhwyxc", "nhywxc"),
+    (ops.DepthToSpace, Layout.NCHW): ("nyxchw", "nchywx"),
+}
+"""How elements lie in the operand, and the order in which the result wants them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +59,13 @@ def view_of(node: Node) -> View | None:
 def _blocks(op: ops.SpaceToDepth | ops.DepthToSpace, shape: Shape) -> View:
     """Blocks of pixels as channels and back: a transposition of six dimensions."""
     b = op.block
-    to_depth = isinstance(op, ops.SpaceToDepth)
-    n, h, w, c = shape if op.layout is Layout.NHWC else (shape[0], shape[2], shape[3], shape[1])
-    if to_depth:
+    dense, wanted = _ORDERS[type(op), op.layout]
+    order = op.layout.value
+    n, h, w, c = (shape[order.index(name)] for name in Layout.NHWC.value)
+    if isinstance(op, ops.SpaceToDepth):
         names = {"n": n, "h": floor_div(h, b), "y": b, "w": floor_div(w, b), "x": b, "c": c}
-        dense, wanted = ("nhywxc", "nhwyxc") if op.layout is Layout.NHWC else ("nchywx", "nyxchw")
     else:
         names = {"n": n, "h": h, "w": w, "y": b, "x": b, "c": floor_div(c, b * b)}
-        dense, wanted = ("nhwyxc", "nhywxc") if op.layout is Layout.NHWC else ("nyxchw", "nchywx")
     strides = dict(zip(dense, c_strides(tuple(names[k] for k in dense)), strict=True))
     return View(tuple(names[k] for k in wanted), tuple(strides[k] for k in wanted))
 

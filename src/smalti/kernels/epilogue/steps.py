@@ -124,11 +124,8 @@ class Epilogue:
         return step is not None and step.dtype is DType.UINT8
 
 
-FUSED = {
-    kind: UnaryFn(kind.value)
-    for kind in Activation
-    if kind is not Activation.NONE and supports_unary(UnaryFn(kind.value), DType.FLOAT32)
-}
+_BY_NAME = {fn.value: fn for fn in UnaryFn if supports_unary(fn, DType.FLOAT32)}
+FUSED = {kind: _BY_NAME[kind.value] for kind in Activation if kind.value in _BY_NAME}
 """The function of each activation that an operation may have fused behind it: the one of the same name."""
 
 ACTIVATIONS = frozenset((Activation.NONE, *FUSED))

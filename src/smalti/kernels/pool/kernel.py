@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, assert_never
 
 from llvmlite import ir
 
@@ -100,8 +100,12 @@ def _pooled(
         value = load_value(fn, dtype, fn.at(base, fn.mul(offset, dtype.itemsize)), lanes)
         return value if wide is dtype else cast_value(fn, value, dtype, wide)
 
-    if kind is PoolFn.MAX:
-        return nested(fn, "max", dtype, lanes, sizes, strides, 0, load)
-    total = nested(fn, "sum", wide, lanes, sizes, strides, 0, load)
-    average = divide_by_count(fn, wide, total, fn.maximum(fn.mul(sizes[0], sizes[1]), 1))
-    return average if wide is dtype else cast_value(fn, average, wide, dtype)
+    match kind:
+        case PoolFn.MAX:
+            return nested(fn, "max", dtype, lanes, sizes, strides, 0, load)
+        case PoolFn.AVG:
+            total = nested(fn, "sum", wide, lanes, sizes, strides, 0, load)
+            average = divide_by_count(fn, wide, total, fn.maximum(fn.mul(sizes[0], sizes[1]), 1))
+            return average if wide is dtype else cast_value(fn, average, wide, dtype)
+        case _:
+            assert_never(kind)
