@@ -13,7 +13,17 @@ from smalti.ir import ops
 from smalti.ir.graph import Node
 from smalti.ir.ops import Pads
 from smalti.ir.reference import bfloat16_to_float32
-from smalti.kernels.epilogue.steps import ACTIVATIONS, Begin, Epilogue, Requantise, Residual, ScaleAdd, Step, activation
+from smalti.kernels.epilogue.steps import (
+    ACTIVATIONS,
+    Begin,
+    Epilogue,
+    Requantise,
+    Residual,
+    ScaleAdd,
+    Step,
+    activation,
+    of_floats,
+)
 from smalti.kernels.matrix.floats import FloatDot, FloatingDot, PairDot, element_lanes
 from smalti.kernels.nodes import array_of
 from smalti.kernels.takes import FLOATS, takes
@@ -123,7 +133,7 @@ def read_convolution(node: Node, target: Target) -> Convolution | None:
             return None
         offset = 0.0 if isinstance(op, ops.DepthwiseConv2d) else op.input_offset
         residual = isinstance(op, ops.Conv2d) and op.residual
-        steps = (Begin(), *((Residual(node.type.dtype),) if residual else ()), *activation(op.activation))
+        steps = (Begin(), *of_floats(op.activation, node.type.dtype, residual))
         epilogue = Epilogue(steps, node.type.dtype, native)
         parameters = (2 if op.bias else None,)
     if weights is DType.FLOAT32:
