@@ -19,7 +19,7 @@ from smalti.ir.infer import make_node
 from smalti.ir.ops import Activation
 from smalti.kernels.kernel import KernelPlan
 from smalti.kernels.quantised.depthwise import DepthwiseKernel, DepthwiseTile, packed_filters
-from smalti.kernels.quantised.pointwise import requant_of
+from smalti.kernels.quantised.packing import epilogue_of
 from smalti.kernels.quantised.strips import cut
 from smalti.kernels.quantised.window import MOST_TAPS
 from smalti.llvm.backend import emit_object
@@ -211,7 +211,7 @@ def test_every_tile_gives_the_same_bits(block: int, rows: int) -> None:
     case = Case((1, 13, 7, 100))
     graph = single(case.op, case.operands())
     (node,) = graph.outputs
-    forced = KernelPlan((0,), packed_filters(node, BEST, block), (), DepthwiseTile(block, rows, requant_of(node)))
+    forced = KernelPlan((0,), packed_filters(node, BEST, block), (), DepthwiseTile(block, rows, epilogue_of(node)))
     compiled = compile_graph(graph, BEST, KERNELS, {node.name: forced})
     assert compiled.plan.steps[0].plan.tile == forced.tile
     values = {"x0": case.operands()[0]}
