@@ -88,6 +88,23 @@ def test_conv2d_nchw() -> None:
     assert str(node.type) == "float32[1, 8, floor(1/2*H + 1/2) - 1, floor(1/2*W + 1/2) - 1]"
 
 
+@pytest.mark.parametrize(("layout", "shape"), (("NHWC", (1, 9, 9, 6)), ("NCHW", (1, 6, 9, 9))))
+def test_conv2d_of_weights_that_take_a_part_of_the_channels(layout: str, shape: tuple[int, ...]) -> None:
+    builder = image(shape).const("w", weights(3, 3, 2, 12))
+    node = output(builder.node("Conv2D", "y", ["x", "w"], strides=[1, 1, 1, 1], padding="VALID", data_format=layout))
+    assert isinstance(node.op, ops.Conv2d) and node.op.groups == 3
+    assert [n for n in node.type.shape if n != 7] == [1, 12]
+
+
+@pytest.mark.parametrize(
+    ("depth", "results", "text"), ((4, 12, "does not have 4 channels"), (2, 8, "do not split into 3 groups"))
+)
+def test_conv2d_of_channels_that_do_not_split(depth: int, results: int, text: str) -> None:
+    builder = image((1, 9, 9, 6)).const("w", weights(3, 3, depth, results))
+    with pytest.raises(GraphError, match=text):
+        output(builder.node("Conv2D", "y", ["x", "w"], strides=[1, 1, 1, 1], padding="VALID"))
+
+
 def test_depthwise() -> None:
     builder = image().const("w", weights(3, 3, 3, 2))
     builder.node("DepthwiseConv2dNative", "y", ["x", "w"], strides=[1, 1, 1, 1], padding="SAME", dilations=[1, 6, 6, 1])

@@ -108,7 +108,7 @@ def quantisable(node: Node) -> bool:
         return False
     if isinstance(op, ops.DepthwiseConv2d) and (w.type.shape[3] != 1 or not _is_constant(node.bias)):
         return False
-    if isinstance(op, ops.Conv2d) and (op.input_offset or op.groups != 1):
+    if isinstance(op, ops.Conv2d) and op.input_offset:
         return False
     return bool(np.isfinite(w.op.value).all())
 
@@ -360,8 +360,10 @@ class _Scheme:
             fields["residual_scale"] = float(np.float32(other.scale / step_out))
             operands.append(self._integer(residual))
         common = {"stride": op.stride, "dilation": op.dilation, "pads": op.pads, "zero_point": steps.zero_point}
-        kind = ops.QuantisedConv2d if isinstance(op, ops.Conv2d) else ops.QuantisedDepthwiseConv2d
-        made = make_node(kind(**common, **fields), operands, node.name)  # type: ignore[arg-type]
+        kind: type[ops.Op] = ops.QuantisedDepthwiseConv2d
+        if isinstance(op, ops.Conv2d):
+            kind, fields["groups"] = ops.QuantisedConv2d, op.groups
+        made = make_node(kind(**common, **fields), operands, node.name)
         if as_integers:
             self.integers[node] = made
         else:
@@ -401,11 +403,14 @@ class _Scheme:
         Quantization Through Weight Equalization and Bias Correction", 2019, section 4.2, with observed means).
         """
         stats = self._stats(x)
-        if stats is None or len(stats.channel_mean) != error.shape[2]:
+        if stats is None or len(stats.channel_mean) != x.type.shape[3]:
             return np.zeros(error.shape[-1])
-        means = np.asarray(stats.channel_mean)
-        taps = error.sum(axis=(0, 1))
-        return np.asarray(taps * means if depthwise else means @ taps)
+        means, taps = np.asarray(stats.channel_mean), error.sum(axis=(0, 1))
+        if depthwise:
+            return np.asarray(taps * means)
+        groups = means.size // taps.shape[0]
+        parts = zip(np.split(means, groups), np.split(taps, groups, axis=1), strict=True)
+        return np.concatenate([mean @ tap for mean, tap in parts])
 
     def _addend(self, node: Node, bias: NDArray[np.float64], step_out: float) -> Node | None:
         """Return what is added to a layer's sums in float32: a bias computed at run time, or any beside int16."""

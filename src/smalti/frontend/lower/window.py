@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
 
 from smalti.frontend.context import Lowering
@@ -53,16 +54,19 @@ def convolution(
     padding: Padding,
     layout: Layout,
 ) -> Value:
-    """2-D convolution of float images of ``layout`` with weights ``[height, width, in, out or multiplier]``."""
+    """2-D convolution of float images of ``layout`` with weights ``[height, width, in, out or multiplier]``.
+
+    Where weights of a plain convolution take a part of the channels, there are as many groups as parts.
+    """
     ctx.require_float(x, weights)
     ctx.require_rank(x, 4)
     ctx.require_rank(weights, 4)
     kernel = _kernel_size(ctx, weights.type)
     channels, taken = x.type.shape[spatial_axes(layout)[2]], weights.type.shape[2]
-    if isinstance(channels, int) and isinstance(taken, int) and 0 < taken < channels and channels % taken == 0:
-        ctx.unsupported("a convolution in groups")
-    pads = _pads(padding, x.type, layout, kernel, stride, dilation)
-    return ctx.emit(record(stride, dilation, pads, layout), (x, weights))
+    op = record(stride, dilation, _pads(padding, x.type, layout, kernel, stride, dilation), layout)
+    if isinstance(op, ops.Conv2d) and isinstance(channels, int) and isinstance(taken, int) and 0 < taken < channels:
+        op = replace(op, groups=channels // taken)
+    return ctx.emit(op, (x, weights))
 
 
 def pool(

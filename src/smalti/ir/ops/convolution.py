@@ -46,12 +46,14 @@ def weight_sizes(x: TensorType, w: TensorType, layout: Layout, what: str, groups
     Raises:
         GraphError: they do not.
     """
+    require(groups > 0, f"{what} of {groups} groups")
     require(x.rank == 4, f"{what} needs a 4-D input, not {x}")
     require(w.rank == 4, f"{what} needs 4-D weights, not {w}")
     kh, kw, cin, cout = w.shape
     if not (isinstance(kh, int) and isinstance(kw, int) and isinstance(cin, int) and isinstance(cout, int)):
         raise GraphError(f"{what} needs weights of constant shape, not {w}")
     require(min(kh, kw, cin, cout) > 0, f"{what} has empty weights {w}")
+    require(cout % groups == 0, f"{what}: {cout} results do not split into {groups} groups")
     channels = cin * groups
     require(x.shape[spatial_axes(layout)[2]] == channels, f"{what}: the input {x} does not have {channels} channels")
     return kh, kw, cin, cout
@@ -128,9 +130,7 @@ class Conv2d(Op):
         self, x: TensorType, weights: TensorType, bias: TensorType | None = None, residual: TensorType | None = None
     ) -> TensorType:
         """An image of ``out`` channels, of the type of the weights."""
-        require(self.groups > 0, f"Conv2d of {self.groups} groups")
         kh, kw, _, cout = weight_sizes(x, weights, self.layout, "Conv2d", self.groups)
-        require(cout % self.groups == 0, f"Conv2d: {cout} results do not split into {self.groups} groups")
         if x.dtype is DType.UINT8:
             fits = weights.dtype.is_float and weights.dtype is not DType.FLOAT64
             require(fits, "a convolution of a uint8 image has float32 weights")

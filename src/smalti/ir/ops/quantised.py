@@ -120,8 +120,9 @@ class Dequantise(Op):
 class QuantisedConv2d(Op):
     """2-D convolution of integers, NHWC.
 
-    Operands: x (uint8, or int16), weights (int8, or int16) ``[kh, kw, in, out]``, multiplier float32 ``[out]``, bias
-    int32 ``[out]``, addend float32 ``[out]`` (it may be computed at run time), residual (type and shape of the result).
+    Operands: x (uint8, or int16), weights (int8, or int16) ``[kh, kw, in / groups, out]``, multiplier float32
+    ``[out]``, bias int32 ``[out]``, addend float32 ``[out]`` (it may be computed at run time), residual (type and shape
+    of the result).
 
     ``sum = conv(x - zero_point, w) + bias``; padded positions count as zero.  Then, in float32 with one rounding for
     each operation, ``t = sum * multiplier + addend + (residual - residual_zero_point) * residual_scale``.  A result of
@@ -148,6 +149,7 @@ class QuantisedConv2d(Op):
     low: int = 0
     high: int = 255
     activation: Activation = Activation.NONE
+    groups: int = 1
 
     def result(
         self,
@@ -159,7 +161,7 @@ class QuantisedConv2d(Op):
         residual: TensorType | None = None,
     ) -> TensorType:
         """An image of ``out`` channels."""
-        kh, kw, _, cout = weight_sizes(x, weights, Layout.NHWC, "QuantisedConv2d")
+        kh, kw, _, cout = weight_sizes(x, weights, Layout.NHWC, "QuantisedConv2d", self.groups)
         size = windows(x.shape, Layout.NHWC, (kh, kw), self.stride, self.dilation, self.pads)
         result = TensorType(self.dtype, image_shape(x.shape[0], size, cout, Layout.NHWC))
         _check_operands(self.dtype, (cout,), x, weights, multiplier, bias, addend)
@@ -186,10 +188,12 @@ class QuantisedConv2d(Op):
         low: int,
         high: int,
         activation: Activation,
+        groups: int,
     ) -> Array:
         """Exact sums over all taps, then the requantisation."""
         # Sums of at most 2^32 products of 8-bit integers are exact in float64, and float64 has a fast matrix product.
-        total = sum_of_taps(x.astype(np.float64) - zero_point, weights.astype(np.float64), stride, dilation, pads)
+        wide = x.astype(np.float64) - zero_point
+        total = sum_of_taps(wide, weights.astype(np.float64), stride, dilation, pads, groups)
         real = None
         if residual is not None:
             steps = (residual.astype(np.int32) - np.int32(residual_zero_point)).astype(np.float32)

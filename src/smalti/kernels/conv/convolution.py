@@ -14,17 +14,7 @@ from smalti.ir.graph import Node
 from smalti.ir.ops import Pads
 from smalti.ir.reference import bfloat16_to_float32
 from smalti.ir.schema import operand_index
-from smalti.kernels.epilogue.steps import (
-    ACTIVATIONS,
-    Begin,
-    Epilogue,
-    Requantise,
-    Residual,
-    ScaleAdd,
-    Step,
-    activation,
-    of_floats,
-)
+from smalti.kernels.epilogue.steps import ACTIVATIONS, Begin, Epilogue, ScaleAdd, of_floats, of_integers
 from smalti.kernels.matrix.floats import FloatDot, FloatingDot, PairDot, element_lanes
 from smalti.kernels.nodes import array_of
 from smalti.kernels.takes import FLOATS, takes
@@ -36,19 +26,14 @@ PREFIXES = {DType.FLOAT32: "f32", DType.FLOAT16: "f16", DType.BFLOAT16: "bf16", 
 """Element types of weights, and what the names of their kernels begin with."""
 
 _WINDOW = ("stride", "dilation", "pads")
-_QUANTISED = (*_WINDOW, "zero_point", "addend", "scale", "result_zero_point", "low", "high")
+_QUANTISED = (*_WINDOW, "zero_point", "bias", "addend", "scale", "result_zero_point", "low", "high")
 _RESIDUAL = ("residual", "residual_zero_point", "residual_scale")
 _RESULTS = FLOATS | {DType.INT16, DType.UINT8}
 FLOAT_CONV = takes(ops.Conv2d, *_WINDOW, "bias", "residual", "input_offset", activation=ACTIVATIONS)
 FLOAT_DEPTHWISE = takes(ops.DepthwiseConv2d, *_WINDOW, "bias", activation=ACTIVATIONS)
-CONVOLUTIONS = (
-    FLOAT_CONV,
-    takes(ops.QuantisedConv2d, *_QUANTISED, *_RESIDUAL, dtype=_RESULTS, activation=ACTIVATIONS),
-)
-DEPTHWISE = (
-    FLOAT_DEPTHWISE,
-    takes(ops.QuantisedDepthwiseConv2d, *_QUANTISED, dtype=_RESULTS, activation=ACTIVATIONS),
-)
+INTEGER_CONV = takes(ops.QuantisedConv2d, *_QUANTISED, *_RESIDUAL, dtype=_RESULTS, activation=ACTIVATIONS)
+INTEGER_DEPTHWISE = takes(ops.QuantisedDepthwiseConv2d, *_QUANTISED, dtype=_RESULTS, activation=ACTIVATIONS)
+CONVOLUTIONS, DEPTHWISE = (FLOAT_CONV, INTEGER_CONV), (FLOAT_DEPTHWISE, INTEGER_DEPTHWISE)
 Convolutions = ops.Conv2d | ops.DepthwiseConv2d | ops.QuantisedConv2d | ops.QuantisedDepthwiseConv2d
 _DEPTHWISE = (ops.DepthwiseConv2d, ops.QuantisedDepthwiseConv2d)
 
@@ -113,29 +98,20 @@ def read_convolution(node: Node, target: Target) -> Convolution | None:
     op = node.op
     if not isinstance(op, Convolutions) or array_of(node.weights) is None:
         return None
-    x, weights = (n.type.dtype for n in node.inputs[:2])
+    x, weights, residual = node.x.type.dtype, node.weights.type.dtype, node.residual is not None
     native = target.has("avx512bf16") or target.has("bf16")
     if isinstance(op, (ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d)):
         if x is not DType.INT16 or op.bias or not (op.dtype.is_float or op.activation is ops.Activation.NONE):
             return None
         offset = float(op.zero_point)
-        residual = isinstance(op, ops.QuantisedConv2d) and op.residual
-        steps: tuple[Step, ...] = (ScaleAdd(),)
-        if isinstance(op, ops.QuantisedConv2d) and op.residual:
-            steps += (Residual(op.dtype, op.residual_zero_point, float(np.float32(op.residual_scale))),)
-        if op.dtype.is_float:
-            steps += activation(op.activation)
-        else:
-            steps += (Requantise(op.dtype, op.result_zero_point, op.low, op.high),)
-        epilogue = Epilogue(steps, op.dtype, native)
+        epilogue = Epilogue((ScaleAdd(), *of_integers(op)), op.dtype, native)
         parameters: tuple[int | None, ...] = (operand_index(op, "multiplier"), operand_index(op, "addend"))
     else:
         if weights not in FLOATS or op.layout is not ops.Layout.NHWC:
             return None
         offset = 0.0 if isinstance(op, ops.DepthwiseConv2d) else op.input_offset
-        residual = isinstance(op, ops.Conv2d) and op.residual
-        steps = (Begin(), *of_floats(op.activation, node.type.dtype, residual))
-        epilogue = Epilogue(steps, node.type.dtype, native)
+        steps = of_floats(op.activation, node.type.dtype, residual)
+        epilogue = Epilogue((Begin(), *steps), node.type.dtype, native)
         parameters = (operand_index(op, "bias"),)
     if weights is DType.FLOAT32:
         arithmetic = Arithmetic.PLAIN

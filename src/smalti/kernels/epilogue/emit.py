@@ -160,10 +160,15 @@ def load_wide(fn: Fn, dtype: DType, address: ir.Value, lanes: int, offset: float
 
 def _rounded(fn: Fn, step: Requantise, value: ir.Value) -> ir.Value:
     """Return the integers as float32: the next convolution may read them as such from scratch."""
-    value = fn.clamp_low(value, float(step.low - step.zero_point))
-    value = fn.clamp_high(value, float(step.high - step.zero_point))
+    value = fn.clamp_high(_at_least(fn, value, step.low - step.zero_point), float(step.high - step.zero_point))
     value = fn.intrinsic("llvm.nearbyint", value.type, value)
     return fn.b.fadd(value, fn.f32(float(step.zero_point), lanes_of(value))) if step.zero_point else value
+
+
+def _at_least(fn: Fn, value: ir.Value, low: float) -> ir.Value:
+    """Return ``max(value, low)``; NaN becomes the lowest."""
+    bottom = fn.f32(low, lanes_of(value))
+    return fn.b.select(fn.b.fcmp_ordered(">", value, bottom), value, bottom)
 
 
 def _quantised(fn: Fn, step: Quantise, value: ir.Value) -> ir.Value:
@@ -173,9 +178,7 @@ def _quantised(fn: Fn, step: Quantise, value: ir.Value) -> ir.Value:
             reciprocal = float(np.float32(1) / np.float32(step.scale))
         value = fn.b.fmul(value, fn.f32(reciprocal, lanes))
     low, high = (float(limit - step.zero_point) for limit in step.dtype.limits)
-    bottom = fn.f32(low, lanes)
-    value = fn.b.select(fn.b.fcmp_ordered(">", value, bottom), value, bottom)
-    whole = nearest(fn, fn.clamp_high(value, high))
+    whole = nearest(fn, fn.clamp_high(_at_least(fn, value, low), high))
     if step.zero_point:
         whole = fn.b.add(whole, number(whole.type, step.zero_point))
     return fn.b.trunc(whole, vector(scalar_type(step.dtype), lanes))

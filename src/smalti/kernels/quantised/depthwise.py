@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.graph import Node
+from smalti.kernels.conv.convolution import INTEGER_DEPTHWISE
 from smalti.kernels.conv.depthwise import valid_taps
 from smalti.kernels.epilogue.steps import Add, Epilogue
 from smalti.kernels.kernel import KernelPlan, StepEmitter
 from smalti.kernels.nodes import array_of, attributes, known, static_channels, static_shape
 from smalti.kernels.quantised.dot import Dot
 from smalti.kernels.quantised.packing import bias_of, epilogue_of
-from smalti.kernels.quantised.requant import BYTE_DEPTHWISE, has_epilogue
+from smalti.kernels.quantised.requant import has_epilogue
 from smalti.kernels.quantised.strips import Filters, Strips, cut, pack_filters
 from smalti.kernels.quantised.window import ROW_ARGS, RowSpec, WindowSpec, depthwise_row
 from smalti.kernels.takes import Takes
@@ -44,7 +45,7 @@ class DepthwiseTile:
 class DepthwiseKernel:
     """Depthwise convolution in integers."""
 
-    takes: ClassVar[tuple[Takes, ...]] = (BYTE_DEPTHWISE,)
+    takes: ClassVar[tuple[Takes, ...]] = (INTEGER_DEPTHWISE,)
     name: str = "i8_depthwise"
 
     def accepts(self, node: Node, target: Target) -> bool:
