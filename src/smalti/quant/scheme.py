@@ -22,6 +22,7 @@ from smalti.quant.half import half_constant, to_half
 from smalti.quant.image import image_convolution, reads_image
 from smalti.quant.modes import Granularity, QuantMode, QuantOptions
 from smalti.quant.params import (
+    CLIPS,
     MAX_BIAS,
     WEIGHT_LEVELS,
     QParams,
@@ -31,6 +32,7 @@ from smalti.quant.params import (
 )
 from smalti.quant.record import CalibrationRecord, TensorStats
 from smalti.quant.rounding import round_filters
+from smalti.quant.tables import ending
 from smalti.quant.tail import CONVOLUTIONS, tail_of
 
 Convolution = ops.Conv2d | ops.DepthwiseConv2d
@@ -195,6 +197,9 @@ class _Scheme:
         """Whether a layer can be quantised and the ranges of what it reads (and adds up) are known."""
         if not quantisable(node) or not self._has_range(node.inputs[0]):
             return False
+        op = node.op
+        if isinstance(op, ops.Conv2d) and op.residual and self.dtype is DType.INT16 and op.activation not in CLIPS:
+            return False
         return not has_residual(node) or (self._has_range(node) and self._has_range(node.inputs[-1]))
 
     def _choose_params(self) -> None:
@@ -332,11 +337,13 @@ class _Scheme:
         x, source = node.inputs[0], self._integer(node.inputs[0])
         own = self.params.get(node)
         users = self.users[node]
-        as_integers = own is not None and (has_residual(node) or any(self._takes_integers(u, node) for u in users))
+        end = None
+        if own is not None and (has_residual(node) or any(self._takes_integers(u, node) for u in users)):
+            end = ending(own, op.activation)
         steps = self.params[x]
         weights, bias = self._weights(node, steps)
         step_in = steps.scale * weights.scales
-        step_out = own.scale if own is not None and as_integers else 1.0
+        step_out = 1.0 if end is None else end.steps.scale
         multiplier = (step_in / step_out).astype(np.float32)
         operands = [source, constant(weights.values, f"{node.name}/weights"), constant(multiplier)]
         fields: dict[str, object] = {}
@@ -347,10 +354,9 @@ class _Scheme:
         if addend is not None:
             operands.append(addend)
             fields["addend"] = True
-        if own is not None and as_integers:
-            low, high = own.limits(op.activation)
-            fields |= {"dtype": self.dtype, "scale": own.scale, "result_zero_point": own.zero_point}
-            fields |= {"low": low, "high": high}
+        if own is not None and end is not None:
+            fields |= {"dtype": self.dtype, "scale": own.scale, "result_zero_point": end.steps.zero_point}
+            fields |= {"low": end.low, "high": end.high, "table": end.table}
         else:
             fields |= {"dtype": self._float_result(node), "activation": op.activation}
         if has_residual(node):
@@ -364,7 +370,7 @@ class _Scheme:
         if isinstance(op, ops.Conv2d):
             kind, fields["groups"] = ops.QuantisedConv2d, op.groups
         made = make_node(kind(**common, **fields), operands, node.name)
-        if as_integers:
+        if end is not None:
             self.integers[node] = made
         else:
             self.floats[node, made.type.dtype] = made

@@ -88,12 +88,14 @@ class BinaryFn(Enum):
 class UnaryMeaning:
     """What a function of one operand computes, from the operand and ``alpha``.
 
-    ``floats``: frameworks define it for floating point only.  ``keeps_zero``: f(0) = 0.
+    ``floats``: frameworks define it for floating point only.  ``keeps_zero``: f(0) = 0.  ``written_out``: they have no
+    operation of its name, but write it with others.
     """
 
     of: Callable[[Array, float], Array]
     floats: bool = False
     keeps_zero: bool = False
+    written_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,8 @@ def _exact(fn: Callable[[Array], Array], keeps_zero: bool = False) -> UnaryMeani
     return UnaryMeaning(lambda x, alpha: fn(x), keeps_zero=keeps_zero)
 
 
-def _precise(fn: Callable[[Array], Array], keeps_zero: bool = False) -> UnaryMeaning:
-    return UnaryMeaning(lambda x, alpha: precise(fn, x), floats=True, keeps_zero=keeps_zero)
+def _precise(fn: Callable[[Array], Array], keeps_zero: bool = False, written_out: bool = False) -> UnaryMeaning:
+    return UnaryMeaning(lambda x, alpha: precise(fn, x), True, keeps_zero, written_out)
 
 
 def _rounding(fn: Callable[[Array], Array]) -> Callable[[Array, float], Array]:

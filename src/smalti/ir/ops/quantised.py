@@ -29,6 +29,7 @@ __all__ = ["Dequantise", "ImageConv2d", "Quantise", "QuantisedConv2d", "Quantise
 
 QUANTISED_TYPES = (DType.UINT8, DType.INT16)
 """Types of quantised activations."""
+BYTES = 256
 LARGEST_DOUBLE_OFFSET = 510
 """Twice the largest pixel."""
 
@@ -126,7 +127,8 @@ class QuantisedConv2d(Op):
 
     ``sum = conv(x - zero_point, w) + bias``; padded positions count as zero.  Then, in float32 with one rounding for
     each operation, ``t = sum * multiplier + addend + (residual - residual_zero_point) * residual_scale``.  A result of
-    type uint8 or int16 is ``clip(rint(t) + result_zero_point, low, high)``; a float result is ``activation(t)``.
+    type uint8 or int16 is ``clip(rint(t) + result_zero_point, low, high)``, and with a ``table`` of 256 bytes the entry
+    of that byte; a float result is ``activation(t)``.
 
     With int16 weights sums are float32 (``x * w`` needs 32 bits alone), so the last step may differ between CPUs; with
     int8 weights sums are int32 and results are the same everywhere.
@@ -149,6 +151,7 @@ class QuantisedConv2d(Op):
     low: int = 0
     high: int = 255
     activation: Activation = Activation.NONE
+    table: tuple[int, ...] = ()
     groups: int = 1
 
     def result(
@@ -188,6 +191,7 @@ class QuantisedConv2d(Op):
         low: int,
         high: int,
         activation: Activation,
+        table: tuple[int, ...],
         groups: int,
     ) -> Array:
         """Exact sums over all taps, then the requantisation."""
@@ -199,7 +203,7 @@ class QuantisedConv2d(Op):
             steps = (residual.astype(np.int32) - np.int32(residual_zero_point)).astype(np.float32)
             real = steps * np.float32(residual_scale)
         scaled = _scaled(total, weights, multiplier, bias, addend, real)
-        return _rounded(scaled, dtype, result_zero_point, low, high, activation)
+        return _rounded(scaled, dtype, result_zero_point, low, high, activation, table)
 
     def multiply_adds(self, result: TensorType, weights: TensorType) -> int | Dim:
         """Taps and input channels for each result."""
@@ -309,6 +313,7 @@ class QuantisedDepthwiseConv2d(Op):
     low: int = 0
     high: int = 255
     activation: Activation = Activation.NONE
+    table: tuple[int, ...] = ()
 
     def result(
         self,
@@ -342,12 +347,13 @@ class QuantisedDepthwiseConv2d(Op):
         low: int,
         high: int,
         activation: Activation,
+        table: tuple[int, ...],
     ) -> Array:
         """Exact sums over all taps, then the requantisation."""
         wide = x.astype(np.float64) - zero_point
         total = sum_of_depthwise_taps(wide, weights.astype(np.float64), stride, dilation, pads)
         scaled = _scaled(total, weights, multiplier, bias, addend, None)
-        return _rounded(scaled, dtype, result_zero_point, low, high, activation)
+        return _rounded(scaled, dtype, result_zero_point, low, high, activation, table)
 
     def multiply_adds(self, result: TensorType, weights: TensorType) -> int | Dim:
         """Taps for each result."""
@@ -428,6 +434,8 @@ def _check_operands(
 
 def _convolution_problems(op: QuantisedConv2d | QuantisedDepthwiseConv2d) -> Iterator[str]:
     yield from positive(op.stride, op.dilation)
+    if op.table and (op.dtype is not DType.UINT8 or len(op.table) != BYTES or not set(op.table) <= set(range(BYTES))):
+        yield "a table is of 256 bytes, for results that are bytes"
     if op.dtype.is_float:
         return
     yield from step_problems(op.scale, op.result_zero_point, op.dtype)
@@ -449,7 +457,10 @@ def _scaled(
     return steps if residual is None else steps + residual
 
 
-def _rounded(steps: Array, dtype: DType, zero_point: int, low: int, high: int, activation: Activation) -> Array:
+def _rounded(
+    steps: Array, dtype: DType, zero_point: int, low: int, high: int, activation: Activation, table: tuple[int, ...]
+) -> Array:
     if dtype.is_float:
         return activate(steps, activation).astype(np.float16 if dtype is DType.FLOAT16 else np.float32)
-    return numerics.round_and_clip(steps, zero_point, low, high).astype(dtype.numpy)
+    whole = numerics.round_and_clip(steps, zero_point, low, high)
+    return (np.asarray(table)[whole] if table else whole).astype(dtype.numpy)

@@ -26,7 +26,7 @@ PREFIXES = {DType.FLOAT32: "f32", DType.FLOAT16: "f16", DType.BFLOAT16: "bf16", 
 """Element types of weights, and what the names of their kernels begin with."""
 
 _WINDOW = ("stride", "dilation", "pads")
-_QUANTISED = (*_WINDOW, "zero_point", "bias", "addend", "scale", "result_zero_point", "low", "high")
+_QUANTISED = (*_WINDOW, "zero_point", "bias", "addend", "scale", "result_zero_point", "low", "high", "table")
 _RESIDUAL = ("residual", "residual_zero_point", "residual_scale")
 _RESULTS = FLOATS | {DType.INT16, DType.UINT8}
 FLOAT_CONV = takes(ops.Conv2d, *_WINDOW, "bias", "residual", "input_offset", activation=ACTIVATIONS)

@@ -96,7 +96,10 @@ class Finisher:
                 ordered = values if self.epilogue.makes_bytes else by_channel(fn, values)
                 return [unary_value(fn, step.fn, v, DType.FLOAT32, step.alpha) for v in ordered]
             case Requantise():
-                return [to_bytes(fn, self.x86, step, values)] if packed else [_rounded(fn, step, v) for v in values]
+                if packed:
+                    return [to_bytes(fn, self.x86, step, values)]
+                whole = [_rounded(fn, step, v) for v in values]
+                return [_as_bytes(fn, v) for v in whole] if self.epilogue.find(Table) else whole
             case Quantise():
                 return [_quantised(fn, step, v) for v in values]
             case Table():
@@ -189,6 +192,12 @@ def nearest(fn: Fn, value: ir.Value) -> ir.Value:
     lanes = lanes_of(value)
     kinds = "i32.f32" if lanes == 1 else f"v{lanes}i32.v{lanes}f32"
     return named_intrinsic(fn, f"llvm.lrint.{kinds}", vector(I32, lanes), value)
+
+
+def _as_bytes(fn: Fn, value: ir.Value) -> ir.Value:
+    """Return whole float32 numbers from 0 to 255 as bytes."""
+    lanes = lanes_of(value)
+    return fn.b.trunc(fn.b.fptosi(value, vector(I32, lanes)), vector(I8, lanes))
 
 
 def looked_up(fn: Fn, step: Table, value: ir.Value) -> ir.Value:

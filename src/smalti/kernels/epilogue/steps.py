@@ -153,13 +153,14 @@ def of_floats(kind: Activation, dtype: DType, residual: bool) -> tuple[Step, ...
 
 
 def of_integers(op: ops.QuantisedConv2d | ops.QuantisedDepthwiseConv2d, bounded: bool = False) -> tuple[Step, ...]:
-    """Return what follows the scaled sums of an integer convolution: the residual, then limits or an activation."""
+    """Return what follows the scaled sums of an integer convolution: residual, limits and table, or an activation."""
     steps: tuple[Step, ...] = ()
     if isinstance(op, ops.QuantisedConv2d) and op.residual:
         steps = (Residual(op.dtype, op.residual_zero_point, float(np.float32(op.residual_scale))),)
     if op.dtype.is_float:
         return (*steps, *activation(op.activation))
-    return (*steps, Requantise(op.dtype, op.result_zero_point, op.low, op.high, bounded))
+    limits = Requantise(op.dtype, op.result_zero_point, op.low, op.high, bounded)
+    return (*steps, limits, *((Table(op.table),) if op.table else ()))
 
 
 def quantising(op: ops.Quantise) -> Quantise:

@@ -13,7 +13,7 @@ from smalti.ir.graph import Node
 from smalti.ir.ops import BinaryFn, ReduceFn
 from smalti.kernels.elementwise.functions import binary_value
 from smalti.kernels.elementwise.kernel import computes
-from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
+from smalti.kernels.kernel import Kernel, KernelPlan, ReadsAll, StepEmitter
 from smalti.kernels.nodes import attributes
 from smalti.kernels.reduce.loops import HOW, nested, reduce_run
 from smalti.kernels.takes import Takes, takes
@@ -151,3 +151,6 @@ def divide_by_count(fn: Fn, dtype: DType, total: ir.Value, count: Index) -> ir.V
         return fn.b.fdiv(total, divisor)
     narrow = number_of if scalar in (I64, F64) else fn.b.trunc(number_of, scalar)
     return binary_value(fn, BinaryFn.DIV, total, fn.splat(narrow, lanes), dtype)
+
+
+KERNELS: tuple[Kernel, ...] = (ReduceKernel(),)
