@@ -44,7 +44,8 @@ def elementwise(d: Draw) -> Node:
     d.terms, d.scale = 64, 4096.0
     if kind == "unary":
         fns = (UnaryFn.NEG, UnaryFn.ABS, UnaryFn.SQUARE, UnaryFn.RELU, UnaryFn.RELU6, UnaryFn.FLOOR)
-        real = (UnaryFn.EXP, UnaryFn.TANH, UnaryFn.SIGMOID, UnaryFn.ELU, UnaryFn.LEAKY_RELU, UnaryFn.CEIL)
+        real = (UnaryFn.EXP, UnaryFn.TANH, UnaryFn.SIGMOID, UnaryFn.ELU, UnaryFn.LEAKY_RELU, UnaryFn.CEIL,
+                UnaryFn.SOFTPLUS)  # fmt: skip
         return make_node(ops.Unary(d.one(*fns, *(real if dtype.is_float else ())), 0.1), (x,), "y")
     if kind == "cast":
         to = d.one(*(FLOATS if dtype.is_float else NUMBERS))
