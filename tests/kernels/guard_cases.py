@@ -45,7 +45,7 @@ def elementwise(d: Draw) -> Node:
     if kind == "unary":
         fns = (UnaryFn.NEG, UnaryFn.ABS, UnaryFn.SQUARE, UnaryFn.RELU, UnaryFn.RELU6, UnaryFn.FLOOR)
         real = (UnaryFn.EXP, UnaryFn.TANH, UnaryFn.SIGMOID, UnaryFn.ELU, UnaryFn.LEAKY_RELU, UnaryFn.CEIL,
-                UnaryFn.SOFTPLUS)  # fmt: skip
+                UnaryFn.SILU, UnaryFn.SOFTPLUS)  # fmt: skip
         return make_node(ops.Unary(d.one(*fns, *(real if dtype.is_float else ())), 0.1), (x,), "y")
     if kind == "cast":
         to = d.one(*(FLOATS if dtype.is_float else NUMBERS))

@@ -29,9 +29,10 @@ class Activation(Enum):
     NONE = "none"
     RELU = "relu"
     RELU6 = "relu6"
+    SILU = "silu"
 
 
-FUSED = frozenset((Activation.NONE, Activation.RELU, Activation.RELU6))
+FUSED = frozenset((Activation.NONE, Activation.RELU, Activation.RELU6, Activation.SILU))
 """The activations that a convolution may have."""
 
 

@@ -53,6 +53,7 @@ class UnaryFn(Enum):
     LEAKY_RELU = "leaky_relu"
     ELU = "elu"
     SIGMOID = "sigmoid"
+    SILU = "silu"
     SOFTPLUS = "softplus"
     TANH = "tanh"
     LOGICAL_NOT = "logical_not"
@@ -159,6 +160,7 @@ UNARY: Mapping[UnaryFn, UnaryMeaning] = MappingProxyType(
         ),
         UnaryFn.ELU: UnaryMeaning(lambda x, alpha: _elu(x), floats=True, keeps_zero=True),
         UnaryFn.SIGMOID: _precise(lambda x: 1.0 / (1.0 + np.exp(-x))),
+        UnaryFn.SILU: _precise(lambda x: x / (1.0 + np.exp(-x)), keeps_zero=True, written_out=True),
         UnaryFn.SOFTPLUS: _precise(lambda x: np.logaddexp(x, 0.0)),
         UnaryFn.TANH: _precise(np.tanh, keeps_zero=True),
         UnaryFn.LOGICAL_NOT: _exact(np.logical_not),

@@ -67,6 +67,14 @@ def _elu(fn: Fn, x: ir.Value) -> ir.Value:
     return fn.b.select(fn.b.fcmp_ordered("<", x, number(x.type, 0.0)), below, x)
 
 
+def _silu(fn: Fn, x: ir.Value) -> ir.Value:
+    b = fn.b
+    # The root of e ** -|x|, twice: the power itself loses its last places long before the result does.
+    root = mathfn.exp(fn, b.fmul(mathfn.magnitude(fn, x), number(x.type, -0.5)))
+    above = b.select(b.fcmp_ordered("<", x, number(x.type, 0.0)), b.fmul(b.fmul(x, root), root), x)
+    return b.fdiv(above, mathfn.madd(fn, root, root, number(x.type, 1.0)))
+
+
 def _softplus(fn: Fn, x: ir.Value) -> ir.Value:
     b, one = fn.b, number(x.type, 1.0)
     power = mathfn.exp(fn, b.fneg(mathfn.magnitude(fn, x)))
@@ -93,6 +101,7 @@ UNARY: dict[UnaryFn, Unary] = {
     UnaryFn.LEAKY_RELU: Unary(_leaky_relu),
     UnaryFn.ELU: Unary(_plain(_elu)),
     UnaryFn.SIGMOID: Unary(_plain(mathfn.sigmoid)),
+    UnaryFn.SILU: Unary(_plain(_silu)),
     UnaryFn.SOFTPLUS: Unary(_plain(_softplus)),
     UnaryFn.TANH: Unary(_plain(mathfn.tanh)),
     UnaryFn.LOGICAL_NOT: Unary(),
