@@ -50,6 +50,19 @@ def test_activations_join_convolutions_in_every_spelling(left: bool, size: Size)
             assert isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d)) and op.activation is wanted
 
 
+@pytest.mark.parametrize("left", [False, True])
+def test_a_number_times_its_sigmoid_is_silu(left: bool) -> None:
+    m = Maker()
+    conv = m.conv(m.input(1, H, W, 3), 5, bias=True)
+    gate = m.unary(UnaryFn.SIGMOID, conv)
+    graph = fires(activations.fuse, graph_of(m.binary(BinaryFn.MUL, *((gate, conv) if left else (conv, gate)))), NEAR)
+    op = graph.outputs[0].op
+    assert isinstance(op, ops.Conv2d) and op.activation is Activation.SILU
+    other = m.unary(UnaryFn.SIGMOID, m.input(1, H, W, 5, name="other:0"))
+    must_not_fire(activations.fuse, graph_of(m.binary(BinaryFn.MUL, conv, other)))
+    must_not_fire(activations.fuse, graph_of(m.binary(BinaryFn.ADD, conv, gate)))
+
+
 def test_what_is_no_activation_stays() -> None:
     m = Maker()
     conv = m.conv(m.input(1, H, W, 3), 5)
