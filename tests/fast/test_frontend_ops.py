@@ -206,6 +206,14 @@ def test_argmax(kind: Any, name: str) -> None:
     assert text(builder) == f"ArgMax {name}[1, H, W]"
 
 
+@pytest.mark.parametrize("exclusive", (False, True))
+@pytest.mark.parametrize("reverse", (False, True))
+def test_cumsum(exclusive: bool, reverse: bool) -> None:
+    builder = image().const("a", -2, I32)
+    node = output(builder.node("Cumsum", "y", ["x", "a"], T=F32, Tidx=I32, exclusive=exclusive, reverse=reverse))
+    assert node.op == ops.CumSum(2, exclusive, reverse) and str(node.type) == "float32[1, H, W, 3]"
+
+
 def test_matmul_softmax() -> None:
     builder = image((4, 5)).const("w", weights(7, 5)).node("MatMul", "m", ["x", "w"], transpose_b=True)
     assert text(builder.node("Softmax", "y", ["m"])) == "Softmax float32[4, 7]"

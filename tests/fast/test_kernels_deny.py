@@ -39,6 +39,7 @@ RECORDS: tuple[ops.Op, ...] = (
     ops.BatchNorm(0.001),
     ops.Pool(ops.PoolFn.AVG, (2, 2), (1, 1)),
     ops.Reduce(ops.ReduceFn.SUM, (1,), True),
+    ops.CumSum(1),
     ops.MatMul(),
     ops.Softmax(),
     ops.ArgMax(3, DType.INT32),

@@ -68,6 +68,13 @@ def reduce(d: Draw) -> Node:
     return make_node(ops.Reduce(fn, axes, d.flag()), (d.input(dtype, d.image(d.size())),), "y")
 
 
+def cumsum(d: Draw) -> Node:
+    dtype = d.one(*FLOATS, DType.FLOAT64, DType.INT32, DType.UINT8)
+    d.terms, d.scale = 600, 300.0
+    op = ops.CumSum(d.one(0, 1, 2, 3), d.flag(), d.flag())
+    return make_node(op, (d.input(dtype, d.image(d.size())),), "y")
+
+
 def pool(d: Draw) -> Node:
     size = d.taps(4)
     strides, _, _, _ = d.window(size, dilated=False)
@@ -235,6 +242,7 @@ MAKERS: dict[str, Maker] = {
     "conv_generic": generic_conv,
     "elementwise": elementwise,
     "reduce": reduce,
+    "cumsum": cumsum,
     "pool": pool,
     "resize_argmax": labels,
     "resize_bilinear": resize(ResizeFn.BILINEAR),
