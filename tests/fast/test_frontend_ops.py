@@ -214,6 +214,12 @@ def test_cumsum(exclusive: bool, reverse: bool) -> None:
     assert node.op == ops.CumSum(2, exclusive, reverse) and str(node.type) == "float32[1, H, W, 3]"
 
 
+def test_functions_whose_names_are_those_of_tensorflow() -> None:
+    assert text(image().node("Softplus", "y", ["x"], T=F32)) == "Unary float32[1, H, W, 3]"
+    with pytest.raises(UnsupportedGraphError, match="Silu"):
+        imported(image().node("Silu", "y", ["x"], T=F32))
+
+
 def test_matmul_softmax() -> None:
     builder = image((4, 5)).const("w", weights(7, 5)).node("MatMul", "m", ["x", "w"], transpose_b=True)
     assert text(builder.node("Softmax", "y", ["m"])) == "Softmax float32[4, 7]"
