@@ -96,6 +96,17 @@ def test_conv2d_of_weights_that_take_a_part_of_the_channels(layout: str, shape: 
     assert [n for n in node.type.shape if n != 7] == [1, 12]
 
 
+@pytest.mark.parametrize(("layout", "shape"), (("NHWC", (1, 9, 9, 6)), ("NCHW", (1, 6, 9, 9))))
+@pytest.mark.parametrize("multiplier", (1, 2))
+def test_conv2d_of_weights_that_take_one_channel_is_depthwise(
+    multiplier: int, layout: str, shape: tuple[int, ...]
+) -> None:
+    builder = image(shape).const("w", weights(3, 3, 1, 6 * multiplier))
+    node = output(builder.node("Conv2D", "y", ["x", "w"], strides=[1, 1, 1, 1], padding="VALID", data_format=layout))
+    assert isinstance(node.op, ops.DepthwiseConv2d) and node.weights.type.shape == (3, 3, 6, multiplier)
+    assert [n for n in node.type.shape if n != 7] == [1, 6 * multiplier]
+
+
 @pytest.mark.parametrize(
     ("depth", "results", "text"), ((4, 12, "does not have 4 channels"), (2, 8, "do not split into 3 groups"))
 )
