@@ -60,7 +60,6 @@ RECORDS: tuple[ops.Op, ...] = (
     ops.Dequantise(0.5),
     ops.QuantisedConv2d(),
     ops.ImageConv2d(),
-    ops.QuantisedDepthwiseConv2d(),
     ops.QuantisedMean((1, 2), True),
 )
 UNKNOWN = {ops.BatchNorm, ops.SpaceToBatch, ops.BatchToSpace}

@@ -134,8 +134,8 @@ def test_a_constant_too_large_for_float16_keeps_its_layer(graph: Graph) -> None:
 def test_every_layer_behind_the_stem_computes_in_integers(graph: Graph, record: CalibrationRecord) -> None:
     made = quantise(graph, Q8, record)
     verify(made.graph, Level.QUANTISED)
-    assert len(ops_of(made.graph, ops.QuantisedConv2d)) == 5
-    assert len(ops_of(made.graph, ops.QuantisedDepthwiseConv2d)) == 1
+    assert [n.op.groups for n in ops_of(made.graph, ops.QuantisedConv2d)].count(1) == 5  # type: ignore[attr-defined]
+    assert [n.op.groups for n in ops_of(made.graph, ops.QuantisedConv2d)].count(24) == 1  # type: ignore[attr-defined]
     assert len(ops_of(made.graph, ops.QuantisedMean)) == 1
     assert not ops_of(made.graph, ops.Dequantise)
     assert not ops_of(made.graph, ops.Quantise)

@@ -303,7 +303,7 @@ def _tolerance(d: Draw, node: Node) -> Tol:
     if isinstance(node.op, ops.Quantise) and isinstance(node.inputs[0].op, ops.Conv2d):
         # A float32 sum in another order may round to the next step.
         return Tol.ROUNDED(0.0, 1.0, 1, 1.0)
-    exact = isinstance(node.op, (ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d, ops.ImageConv2d))
+    exact = isinstance(node.op, (ops.QuantisedConv2d, ops.ImageConv2d))
     if (exact or not dtype.is_float) and dtype is not DType.INT16:
         return Tol.EXACT
     if dtype in (DType.FLOAT16, DType.BFLOAT16, DType.INT16):

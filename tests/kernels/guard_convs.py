@@ -129,9 +129,9 @@ def word_conv(pointwise: bool) -> Maker:
 def word_depthwise(d: Draw) -> Node:
     channels, kernel = d.size(), d.one((3, 3), d.taps())
     stride, dilation, pads, least = d.window(kernel)
-    op = ops.QuantisedDepthwiseConv2d(stride, dilation, pads, int(d.one(0, 9)), addend=d.flag(), **WORDS)
+    op = ops.QuantisedConv2d(stride, dilation, pads, int(d.one(0, 9)), addend=d.flag(), groups=channels, **WORDS)
     d.terms, d.scale = kernel[0] * kernel[1] + 1, 30_000.0
-    operands = [d.input(DType.INT16, d.image(channels, least)), d.fixed(DType.INT16, *kernel, channels, 1)]
+    operands = [d.input(DType.INT16, d.image(channels, least)), d.fixed(DType.INT16, *kernel, 1, channels)]
     operands.append(_multipliers(d, channels, 5000 / (32767.0**2 / 3 * d.terms**0.5)))
     return make_node(op, [*operands, *([d.fixed(DType.FLOAT32, channels)] if op.addend else [])], "y")
 
@@ -144,9 +144,9 @@ def word_block(d: Draw) -> Node:
     operands.append(_multipliers(d, channels, 5000 / (32767.0**2 / 3 * depth**0.5)))
     inner = make_node(wide, [*operands, *([d.fixed(DType.FLOAT32, channels)] if wide.addend else [])], "wide")
     stride, dilation, pads = _band_window(d)
-    op = ops.QuantisedDepthwiseConv2d(stride, dilation, pads, addend=True, **WORDS)
+    op = ops.QuantisedConv2d(stride, dilation, pads, addend=True, groups=channels, **WORDS)
     d.terms, d.scale = 9 * depth, 60_000.0
-    filters = [d.fixed(DType.INT16, 3, 3, channels, 1), _multipliers(d, channels, 5000 / (32767.0 * 9000 * 3))]
+    filters = [d.fixed(DType.INT16, 3, 3, 1, channels), _multipliers(d, channels, 5000 / (32767.0 * 9000 * 3))]
     return make_node(op, [inner, *filters, d.fixed(DType.FLOAT32, channels)], "y")
 
 
@@ -187,9 +187,9 @@ def byte_conv(pointwise: bool) -> Maker:
 def byte_depthwise(d: Draw) -> Node:
     channels, kernel = d.size(), d.one((3, 3), d.taps())
     stride, dilation, pads, least = d.window(kernel)
-    op = ops.QuantisedDepthwiseConv2d(stride, dilation, pads, int(d.rng.integers(256)), d.flag(), d.flag(),
-                                      dtype=d.one(DType.UINT8, *FLOATS))  # fmt: skip
-    operands = [d.input(DType.UINT8, d.image(channels, least)), d.fixed(DType.INT8, *kernel, channels, 1)]
+    op = ops.QuantisedConv2d(stride, dilation, pads, int(d.rng.integers(256)), d.flag(), d.flag(),
+                             dtype=d.one(DType.UINT8, *FLOATS), groups=channels)  # fmt: skip
+    operands = [d.input(DType.UINT8, d.image(channels, least)), d.fixed(DType.INT8, *kernel, 1, channels)]
     operands.append(_multipliers(d, channels, 60 / (74 * 74 * (kernel[0] * kernel[1]) ** 0.5)))
     if op.bias:
         operands.append(_biases(d, channels))
@@ -204,8 +204,8 @@ def byte_block(d: Draw) -> Node:
     operands += [_biases(d, channels)] if wide.bias else []
     inner = make_node(wide, [*operands, *([d.fixed(DType.FLOAT32, channels)] if wide.addend else [])], "wide")
     stride, dilation, pads = _band_window(d)
-    op = ops.QuantisedDepthwiseConv2d(stride, dilation, pads, 9, bias=True, result_zero_point=31)
-    filters = [d.fixed(DType.INT8, 3, 3, channels, 1), _multipliers(d, channels, 3e-3), _biases(d, channels)]
+    op = ops.QuantisedConv2d(stride, dilation, pads, 9, bias=True, result_zero_point=31, groups=channels)
+    filters = [d.fixed(DType.INT8, 3, 3, 1, channels), _multipliers(d, channels, 3e-3), _biases(d, channels)]
     return make_node(op, [inner, *filters], "y")
 
 

@@ -161,9 +161,9 @@ def test_a_table_behind_every_convolution_of_bytes(kernel: str, channels: int, t
     rng, depthwise = np.random.default_rng(5), kernel == "i8_depthwise"
     window = (1, 1) if kernel == "i8_conv1x1" else (3, 3)
     x = rng.integers(0, 256, (1, 5, 6, channels if depthwise else 9)).astype(np.uint8)
-    record = ops.QuantisedDepthwiseConv2d if depthwise else ops.QuantisedConv2d
-    op = record(pads=(window[0] // 2,) * 4, zero_point=99, bias=True, result_zero_point=100, low=7, table=TABLE)
-    w = rng.integers(-127, 128, (*window, *((channels, 1) if depthwise else (9, channels)))).astype(np.int8)
+    op = ops.QuantisedConv2d(pads=(window[0] // 2,) * 4, zero_point=99, bias=True, result_zero_point=100, low=7,
+                             groups=channels if depthwise else 1, table=TABLE)  # fmt: skip
+    w = rng.integers(-127, 128, (*window, 1 if depthwise else 9, channels)).astype(np.int8)
     operands = [w, np.full(channels, 0.01, np.float32), rng.integers(-99, 99, channels).astype(np.int32)]
     kernels = [k for k in KERNELS if k.name == kernel]
     got = check(op, [x, *map(weights, operands)], target, kernels, Tol.EXACT)

@@ -87,9 +87,9 @@ def test_every_precision_computes_it_behind_the_sums(mode: QuantMode, target: Ta
 def test_layers_of_bytes_have_tables_and_those_of_words_give_floats() -> None:
     graph = block()
     bytes_ = quantise(graph, QuantOptions(QuantMode.QINT8_MIXED_FLOAT32), observed(graph)).graph
-    layers = ops_of(bytes_, ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d)
+    layers = ops_of(bytes_, ops.QuantisedConv2d)
     assert [len(n.op.table) for n in layers] == [256] * 5 + [0]  # type: ignore[attr-defined]
     words = quantise(graph, QuantOptions(QuantMode.QINT16_MIXED_FLOAT32), observed(graph)).graph
-    layers = ops_of(words, ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d)
+    layers = ops_of(words, ops.QuantisedConv2d)
     assert {n.type.dtype for n in layers} == {DType.FLOAT32}
     assert len(ops_of(words, ops.Quantise)) == 6

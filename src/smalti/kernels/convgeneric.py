@@ -16,7 +16,7 @@ from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.dims import Dim
 from smalti.ir.graph import Node
-from smalti.kernels.conv.convolution import CONVOLUTIONS, DEPTHWISE, Convolutions, is_depthwise
+from smalti.kernels.conv.convolution import FLOAT_CONV, FLOAT_DEPTHWISE, INTEGER_DEPTHWISE, Convolutions
 from smalti.kernels.elementwise.functions import cast_value
 from smalti.kernels.elementwise.kernel import computes
 from smalti.kernels.epilogue.emit import Finisher, Place
@@ -65,7 +65,7 @@ class _Groups:
     def of(cls, node: Node) -> _Groups:
         """Return the groups of a convolution."""
         depth, last = static_shape(node.weights)[2:]
-        if is_depthwise(node):
+        if isinstance(node.op, ops.DepthwiseConv2d):
             return cls(depth, 1, last)
         count = int(getattr(node.op, "groups", 1))
         return cls(count, depth, last // count)
@@ -100,7 +100,7 @@ class _Sums:
         self.real = self.type if self.type.is_float else DType.FLOAT32
         first: tuple[Step, ...] = ((Add() if self.type.is_float else Begin()),) if node.bias else ()
         names = ("bias",) if node.bias else ()
-        if isinstance(op, (ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d)):
+        if isinstance(op, ops.QuantisedConv2d):
             self.offset: float = op.zero_point
             steps = (*first, Scale(), *((Add(),) if op.addend else ()), *of_integers(op))
             names += ("multiplier", *(("addend",) if op.addend else ()))
@@ -161,13 +161,13 @@ def _geometry(e: StepEmitter, op: Convolutions, node: Node) -> tuple[_Axis, _Axi
 class GenericConvKernel(ReadsAll):
     """All convolutions: float (also of uint8 images), 8-bit and 16-bit ones, whatever is computed at run time."""
 
-    takes: ClassVar[tuple[Takes, ...]] = (*(one.also("groups") for one in CONVOLUTIONS), *DEPTHWISE)
+    takes: ClassVar[tuple[Takes, ...]] = (FLOAT_CONV.also("groups"), FLOAT_DEPTHWISE, INTEGER_DEPTHWISE)
     name: str = "conv_generic"
 
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether there is arithmetic for the element types, and steps for what becomes of sums."""
         op = node.op
-        if isinstance(op, (ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d)):
+        if isinstance(op, ops.QuantisedConv2d):
             return node.residual is None if op.dtype.is_float else op.activation is ops.Activation.NONE
         return node.type.dtype.is_float and all(computes(n.type.dtype) for n in node.inputs)
 

@@ -366,10 +366,8 @@ class _Scheme:
             fields["residual_scale"] = float(np.float32(other.scale / step_out))
             operands.append(self._integer(residual))
         common = {"stride": op.stride, "dilation": op.dilation, "pads": op.pads, "zero_point": steps.zero_point}
-        kind: type[ops.Op] = ops.QuantisedDepthwiseConv2d
-        if isinstance(op, ops.Conv2d):
-            kind, fields["groups"] = ops.QuantisedConv2d, op.groups
-        made = make_node(kind(**common, **fields), operands, node.name)
+        groups = op.groups if isinstance(op, ops.Conv2d) else weights.values.shape[3]
+        made = make_node(ops.QuantisedConv2d(**common, groups=groups, **fields), operands, node.name)  # type: ignore[arg-type]
         if end is not None:
             self.integers[node] = made
         else:
@@ -400,7 +398,7 @@ class _Scheme:
             values, scales = round_filters(shaped, made.scales, levels)
             made = QWeights(values.astype(self.weight_type.numpy), scales)
         bias = bias - self._mean_error(node.inputs[0], made.real - shaped, depthwise)
-        return QWeights(made.values.reshape(weights.shape), made.scales), bias
+        return QWeights(made.values.reshape(*weights.shape[:2], -1, channels), made.scales), bias
 
     def _mean_error(self, x: Node, error: NDArray[np.float64], depthwise: bool) -> NDArray[np.float64]:
         """Return how far rounded weights move each result channel on average, given the mean of each input channel.

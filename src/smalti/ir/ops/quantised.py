@@ -15,7 +15,6 @@ from smalti.ir.ops.convolution import (
     Activation,
     activate,
     positive,
-    sum_of_depthwise_taps,
     sum_of_taps,
     weight_sizes,
 )
@@ -25,7 +24,7 @@ from smalti.ir.shapes import image_shape, require, windows
 from smalti.ir.types import Layout, Pads, Shape, TensorType
 from smalti.numerics import DType
 
-__all__ = ["Dequantise", "ImageConv2d", "Quantise", "QuantisedConv2d", "QuantisedDepthwiseConv2d", "QuantisedMean"]
+__all__ = ["Dequantise", "ImageConv2d", "Quantise", "QuantisedConv2d", "QuantisedMean"]
 
 QUANTISED_TYPES = (DType.UINT8, DType.INT16)
 """Types of quantised activations."""
@@ -119,7 +118,7 @@ class Dequantise(Op):
 )
 @dataclass(frozen=True, slots=True)
 class QuantisedConv2d(Op):
-    """2-D convolution of integers, NHWC.
+    """2-D convolution of integers, NHWC; a depthwise one has as many groups as channels.
 
     Operands: x (uint8, or int16), weights (int8, or int16) ``[kh, kw, in / groups, out]``, multiplier float32
     ``[out]``, bias int32 ``[out]``, addend float32 ``[out]`` (it may be computed at run time), residual (type and shape
@@ -211,7 +210,16 @@ class QuantisedConv2d(Op):
 
     def problems(self) -> Iterator[str]:
         """Strides are positive; integer results have a step and limits, float ones an activation."""
-        yield from _convolution_problems(self)
+        yield from positive(self.stride, self.dilation)
+        fits = len(self.table) in (0, BYTES) and set(self.table) <= set(range(BYTES))
+        if not fits or (self.table and self.dtype is not DType.UINT8):
+            yield "a table is of 256 bytes, for results that are bytes"
+        if self.dtype.is_float:
+            return
+        yield from step_problems(self.scale, self.result_zero_point, self.dtype)
+        yield from range_problems(self.low, self.high, self.dtype)
+        if self.activation is not Activation.NONE:
+            yield "an integer result has limits, no activation"
 
 
 @operation("x", "weights", "multiplier", "bias?", levels=QUANTISED, silent=("scale",))
@@ -283,87 +291,6 @@ class ImageConv2d(Op):
         yield from range_problems(self.low, self.high, DType.UINT8)
 
 
-@operation(
-    "x",
-    "weights",
-    "multiplier",
-    "bias?",
-    "addend?",
-    levels=QUANTISED,
-    values={"dtype": _RESULTS, "activation": FUSED},
-    silent=("scale",),
-)
-@dataclass(frozen=True, slots=True)
-class QuantisedDepthwiseConv2d(Op):
-    """Depthwise 2-D convolution of integers, NHWC, multiplier 1.
-
-    Operands: x, weights ``[kh, kw, channels, 1]``, multiplier float32 ``[channels]``, bias int32, addend float32.  The
-    arithmetic is that of :class:`QuantisedConv2d`.
-    """
-
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
-    pads: Pads = (0, 0, 0, 0)
-    zero_point: int = 0
-    bias: bool = False
-    addend: bool = False
-    dtype: DType = DType.UINT8
-    scale: float = 1.0
-    result_zero_point: int = 0
-    low: int = 0
-    high: int = 255
-    activation: Activation = Activation.NONE
-    table: tuple[int, ...] = ()
-
-    def result(
-        self,
-        x: TensorType,
-        weights: TensorType,
-        multiplier: TensorType,
-        bias: TensorType | None = None,
-        addend: TensorType | None = None,
-    ) -> TensorType:
-        """An image of as many channels."""
-        kh, kw, cin, results = weight_sizes(x, weights, Layout.NHWC, "QuantisedDepthwiseConv2d")
-        require(results == 1, "QuantisedDepthwiseConv2d gives one result channel for each channel")
-        size = windows(x.shape, Layout.NHWC, (kh, kw), self.stride, self.dilation, self.pads)
-        _check_operands(self.dtype, (cin,), x, weights, multiplier, bias, addend)
-        return TensorType(self.dtype, image_shape(x.shape[0], size, cin, Layout.NHWC))
-
-    @staticmethod
-    def meaning(
-        x: Array,
-        weights: Array,
-        multiplier: Array,
-        bias: Array | None = None,
-        addend: Array | None = None,
-        *,
-        stride: tuple[int, int],
-        dilation: tuple[int, int],
-        pads: Numbers,
-        zero_point: int,
-        dtype: DType,
-        result_zero_point: int,
-        low: int,
-        high: int,
-        activation: Activation,
-        table: tuple[int, ...],
-    ) -> Array:
-        """Exact sums over all taps, then the requantisation."""
-        wide = x.astype(np.float64) - zero_point
-        total = sum_of_depthwise_taps(wide, weights.astype(np.float64), stride, dilation, pads)
-        scaled = _scaled(total, weights, multiplier, bias, addend, None)
-        return _rounded(scaled, dtype, result_zero_point, low, high, activation, table)
-
-    def multiply_adds(self, result: TensorType, weights: TensorType) -> int | Dim:
-        """Taps for each result."""
-        return result.elements * product(weights.shape[:2])
-
-    def problems(self) -> Iterator[str]:
-        """Strides are positive; integer results have a step and limits, float ones an activation."""
-        yield from _convolution_problems(self)
-
-
 @operation("x", levels=QUANTISED, silent=("scale",))
 @dataclass(frozen=True, slots=True)
 class QuantisedMean(Op):
@@ -430,18 +357,6 @@ def _check_operands(
     require(multiplier == TensorType(DType.FLOAT32, channels), f"the multiplier is {multiplier}")
     require(bias in (None, TensorType(DType.INT32, channels)), f"the bias is {bias}")
     require(addend in (None, TensorType(DType.FLOAT32, channels)), f"the addend is {addend}")
-
-
-def _convolution_problems(op: QuantisedConv2d | QuantisedDepthwiseConv2d) -> Iterator[str]:
-    yield from positive(op.stride, op.dilation)
-    if op.table and (op.dtype is not DType.UINT8 or len(op.table) != BYTES or not set(op.table) <= set(range(BYTES))):
-        yield "a table is of 256 bytes, for results that are bytes"
-    if op.dtype.is_float:
-        return
-    yield from step_problems(op.scale, op.result_zero_point, op.dtype)
-    yield from range_problems(op.low, op.high, op.dtype)
-    if op.activation is not Activation.NONE:
-        yield "an integer result has limits, no activation"
 
 
 def _scaled(

@@ -32,10 +32,9 @@ _RESULTS = FLOATS | {DType.INT16, DType.UINT8}
 FLOAT_CONV = takes(ops.Conv2d, *_WINDOW, "bias", "residual", "input_offset", activation=ACTIVATIONS)
 FLOAT_DEPTHWISE = takes(ops.DepthwiseConv2d, *_WINDOW, "bias", activation=ACTIVATIONS)
 INTEGER_CONV = takes(ops.QuantisedConv2d, *_QUANTISED, *_RESIDUAL, dtype=_RESULTS, activation=ACTIVATIONS)
-INTEGER_DEPTHWISE = takes(ops.QuantisedDepthwiseConv2d, *_QUANTISED, dtype=_RESULTS, activation=ACTIVATIONS)
+INTEGER_DEPTHWISE = INTEGER_CONV.also("groups")
 CONVOLUTIONS, DEPTHWISE = (FLOAT_CONV, INTEGER_CONV), (FLOAT_DEPTHWISE, INTEGER_DEPTHWISE)
-Convolutions = ops.Conv2d | ops.DepthwiseConv2d | ops.QuantisedConv2d | ops.QuantisedDepthwiseConv2d
-_DEPTHWISE = (ops.DepthwiseConv2d, ops.QuantisedDepthwiseConv2d)
+Convolutions = ops.Conv2d | ops.DepthwiseConv2d | ops.QuantisedConv2d
 
 
 class Arithmetic(Enum):
@@ -100,7 +99,7 @@ def read_convolution(node: Node, target: Target) -> Convolution | None:
         return None
     x, weights, residual = node.x.type.dtype, node.weights.type.dtype, node.residual is not None
     native = target.has("avx512bf16") or target.has("bf16")
-    if isinstance(op, (ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d)):
+    if isinstance(op, ops.QuantisedConv2d):
         if x is not DType.INT16 or op.bias or not (op.dtype.is_float or op.activation is ops.Activation.NONE):
             return None
         offset = float(op.zero_point)
@@ -115,7 +114,7 @@ def read_convolution(node: Node, target: Target) -> Convolution | None:
         parameters = (operand_index(op, "bias"),)
     if weights is DType.FLOAT32:
         arithmetic = Arithmetic.PLAIN
-    elif native and x is weights is DType.BFLOAT16 and not isinstance(op, _DEPTHWISE) and not offset:
+    elif native and x is weights is DType.BFLOAT16 and not is_depthwise(node) and not offset:
         arithmetic = Arithmetic.PAIRS
     else:
         # Families without these instructions also have short vectors: too few products for each widened weight.
@@ -141,8 +140,10 @@ def dot_of(c: Convolution, target: Target) -> FloatingDot:
 
 
 def is_depthwise(node: Node) -> bool:
-    """Whether the node is a depthwise convolution."""
-    return isinstance(node.op, _DEPTHWISE)
+    """Whether the node is a depthwise convolution: one of floats, or one of integers with a group for each channel."""
+    if isinstance(node.op, ops.QuantisedConv2d):
+        return node.op.groups == node.x.type.shape[3] == node.type.shape[3]
+    return isinstance(node.op, ops.DepthwiseConv2d)
 
 
 def wide_constant(node: Node) -> NDArray[np.float32] | None:

@@ -152,10 +152,10 @@ def of_floats(kind: Activation, dtype: DType, residual: bool) -> tuple[Step, ...
     return (*((Residual(dtype),) if residual else ()), *activation(kind))
 
 
-def of_integers(op: ops.QuantisedConv2d | ops.QuantisedDepthwiseConv2d, bounded: bool = False) -> tuple[Step, ...]:
+def of_integers(op: ops.QuantisedConv2d, bounded: bool = False) -> tuple[Step, ...]:
     """Return what follows the scaled sums of an integer convolution: residual, limits and table, or an activation."""
     steps: tuple[Step, ...] = ()
-    if isinstance(op, ops.QuantisedConv2d) and op.residual:
+    if op.residual:
         steps = (Residual(op.dtype, op.residual_zero_point, float(np.float32(op.residual_scale))),)
     if op.dtype.is_float:
         return (*steps, *activation(op.activation))

@@ -53,7 +53,7 @@ class ExpandDepthwiseKernel:
         """Whether the node is a depthwise convolution that alone reads a 1x1 convolution too wide for the cache."""
         if not DepthwiseKernel().accepts(node, target):
             return False
-        expand, op = node.x, attributes(node, ops.QuantisedDepthwiseConv2d)
+        expand, op = node.x, attributes(node, ops.QuantisedConv2d)
         if readers[expand] != 1 or not asks(PointwiseKernel(), expand, target):
             return False
         wide = attributes(expand, ops.QuantisedConv2d)
@@ -152,7 +152,7 @@ class _Work:
             self.row_bytes,
             self.width,
             self.result_width,
-            e.size(attributes(self.node, ops.QuantisedDepthwiseConv2d).pads[2]),
+            e.size(attributes(self.node, ops.QuantisedConv2d).pads[2]),
         )
 
 
@@ -161,5 +161,5 @@ def _depth(node: Node) -> int:
 
 
 def _rows(node: Node) -> Rows:
-    op = attributes(node, ops.QuantisedDepthwiseConv2d)
+    op = attributes(node, ops.QuantisedConv2d)
     return Rows(static_shape(node.weights)[0], op.stride[0], op.dilation[0], op.pads[0])

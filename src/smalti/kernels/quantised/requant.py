@@ -11,19 +11,18 @@ from smalti.ir.ops import Activation
 from smalti.kernels.epilogue.steps import Add, Begin, Epilogue, Scale, of_integers
 from smalti.numerics import DType
 
-QuantisedConvolution = ops.QuantisedConv2d | ops.QuantisedDepthwiseConv2d
 RESULT_TYPES = (DType.UINT8, DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
 _SAFE_STEPS = float(1 << 30)
 
 
-def has_epilogue(op: QuantisedConvolution) -> bool:
+def has_epilogue(op: ops.QuantisedConv2d) -> bool:
     """Whether there is an epilogue for the operation (the limits of a byte say all that an activation could)."""
     if op.dtype not in RESULT_TYPES or (op.dtype is DType.UINT8 and op.activation is not Activation.NONE):
         return False
-    return not (isinstance(op, ops.QuantisedConv2d) and op.residual and op.dtype is not DType.UINT8)
+    return not (op.residual and op.dtype is not DType.UINT8)
 
 
-def requantising(op: QuantisedConvolution, bounded: bool) -> Epilogue:
+def requantising(op: ops.QuantisedConv2d, bounded: bool) -> Epilogue:
     """Return the epilogue of an operation: bias, multiplier, addend, residual, then bytes or floats.
 
     See :func:`steps_fit` for ``bounded``.
