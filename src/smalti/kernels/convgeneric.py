@@ -65,10 +65,9 @@ class _Groups:
     def of(cls, node: Node) -> _Groups:
         """Return the groups of a convolution."""
         depth, last = static_shape(node.weights)[2:]
-        if isinstance(node.op, ops.DepthwiseConv2d):
-            return cls(depth, 1, last)
-        count = int(getattr(node.op, "groups", 1))
-        return cls(count, depth, last // count)
+        if isinstance(node.op, (ops.Conv2d, ops.QuantisedConv2d)):
+            return cls(node.op.groups, depth, last // node.op.groups)
+        return cls(depth, 1, last)
 
     def each(self, fn: Fn, lanes: int, piece: Callable[[Index, int, Index | None], None]) -> None:
         """Run ``piece(result, width, first)`` for all results: ``first`` is the first channel of their group.
@@ -91,9 +90,9 @@ class _Sums:
     Sums of bytes are int32, those of 16-bit integers float32, those of floats have the type of the result.
     """
 
-    def __init__(self, e: StepEmitter, node: Node) -> None:
+    def __init__(self, e: StepEmitter, node: Node, op: Convolutions) -> None:
         self.fn, self.node = e.fn, node
-        op, x, w = node.op, node.x.type.dtype, node.weights.type.dtype
+        x, w = node.x.type.dtype, node.weights.type.dtype
         self.x, self.weights = x, w
         self.source, self.filters, self.result = e.operand(0), e.operand(1), e.result()
         self.type = {DType.INT8: DType.INT32, DType.INT16: DType.FLOAT32}.get(w, node.type.dtype)
@@ -104,8 +103,8 @@ class _Sums:
             self.offset: float = op.zero_point
             steps = (*first, Scale(), *((Add(),) if op.addend else ()), *of_integers(op))
             names += ("multiplier", *(("addend",) if op.addend else ()))
-        elif isinstance(op, Convolutions):
-            self.offset = getattr(op, "input_offset", 0.0)
+        else:
+            self.offset = op.input_offset if isinstance(op, ops.Conv2d) else 0.0
             steps = (*first, *of_floats(op.activation, node.type.dtype, node.residual is not None))
         positions = [position_of(node, name) for name in names]
         self.rows = [(node.inputs[p].type.dtype, e.operand(p)) for p in positions]
@@ -118,7 +117,7 @@ class _Sums:
         return self.finisher.begins(place.row, lambda: [zero])[0]
 
     def product(self, total: ir.Value, pixel: Index, weight: Index, width: int, one: bool) -> ir.Value:
-        """Return a sum plus elements of weights times elements of the picture, or times ``one``."""
+        """Return a sum plus weights times elements of the picture, or times the ``one`` at ``pixel``."""
         fn, lanes = self.fn, 1 if one else width
         value = load_value(fn, self.x, fn.at(self.source, fn.mul(pixel, self.x.itemsize)), lanes)
         value = cast_value(fn, value, self.x, self.type)
@@ -178,7 +177,7 @@ class GenericConvKernel(ReadsAll):
             raise CompilerError(f"{node!r} is not a convolution")
         vertical, horizontal = _geometry(e, op, node)
         rows, columns = e.size(node.type.shape[1]), e.size(node.type.shape[2])
-        groups, sums = _Groups.of(node), _Sums(e, node)
+        groups, sums = _Groups.of(node), _Sums(e, node, op)
         channels, outputs = groups.count * groups.depth, groups.count * groups.results
         lanes = VECTORS * e.target.vector_bits // 8 // max(sums.type.itemsize, 4)
         with e.parallel(fn.mul(e.size(node.type.shape[0]), rows)) as item:
