@@ -19,10 +19,10 @@ from smalti.ir.graph import Node
 from smalti.kernels.conv.convolution import FLOAT_CONV, FLOAT_DEPTHWISE, INTEGER_DEPTHWISE, Convolutions
 from smalti.kernels.elementwise.functions import cast_value
 from smalti.kernels.elementwise.kernel import computes
+from smalti.kernels.elementwise.mathfn import multiply_add
 from smalti.kernels.epilogue.emit import Finisher, Place
 from smalti.kernels.epilogue.steps import Add, Begin, Epilogue, Scale, Step, of_floats, of_integers
 from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
-from smalti.kernels.matmul import multiply_add
 from smalti.kernels.nodes import position_of, static_shape
 from smalti.kernels.takes import Takes
 from smalti.kernels.values import is_float_type, load_value, number, register_type
