@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from smalti.ir.dims import symbol
 from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import BinaryFn, Op, UnaryFn
+from smalti.kernels import takes as declared
 from smalti.kernels.kernel import KernelPlan, Readers, StepEmitter
 from smalti.kernels.registry import FUSED, KERNELS
 from smalti.numerics import DType
@@ -32,6 +34,11 @@ class Takes:
     name: str
     kinds: tuple[type[Op], ...]
     scratch: tuple[int, ...] = ()
+    takes: ClassVar[tuple[declared.Takes, ...]] = (
+        declared.takes(ops.Unary, fn=frozenset(UnaryFn)),
+        declared.takes(ops.Binary, fn=frozenset(BinaryFn)),
+        declared.takes(ops.Reshape, "shape"),
+    )
 
     def accepts(self, node: Node, target: Target) -> bool:
         return isinstance(node.op, self.kinds)
@@ -48,6 +55,7 @@ class Fuses:
     """A kernel that computes a binary operation together with the negation it reads."""
 
     name: str = "fused"
+    takes: ClassVar[tuple[declared.Takes, ...]] = (declared.takes(ops.Binary, fn=frozenset(BinaryFn)),)
     seen: dict[str, int] = field(default_factory=dict)
 
     def matches(self, node: Node, target: Target, readers: Readers) -> bool:
@@ -94,14 +102,14 @@ def test_a_node_without_a_kernel_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("quantised", (False, True))
-def test_a_convolution_in_groups_is_given_to_no_kernel(quantised: bool) -> None:
+def test_a_convolution_in_groups_is_given_to_the_generic_kernel_alone(quantised: bool) -> None:
     x = make_node(ops.Input(), (), "x", TensorType(DType.FLOAT32, (1, H, 8, 4)))
     weights = constant(np.ones((3, 3, 2, 6), np.float32), "w")
     y = make_node(ops.Conv2d(groups=2), (x, weights), "conv")
     if quantised:
         y = make_node(ops.Quantise(0.5), (y,), "steps")
-    with pytest.raises(CompilerError, match="no kernel for .*conv.* of 2 groups on x86-64-v3"):
-        plan_graph(graph((x,), y), TARGET, KERNELS, fused=FUSED)
+    plan = plan_graph(graph((x,), y), TARGET, KERNELS, fused=FUSED)
+    assert [step.kernel.name for step in plan.steps] == ["conv_generic", *(["quantise"] if quantised else [])]
 
 
 def test_a_forced_plan_replaces_the_kernels_own() -> None:
