@@ -145,6 +145,16 @@ def test_places_in_older_versions_and_of_open_sizes() -> None:
     assert_close(onnx_kit.meaning(data, {"x0": X})[0], onnx_kit.wanted(fixed, {"x0": X})[0], Tol.EXACT)
 
 
+@pytest.mark.parametrize("reverse", [0, 1])
+@pytest.mark.parametrize("exclusive", [0, 1])
+def test_running_sums(exclusive: int, reverse: int) -> None:
+    settings = {"exclusive": exclusive, "reverse": reverse, "stored": (1,)}
+    for axis in (0, 1, -1):
+        for opset in (11, 14):
+            check("CumSum", [X, np.array(axis)], opset=opset, **settings)
+            check("CumSum", [INTS, np.array(axis, np.int32)], Tol.EXACT, opset=opset, **settings)
+
+
 # -- matrix products --------------------------------------------------------------------------------------------------
 
 DIMS = st.lists(st.integers(1, 3), max_size=2)

@@ -103,7 +103,7 @@ def _terms(node: Node, sizes: dict[str, int]) -> int:
     if isinstance(op, ops.Pool):
         return op.size[0] * op.size[1]
     if isinstance(op, ops.MatMul):
-        return int(evaluate(node.inputs[0].type.shape[0 if op.transpose_a else 1], sizes))
+        return int(evaluate(node.inputs[0].type.shape[-2 if op.transpose_a else -1], sizes))
     if isinstance(op, ops.Conv2d):
         kh, kw, cin, _ = node.inputs[1].type.shape
         return int(evaluate(product((kh, kw, cin)), sizes)) + 2

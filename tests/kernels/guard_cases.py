@@ -130,8 +130,9 @@ def matmul(d: Draw) -> Node:
     dtype = d.one(DType.FLOAT32, DType.FLOAT32, DType.FLOAT64, DType.INT32)
     d.terms, d.scale = k, 8.0 * k**0.5
     first = symbol("H", LOW, HIGH) if d.symbolic else m
-    x = d.input(dtype, (k, first) if a else (first, k))
-    shape = (n, k) if b else (k, n)
+    outer = d.one((), (), (2,), (3, 1))
+    x = d.input(dtype, (*outer, *((k, first) if a else (first, k))))
+    shape = (*d.one((), outer, (1, *outer[1:])), *((n, k) if b else (k, n)))
     w = d.fixed(dtype, *shape) if d.flag() else d.input(dtype, shape)
     return make_node(ops.MatMul(a, b), (x, w), "y")
 

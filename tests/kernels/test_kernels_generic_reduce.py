@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kernels.harness import check, edge_sizes, expected, run_node
+from kernels.harness import check, edge_sizes, expected, run_node, weights
 from smalti.ir.dims import symbol
 from smalti.ir.ops import ArgMax, CumSum, MatMul, Pool, PoolFn, Reduce, ReduceFn, Softmax
 from smalti.kernels import argmax, matmul, pool, reduce, softmax
@@ -168,3 +168,29 @@ def test_matmul(transposed: tuple[bool, bool], target: Target) -> None:
         scale = float((np.abs(a) @ np.abs(b)).max())
         check(MatMul(*transposed), operands, target, KERNELS, Tol.FLOAT(depth, scale))
     check(MatMul(*transposed), [(x * 9).astype(np.int32) for x in operands], target, KERNELS)
+
+
+@pytest.mark.parametrize("transposed", ((False, False), (True, False), (False, True), (True, True)), ids=str)
+@pytest.mark.parametrize(
+    ("left", "right", "opened"),
+    [
+        ((3,), (3,), False),
+        ((2, 3), (2, 3), True),
+        ((2, 3), (3,), False),
+        ((), (2, 3), True),
+        ((2, 3), (), False),
+        ((2, 1, 4), (3, 1), True),
+        ((0,), (1,), False),
+    ],
+)
+def test_matmul_of_batches(
+    left: tuple[int, ...], right: tuple[int, ...], opened: bool, transposed: tuple[bool, bool]
+) -> None:
+    """Every matrix of the broadcast dimensions is a product of its own; ``opened``: rows are known at run time."""
+    a, b = floats(*left, 6, 7), floats(*right, 7, 19, seed=1)
+    operands = [np.ascontiguousarray(x.swapaxes(-1, -2)) if t else x for x, t in zip((a, b), transposed, strict=True)]
+    shape: list[Any] = list(operands[0].shape)
+    shape[-1 if transposed[0] else -2] = H
+    shapes = [tuple(shape), None] if opened else None
+    check(MatMul(*transposed), operands, BEST, KERNELS, Tol.FLOAT(7, 30.0), shapes=shapes)
+    check(MatMul(*transposed), [operands[0], weights(operands[1])], BEST, KERNELS, Tol.FLOAT(7, 30.0))

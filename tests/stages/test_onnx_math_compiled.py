@@ -80,13 +80,15 @@ def test_functions_and_activations() -> None:
         ("Clip", ["x", "", "high"], {}),
         ("Clip", ["x", "low", "high"], {}),
         ("Reciprocal", ["x"], {}),
+        ("Swish", ["x"], {"alpha": 0.7}),
+        ("Swish", ["x"], {}),
     ]
     held = {
         "slope": RNG.random((6, 1, 1)).astype(np.float32),
         "low": np.array(-1.0, np.float32),
         "high": np.array(2.0, np.float32),
     }
-    check(nodes, {"x": IMAGE}, held, lambda i: Tol.FLOAT(9))
+    check(nodes, {"x": IMAGE}, held, lambda i: Tol.FLOAT(9), opset=24)
 
 
 def test_powers_remainders_and_bits() -> None:
@@ -122,7 +124,8 @@ def test_reductions_and_softmax() -> None:
         for axis in (1, 3)
         for last in (0, 1)
     ]
-    held = {"a": np.array([1]), "b": np.array([2, 3])}
+    nodes += [("CumSum", ["x", "first"], {"exclusive": 1}), ("CumSum", ["x", "last"], {"reverse": 1})]
+    held = {"a": np.array([1]), "b": np.array([2, 3]), "first": np.array(1), "last": np.array(3)}
     small = (IMAGE / 4).astype(np.float32)
     check(nodes, {"x": small, "p": np.abs(small)}, held, lambda i: Tol.FLOAT(200))
 

@@ -25,7 +25,7 @@ from smalti.kernels.matrix.tile import SPARE, SPARE_WIDENED, choose_tile
 from smalti.kernels.nodes import array_of, attributes, known, static_channels
 from smalti.kernels.takes import FLOATS, Takes, takes
 from smalti.kernels.values import load_value, native_half, number, register_type, store_value
-from smalti.kernels.walk import Index, in_vectors
+from smalti.kernels.walk import Index, Walk, broadcast_strides, c_strides, collapse, decompose, dot, in_vectors
 from smalti.numerics import DType
 from smalti.target.target import Target
 
@@ -35,7 +35,10 @@ VECTORS = 2
 
 @dataclass(frozen=True, slots=True)
 class MatMulKernel(ReadsAll):
-    """MatMul of any number type: a register tile of ``ROWS`` rows and ``VECTORS`` vectors of columns."""
+    """MatMul of any number type: a register tile of ``ROWS`` rows and ``VECTORS`` vectors of columns.
+
+    The dimensions before the last two are broadcast: an item is a tile of one of the matrices.
+    """
 
     takes: ClassVar[tuple[Takes, ...]] = (takes(ops.MatMul, "transpose_a", "transpose_b"),)
     name: str = "matmul"
@@ -50,12 +53,21 @@ class MatMulKernel(ReadsAll):
         fn, op = e.fn, attributes(node, ops.MatMul)
         dtype = node.type.dtype
         lanes = VECTORS * e.target.vector_bits // 8 // max(dtype.itemsize, 4)
-        rows, columns = (e.size(s) for s in node.type.shape)
-        depth = e.size(node.inputs[0].type.shape[0 if op.transpose_a else 1])
+        rows, columns = (e.size(s) for s in node.type.shape[-2:])
+        depth = e.size(node.inputs[0].type.shape[-2 if op.transpose_a else -1])
         row_step, depth_step = (1, rows) if op.transpose_a else (depth, 1)
-        a, b, result = e.operand(0), e.operand(1), e.result()
         blocks = fn.ceil_div(columns, lanes)
-        with e.parallel(fn.mul(fn.ceil_div(rows, ROWS), blocks)) as item:
+        matrices = _matrices(node)
+        tiles = fn.mul(fn.ceil_div(rows, ROWS), blocks)
+        with e.parallel(fn.mul(e.size(product(matrices.sizes)), tiles)) as number_of_tile:
+            item = fn.mod(number_of_tile, tiles)
+            digits = decompose(fn, fn.div(number_of_tile, tiles), [e.size(s) for s in matrices.sizes])
+            places = [dot(fn, digits, [e.size(s) for s in strides]) for strides in matrices.strides]
+            sizes = (fn.mul(rows, depth), fn.mul(depth, columns), fn.mul(rows, columns))
+            a, b, result = (
+                fn.at(base, fn.mul(fn.mul(place, size), dtype.itemsize))
+                for base, place, size in zip((e.operand(0), e.operand(1), e.result()), places, sizes, strict=True)
+            )
             first = fn.mul(fn.div(item, blocks), ROWS)
             column = fn.mul(fn.mod(item, blocks), lanes)
             # Behind the last row the tile computes that row again.
@@ -89,6 +101,13 @@ class MatMulKernel(ReadsAll):
             in_vectors(fn, 0, fn.minimum(lanes, fn.sub(columns, column)), lanes, piece)
 
 
+def _matrices(node: Node) -> Walk:
+    """Return the loops over the matrices of the result; strides are in matrices of either operand and of the result."""
+    outer = node.type.shape[:-2]
+    strides = [broadcast_strides(operand.type.shape[:-2], outer) for operand in node.inputs]
+    return collapse(outer, [*strides, c_strides(outer)])
+
+
 @dataclass(frozen=True, slots=True)
 class PackedMatMulKernel:
     """MatMul of floats by a constant, as a 1x1 convolution computes it."""
@@ -97,8 +116,8 @@ class PackedMatMulKernel:
     name: str = "matmul_packed"
 
     def accepts(self, node: Node, target: Target) -> bool:
-        """Whether the operands are floats of at most 32 bits and the second one is constant."""
-        return node.type.dtype in FLOATS and array_of(node.weights) is not None
+        """Whether the operands are floats of at most 32 bits and the second one is a constant matrix."""
+        return node.type.dtype in FLOATS and node.weights.type.rank == 2 and array_of(node.weights) is not None
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the tile, pack the constant, and reserve the widened rows of a block."""

@@ -67,20 +67,16 @@ def hard_swish(ctx: Lowering, x: Value) -> Value:
 
 def swish(ctx: Lowering, x: Value, alpha: float) -> Value:
     """``x * sigmoid(alpha * x)``."""
+    if alpha == 1:
+        return elementwise.unary(ctx, UnaryFn.SILU, x)
     s, v = _begin(ctx, x)
-    return s.result(s.mul(v, s.unary(UnaryFn.SIGMOID, v if alpha == 1 else s.mul(v, alpha))))
+    return s.result(s.mul(v, s.unary(UnaryFn.SIGMOID, s.mul(v, alpha))))
 
 
 def mish(ctx: Lowering, x: Value) -> Value:
     """``x * tanh(log(1 + e^x))``."""
     s, v = _begin(ctx, x)
-    return s.result(s.mul(v, s.unary(UnaryFn.TANH, _softplus(s, v))))
-
-
-def softplus(ctx: Lowering, x: Value) -> Value:
-    """``log(1 + e^x)``."""
-    s, v = _begin(ctx, x)
-    return s.result(_softplus(s, v))
+    return s.result(s.mul(v, s.unary(UnaryFn.TANH, s.unary(UnaryFn.SOFTPLUS, v))))
 
 
 def softsign(ctx: Lowering, x: Value) -> Value:
@@ -126,9 +122,3 @@ def _begin(ctx: Lowering, x: Value) -> tuple[Steps, Node]:
 def _hard_sigmoid(s: Steps, v: Operand, alpha: float, beta: float) -> Node:
     line = s.add(s.mul(v, alpha), beta)
     return s.binary(BinaryFn.MINIMUM, s.binary(BinaryFn.MAXIMUM, line, 0.0), 1.0)
-
-
-def _softplus(s: Steps, v: Node) -> Node:
-    """``max(x, 0) + log(1 + e^-|x|)``, which overflows for no ``x``."""
-    power = s.unary(UnaryFn.EXP, s.unary(UnaryFn.NEG, s.unary(UnaryFn.ABS, v)))
-    return s.add(s.unary(UnaryFn.RELU, v), s.unary(UnaryFn.LOG, s.add(power, 1.0)))

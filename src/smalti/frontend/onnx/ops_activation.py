@@ -11,17 +11,22 @@ from smalti.ir.graph import TensorType
 from smalti.ir.ops import UnaryFn
 from smalti.numerics import DType
 
-_PLAIN = {"Relu": UnaryFn.RELU, "Sigmoid": UnaryFn.SIGMOID, "Tanh": UnaryFn.TANH}
+_PLAIN = {
+    "Relu": UnaryFn.RELU,
+    "Sigmoid": UnaryFn.SIGMOID,
+    "Tanh": UnaryFn.TANH,
+    "Softplus": UnaryFn.SOFTPLUS,
+}
 _COMPOSED = {
     "HardSwish": activations.hard_swish,
     "Mish": activations.mish,
-    "Softplus": activations.softplus,
     "Softsign": activations.softsign,
 }
 
 
 @onnx_op("Relu", inputs=1, since=(6, 13, 14))
 @onnx_op("Sigmoid", "Tanh", inputs=1, since=(6, 13))
+@onnx_op("Softplus", inputs=1, since=(1, 22))
 def plain(ctx: Context) -> Handled:
     """Activations without parameters, each one function."""
     return elementwise.unary(ctx, _PLAIN[ctx.op], ctx.value(0))
@@ -29,7 +34,7 @@ def plain(ctx: Context) -> Handled:
 
 @onnx_op("HardSwish", inputs=1, since=(14, 22))
 @onnx_op("Mish", inputs=1, since=(18, 22))
-@onnx_op("Softplus", "Softsign", inputs=1, since=(1, 22))
+@onnx_op("Softsign", inputs=1, since=(1, 22))
 def composed(ctx: Context) -> Handled:
     """Activations without parameters, of several functions."""
     return _COMPOSED[ctx.op](ctx, ctx.value(0))

@@ -7,6 +7,7 @@ from smalti.frontend.lower import reductions
 from smalti.frontend.onnx.registry import Context, onnx_op
 from smalti.frontend.table import Handled
 from smalti.frontend.values import Value
+from smalti.ir import ops
 from smalti.ir.ops import ReduceFn
 from smalti.numerics import DType
 
@@ -68,6 +69,14 @@ def place_of_extreme(ctx: Context) -> Handled:
     return reductions.place_of_extreme(
         ctx, ctx.value(0), axis, DType.INT64, largest=largest, keep_dims=keep_dims, last=last
     )
+
+
+@onnx_op("CumSum", inputs=2, since=(11, 14), note="constant axis")
+def cum_sum(ctx: Context) -> Handled:
+    """Running sums along an axis, from either end, with or without the element at the place itself."""
+    exclusive, reverse = ctx.attrs.flag("exclusive", False), ctx.attrs.flag("reverse", False)
+    x = ctx.value(0)
+    return ctx.emit(ops.CumSum(ctx.axis(1, x.type.rank), exclusive, reverse), (x,))
 
 
 def _reduce(ctx: Context, x: Value, axes: tuple[int, ...], keep_dims: bool) -> Value:

@@ -14,7 +14,6 @@ from smalti.ir.ops import BinaryFn, UnaryFn
 from smalti.numerics import DType
 
 _T = {"T": 0}
-_COMPOSED = {"Softplus": activations.softplus, "Softsign": activations.softsign}
 _BINARY = {
     "BitwiseAnd": BinaryFn.BITWISE_AND,
     "BitwiseOr": BinaryFn.BITWISE_OR,
@@ -24,10 +23,10 @@ _BINARY = {
 }
 
 
-@tf_op("Softplus", "Softsign", inputs=1, types=_T)
-def composed(ctx: Context) -> Handled:
-    """Activations without parameters."""
-    return _COMPOSED[ctx.op](ctx, ctx.value(0))
+@tf_op("Softsign", inputs=1, types=_T)
+def softsign(ctx: Context) -> Handled:
+    """``x / (1 + |x|)``."""
+    return activations.softsign(ctx, ctx.value(0))
 
 
 @tf_op("Selu", inputs=1, types=_T)

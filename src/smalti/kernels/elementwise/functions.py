@@ -9,7 +9,7 @@ from llvmlite import ir
 
 from smalti.errors import CompilerError
 from smalti.ir.ops import BinaryFn, UnaryFn
-from smalti.kernels.elementwise import mathfn
+from smalti.kernels.elementwise import mathfn, special
 from smalti.kernels.values import combine_values, is_float_type, is_signed, number, register_type
 from smalti.llvm.builder import I32, I64, Fn, lanes_of, vector
 from smalti.numerics import DType
@@ -104,6 +104,10 @@ UNARY: dict[UnaryFn, Unary] = {
     UnaryFn.SILU: Unary(_plain(_silu)),
     UnaryFn.SOFTPLUS: Unary(_plain(_softplus)),
     UnaryFn.TANH: Unary(_plain(mathfn.tanh)),
+    UnaryFn.ERF: Unary(_plain(special.erf)),
+    UnaryFn.SIN: Unary(_plain(special.sin)),
+    UnaryFn.COS: Unary(_plain(special.cos)),
+    UnaryFn.SIGN: Unary(_plain(special.sign), special.integer_sign),
     UnaryFn.LOGICAL_NOT: Unary(),
 }
 """The one table of functions of one operand: for elementwise nodes and, as fused activations, behind every kernel."""
@@ -129,9 +133,19 @@ _OF_NUMBERS = frozenset(
         BinaryFn.MAXIMUM,
         BinaryFn.MINIMUM,
         BinaryFn.SQUARED_DIFFERENCE,
+        BinaryFn.POW,
     )
 )
-BINARY = _OF_BOOLS | _OF_NUMBERS
+_OF_BITS = frozenset(
+    (
+        BinaryFn.BITWISE_AND,
+        BinaryFn.BITWISE_OR,
+        BinaryFn.BITWISE_XOR,
+        BinaryFn.SHIFT_LEFT,
+        BinaryFn.SHIFT_RIGHT,
+    )
+)
+BINARY = _OF_BOOLS | _OF_NUMBERS | _OF_BITS
 """The functions of two operands that have code for some element type."""
 
 
@@ -163,7 +177,7 @@ def supports_binary(fn: BinaryFn, dtype: DType) -> bool:
     """Whether the function is defined for the element type."""
     if dtype is DType.BOOL:
         return fn in _OF_BOOLS
-    return fn in _OF_NUMBERS
+    return fn in _OF_NUMBERS or (fn in _OF_BITS and dtype.is_integer)
 
 
 def is_scalar_only(fn: BinaryFn, dtype: DType) -> bool:
@@ -216,6 +230,8 @@ def _float_binary(fn: Fn, kind: BinaryFn, a: ir.Value, c: ir.Value) -> ir.Value:
             signs = fn.b.xor(fn.b.fcmp_ordered("<", c, zero), fn.b.fcmp_ordered("<", rest, zero))
             wrong = fn.b.and_(signs, fn.b.fcmp_unordered("!=", rest, zero))
             return fn.b.select(wrong, fn.b.fadd(rest, c), rest)
+        case BinaryFn.POW:
+            return special.power(fn, a, c)
     raise CompilerError(f"no code for {kind.value} of floats")
 
 
@@ -233,6 +249,16 @@ def _integer_binary(fn: Fn, kind: BinaryFn, a: ir.Value, c: ir.Value, signed: bo
             return b.mul(difference, difference)
         case BinaryFn.DIV | BinaryFn.FLOOR_DIV | BinaryFn.FLOOR_MOD:
             return _divide(fn, kind, a, c, signed)
+        case BinaryFn.POW:
+            return special.integer_power(fn, a, c, signed)
+        case BinaryFn.BITWISE_AND:
+            return b.and_(a, c)
+        case BinaryFn.BITWISE_OR:
+            return b.or_(a, c)
+        case BinaryFn.BITWISE_XOR:
+            return b.xor(a, c)
+        case BinaryFn.SHIFT_LEFT | BinaryFn.SHIFT_RIGHT:
+            return special.shift(fn, a, c, signed, kind is BinaryFn.SHIFT_LEFT)
     raise CompilerError(f"no code for {kind.value} of integers")
 
 
