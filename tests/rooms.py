@@ -68,6 +68,9 @@ ROOMS = (
         "one format: GraphDefs to raw nodes, their attributes, their handlers ([add-a-format.md](add-a-format.md))",
         (*_GRAPHS, *_FORMAT),
     ),
+    Room(
+        "frontend.onnx", "one format: ONNX models to raw nodes, their attributes, their handlers", (*_GRAPHS, *_FORMAT)
+    ),
     Room("passes", "graph to graph", _GRAPHS),
     Room(
         "quant",
