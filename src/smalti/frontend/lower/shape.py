@@ -10,6 +10,7 @@ from smalti.frontend import symbolic
 from smalti.frontend.budget import MAX_RANK
 from smalti.frontend.context import Lowering
 from smalti.frontend.lower.checks import Size
+from smalti.frontend.symbolic import SymArray
 from smalti.frontend.values import Value
 from smalti.ir import ops
 from smalti.ir.dims import divide_exact, product
@@ -18,8 +19,12 @@ from smalti.numerics import DType
 
 def shape_of(ctx: Lowering, x: Value, dtype: DType, output: int = 0) -> Value:
     """The shape as a vector of ``dtype``."""
-    sizes = x.type.shape
-    return ctx.symbolic(symbolic.make(sizes, (len(sizes),)), dtype, output)
+    return ctx.symbolic(sizes_of(x), dtype, output)
+
+
+def sizes_of(x: Value) -> SymArray:
+    """Return the shape as a vector."""
+    return symbolic.make(x.type.shape, (x.type.rank,))
 
 
 def rank_of(ctx: Lowering, x: Value) -> Value:

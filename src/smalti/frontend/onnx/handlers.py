@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
-from smalti.frontend.onnx import ops_graph
+from smalti.frontend.onnx import (
+    ops_blocks,
+    ops_fill,
+    ops_gather,
+    ops_graph,
+    ops_pad,
+    ops_refused,
+    ops_scatter,
+    ops_shape,
+    ops_slice,
+)
 from smalti.frontend.onnx.registry import TABLE
 
-HANDLER_FILES = (ops_graph,)
+HANDLER_FILES = (
+    ops_blocks,
+    ops_fill,
+    ops_gather,
+    ops_graph,
+    ops_pad,
+    ops_refused,
+    ops_scatter,
+    ops_shape,
+    ops_slice,
+)
 
 __all__ = ["HANDLER_FILES", "TABLE"]
