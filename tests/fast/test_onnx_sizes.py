@@ -163,12 +163,7 @@ def test_what_may_fail_for_some_image_is_refused() -> None:
 def test_tensors_of_one_number_do_not_eat_the_limit_of_constants() -> None:
     """The weights of test models are made this way; large ones are made in every run instead."""
     nodes: list[Node] = [("ConstantOfShape", ["wanted"], ["y"], {})]
-    small = onnx_kit.imported(
-        model(
-            nodes,
-            shape=np.array([64, 64], np.int64),
-        )
-    ).graph
+    small = onnx_kit.imported(model(nodes, wanted=np.array([64, 64], np.int64))).graph
     assert kinds(small) == []
     large = onnx_kit.imported(model(nodes, wanted=np.array([1 << 14, 1 << 14], np.int64))).graph
     assert kinds(large) == ["BroadcastTo"]
