@@ -187,6 +187,7 @@ def test_paddings_of_every_version() -> None:
     check("Pad", [X], opset=7, pads=[0, 1, 0, 2, 0, 0, 0, 1], value=2.5)
     check("Pad", [X, ints(0, 1, 0, 2, 0, 0, 0, 1)], (1,), opset=11, mode="edge")
     check("Pad", [X, ints(2, 1), np.float32(-1), ints(-1)], (1, 2, 3), opset=18)
+    check("Pad", [X, ints(2, 1), np.array([-np.inf], np.float32), ints(-1)], (1, 3), opset=18)
     big = np.array([[(1 << 53) + 1]], np.int64)
     assert "the padding value" in refusal("Pad", [big, ints(0, 1, 0, 1), big.reshape(())], (1, 2))
     assert refusal("Pad", [X, ints(0).repeat(8)], (1,), mode="circular") == "mode circular"

@@ -11,6 +11,7 @@ from smalti.frontend.values import Value
 from smalti.ir import ops
 from smalti.ir.dims import nonnegative
 from smalti.ir.ops import PadMode
+from smalti.numerics import DType
 
 Amounts = tuple[tuple[Size, Size], ...]
 """(before, after) for each dimension."""
@@ -64,6 +65,17 @@ def pad_or_cut(ctx: Lowering, x: Value, amounts: Amounts, mode: PadMode, number:
         if pair != (0, 0):
             check_inside(ctx, 0, 1, extent)
     return ctx.emit(ops.Pad(padded, mode), (x,))
+
+
+def pad_computed(ctx: Lowering, x: Value, amounts: Amounts, number: Value) -> Value:
+    """Padding with one number that is data of a run, of the type of ``x``."""
+    _check(ctx, x, amounts)
+    whole = ctx.part(ops.Pad(amounts), (x,), "padded")
+    true = ctx.node_of(ctx.symbolic(symbolic.make([True], ()), DType.BOOL))
+    inside = ctx.part(ops.BroadcastTo(x.type.shape), (true,), "inside")
+    place = ctx.part(ops.Pad(amounts), (inside,), "places")
+    one = ctx.part(ops.Reshape(()), (number,), "number")
+    return ctx.emit(ops.Select(), (place, whole, one))
 
 
 def read_number(ctx: Lowering, filling: Value, x: Value) -> float:

@@ -25,7 +25,8 @@ Picking = ops.GatherNd | ops.GatherElements | ops.ScatterNd | ops.ScatterElement
 def gather(ctx: Lowering, x: Value, picked: Value, axis: int) -> Value:
     """Elements picked by numbers along an axis; negative ones count from the back.
 
-    Numbers that are known must be inside.  Of numbers that are data of a run code takes the nearest element.
+    Numbers that are known must be inside.  Of numbers that are data of a run and outside, code takes the nearest
+    element, and the numpy meaning raises.
     """
     extent = x.type.shape[axis]
     numbers = slices.numbers_of(picked)
@@ -58,6 +59,13 @@ def folded(ctx: Lowering, op: Picking, values: Sequence[Value]) -> Value:
         if small and isinstance(result.elements, int) and result.elements <= symbolic.MAX_ELEMENTS:
             return ctx.symbolic(_objects(eval_op(op, [o for o in operands if o is not None], {})), x.type.dtype)
     return ctx.emit(op, values)
+
+
+def scattered(ctx: Lowering, indices: Value, updates: Value, sizes: tuple[Size, ...]) -> Value:
+    """Pieces added to a tensor of zeros."""
+    check_amounts(ctx, sizes, "a size")
+    zeros = ctx.part(ops.BroadcastTo(sizes), (zero(ctx, updates.type.dtype),), "zeros")
+    return ctx.emit(ops.ScatterNd(ops.ScatterFn.ADD), (zeros, indices, updates))
 
 
 def top_k(ctx: Lowering, x: Value, count: Size, axis: int, largest: bool) -> tuple[Value, Value]:

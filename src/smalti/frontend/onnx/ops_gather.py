@@ -27,7 +27,7 @@ _COUNTS = "how many results there are depends on the data of a run: end the grap
 
 @onnx_op("Gather", inputs=2, since=(1, 11, 13))
 def gather(ctx: Context) -> Handled:
-    """Elements picked by number along an axis; a computed number outside takes the nearest element."""
+    """Elements picked by number along an axis; of a computed number outside, code takes the nearest element."""
     axis = ctx.attrs.integer("axis", 0)
     x, picked = ctx.value(0), ctx.value(1)
     slices.check_gather(ctx, x, picked)

@@ -17,13 +17,14 @@ _MODES = {"constant": PadMode.CONSTANT, "reflect": PadMode.REFLECT, "edge": PadM
 
 
 @onnx_op("Pad", inputs=1, since=(2,))
-@onnx_op("Pad", inputs=(2, 4), since=(11, 13, 18, 19, 21, 23, 24, 25), note="paddings known at build, constant value")
+@onnx_op("Pad", inputs=(2, 4), since=(11, 13, 18, 19, 21, 23, 24, 25), note="paddings known at build")
 def pad(ctx: Context) -> Handled:
     """Padding with a number, the border, the mirrored or the repeated tensor; negative paddings cut."""
     mode = _MODES.get(ctx.attrs.text("mode", "constant"))
     if mode is None:
         ctx.unsupported(f"mode {ctx.attrs.text('mode')[:20]}")
     sizes: tuple[Size, ...]
+    number: float | None
     if len(ctx.inputs) == 1:
         sizes, number = ctx.attrs.ints("pads"), ctx.attrs.number("value", 0.0)
         x = ctx.value(0)
@@ -37,10 +38,13 @@ def pad(ctx: Context) -> Handled:
     amounts: list[tuple[Size, Size]] = [(0, 0)] * x.type.rank
     for axis, before, after in zip(places, sizes[: len(axes)], sizes[len(axes) :], strict=True):
         amounts[axis] = (before, after)
+    if number is None:
+        return padding.pad_computed(ctx, x, tuple(amounts), ctx.value(2))
     return padding.pad_or_cut(ctx, x, tuple(amounts), mode, number)
 
 
-def _number(ctx: Context, x: Value) -> float:
+def _number(ctx: Context, x: Value) -> float | None:
+    """Return the padding value; ``None`` where it is data of a run."""
     filling = ctx.value(2)
     if filling.type.elements != 1 or filling.type.dtype is not x.type.dtype:
         ctx.invalid(f"a padding value {filling.type} for {x.type}")
@@ -54,7 +58,7 @@ def _number(ctx: Context, x: Value) -> float:
     if not isinstance(found, (int, float)):
         number = symbolic.constants(filling.sym) if filling.sym is not None else None
         if number is None:
-            ctx.unsupported("a padding value that is not constant")
+            return None
         found = float(number[0])
     if isinstance(found, int) and int(float(found)) != found:
         ctx.unsupported(f"the padding value {found}")
