@@ -350,6 +350,15 @@ def test_known_and_refused(op: str, text: str) -> None:
     assert refusal(op, [X]) == f"{text}: end the graph before it (--outputs)"
 
 
+def test_what_would_take_too_much_memory_is_refused_before() -> None:
+    with pytest.raises(UnsupportedGraphError, match="a tensor of 4100 dimensions"):
+        got("Unsqueeze", [X], opset=11, axes=[*range(4096)])
+    with pytest.raises(GraphError, match="positions take 120000000 bytes"):
+        got("NonZero", [np.ones((10, 50_000, 10), np.int8)], (0,))
+    with pytest.raises(GraphError, match="bytes"):
+        got("EyeLike", [np.zeros((1 << 14, 1 << 14), np.bool_)], dtype=7)
+
+
 def test_picked_numbers_are_folded_where_all_is_known() -> None:
     data = onnx_kit.one_node("GatherND", [LINE, ints(3, -1).reshape(2, 1)], stored=(0, 1))
     (node,) = onnx_kit.imported(data).graph.outputs

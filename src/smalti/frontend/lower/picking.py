@@ -10,6 +10,7 @@ from smalti.frontend import symbolic
 from smalti.frontend.context import Lowering
 from smalti.frontend.lower import slices
 from smalti.frontend.lower.checks import Size, check_amounts, check_inside
+from smalti.frontend.lower.fill import kept
 from smalti.frontend.lower.grids import from_front, zero
 from smalti.frontend.lower.slices import Span
 from smalti.frontend.symbolic import SymArray, sign_is_known
@@ -33,8 +34,8 @@ def gather(ctx: Lowering, x: Value, picked: Value, axis: int) -> Value:
     if numbers is not None and not (numbers < 0).any():
         return slices.gather(ctx, x, picked, axis)
     if numbers is not None and isinstance(extent, int):
-        moved = np.where(numbers < 0, numbers + extent, numbers)
-        return slices.gather(ctx, x, _renumbered(ctx, picked, moved), axis)
+        moved = np.where(numbers < 0, numbers + extent, numbers).astype(picked.type.dtype.numpy)
+        return slices.gather(ctx, x, kept(ctx, moved, "numbers"), axis)
     if picked.sym is not None:
         if picked.sym.size == 1:
             return _one(ctx, x, picked, picked.sym.item(0), axis)
@@ -110,12 +111,6 @@ def unpooled(ctx: Lowering, x: Value, positions: Value, shape: tuple[Size, ...],
 def _cast(ctx: Lowering, value: Value, dtype: DType, suffix: str) -> Node:
     node = ctx.node_of(value)
     return node if value.type.dtype is dtype else ctx.part(ops.Cast(dtype), (node,), suffix)
-
-
-def _renumbered(ctx: Lowering, picked: Value, numbers: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Value:
-    array = np.ascontiguousarray(numbers.astype(picked.type.dtype.numpy)).reshape(numbers.shape)
-    array.flags.writeable = False
-    return Value(picked.type, f"{ctx.raw.name}/numbers", array=array)
 
 
 def _one(ctx: Lowering, x: Value, picked: Value, position: Size, axis: int) -> Value:

@@ -74,6 +74,7 @@ def compress(ctx: Context) -> Handled:
     flags = _constant(condition)
     if flags is None:
         ctx.unsupported(_COUNTS)
+    _check_budget(ctx, flags, 1)
     positions = np.flatnonzero(flags).astype(np.int64)
     place = 0 if axis is None else ctx.check_axis(axis, x.type.rank)
     whole = x if axis is not None else shapes.reshaped(ctx, x, (x.type.elements,))
@@ -86,7 +87,9 @@ def nonzero(ctx: Context) -> Handled:
     flags = _constant(ctx.value(0))
     if flags is None:
         ctx.unsupported(_COUNTS)
-    return ctx.constant(np.ascontiguousarray(np.argwhere(np.atleast_1d(flags)).T.astype(np.int64)))
+    flags = np.atleast_1d(flags)
+    _check_budget(ctx, flags, flags.ndim)
+    return ctx.constant(np.ascontiguousarray(np.argwhere(flags).T.astype(np.int64)))
 
 
 @onnx_op("GridSample", inputs=2, since=(16, 20, 22), note="images, no volumes")
@@ -101,6 +104,13 @@ def grid_sample(ctx: Context) -> Handled:
     if x.type.rank != 4:
         ctx.unsupported(f"positions in {x.type}")
     return picking.grid_sample(ctx, x, grid, ops.GridSample(fn, edge, align))
+
+
+def _check_budget(ctx: Context, flags: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], each: int) -> None:
+    """Refuse positions of more bytes than constants may still take, before they are made."""
+    nbytes, left = int(np.count_nonzero(flags)) * each * 8, min(ctx.host.constant_budget())
+    if nbytes > left:
+        ctx.invalid(f"the positions take {nbytes} bytes; {left} are left for constants that do not stand in the file")
 
 
 def _constant(value: Value) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from smalti.frontend.budget import MAX_RANK
 from smalti.frontend.lower import join
 from smalti.frontend.lower import shape as shapes
 from smalti.frontend.lower.checks import Size
@@ -66,6 +67,8 @@ def unsqueeze(ctx: Context) -> Handled:
     if axes is None:
         ctx.invalid("the axes are left out")
     rank = x.type.rank + len(axes)
+    if rank > MAX_RANK:
+        ctx.unsupported(f"a tensor of {rank} dimensions; the limit is {MAX_RANK}")
     places = [ctx.check_axis(a, rank) for a in axes]
     if len(set(places)) != len(places):
         ctx.invalid(f"the axes {list(axes)} repeat")
