@@ -18,7 +18,7 @@ from smalti.building.build import read_graph
 from smalti.compiler import CompileOptions, compile_graph
 from smalti.ir import ops
 from smalti.kernels.conv.depthwise import DepthwiseTile
-from smalti.kernels.conv.tile import GemmTile
+from smalti.kernels.matrix.shapes import GemmTile
 from smalti.plan.schedule import Plan, Step
 from smalti.runtime.profile import Profile
 
@@ -129,7 +129,7 @@ def step_milliseconds(profiles: Sequence[Profile]) -> list[float]:
 def tile_text(tile: object) -> str:
     """Return a tile in few characters: panels as ``pixels x vectors``, then the pixels of a work item."""
     if isinstance(tile, GemmTile):
-        panels = [f"{p.rows}x{len(p.lanes)}" for p in tile.panels]
+        panels = [f"{p.rows}x{len(p.vectors)}" for p in tile.panels]
         counted = [f"{panels.count(p)}*{p}" if panels.count(p) > 1 else p for p in dict.fromkeys(panels)]
         return f"{'+'.join(counted)} /{tile.chunk}" + (f"/{tile.block}" if tile.block != tile.chunk else "")
     if isinstance(tile, DepthwiseTile):

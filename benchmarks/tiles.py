@@ -18,9 +18,10 @@ from smalti.ir.graph import Graph, Level, Node
 from smalti.ir.infer import constant, make_node
 from smalti.kernels.conv.convolution import convolution
 from smalti.kernels.conv.depthwise import DepthwiseTile
-from smalti.kernels.conv.matrix import constant_parameters, runtime_parameters
-from smalti.kernels.conv.tile import GemmTile, make_panel, pack_panels
+from smalti.kernels.conv.matrix import constant_parameters, runtime_parameters, stored_layout
 from smalti.kernels.kernel import KernelPlan
+from smalti.kernels.matrix.shapes import Depth, GemmTile, pack_rows
+from smalti.kernels.matrix.tile import make_panel
 from smalti.kernels.nodes import static_shape
 from smalti.kernels.registry import KERNELS
 from smalti.numerics import DType
@@ -136,12 +137,11 @@ def _with_tile(plan: KernelPlan, node: Node, tile: object, target: Target) -> Ke
     if not isinstance(tile, GemmTile):
         return replace(plan, tile=tile)
     weights = np.asarray(node.inputs[1].op.value, np.float32)  # type: ignore[attr-defined]
-    channels = weights.shape[3]
     described = convolution(node, target)
     if runtime_parameters(node, described):
         raise ValueError("the bias is computed at run time")
-    bias = pack_panels(constant_parameters(node, described), tile.panels)
-    packed = pack_panels(weights.reshape(-1, channels), tile.panels)
+    bias = pack_rows(tuple(constant_parameters(node, described)), tile.panels)
+    packed = stored_layout(described).pack(weights, Depth.flat(weights[..., 0].size), tile.panels)
     return replace(plan, tile=tile, constants=(packed, bias))
 
 

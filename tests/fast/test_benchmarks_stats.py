@@ -19,7 +19,7 @@ from benchmarks.workers import one_line
 
 from smalti.errors import UsageError
 from smalti.kernels.conv.depthwise import DepthwiseTile
-from smalti.kernels.conv.tile import GemmTile, Panel
+from smalti.kernels.matrix.shapes import GemmTile, Group, Panel
 from smalti.quant.modes import QuantMode
 
 
@@ -178,7 +178,7 @@ def test_a_crowded_machine_is_named() -> None:
 
 
 def test_small_texts() -> None:
-    narrow, wide = Panel(16, (16,), 14), Panel(48, (16, 16, 16), 9)
+    narrow, wide = Panel(16, (Group(1, 16),), 14), Panel(48, (Group(1, 16),) * 3, 9)
     assert tile_text(GemmTile((wide, wide, narrow), 192, 192)) == "2*9x3+14x1 /192"
     assert tile_text(GemmTile((wide,), 192, 48)) == "9x3 /192/48"
     assert tile_text(DepthwiseTile(96, 8)) == "96c 8r"

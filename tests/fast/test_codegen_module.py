@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 from unittest import mock
 
 import numpy as np
@@ -23,9 +24,10 @@ from smalti.ir.dims import symbol
 from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import BinaryFn, UnaryFn
-from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.kernel import FunctionEmitter, KernelPlan, StepEmitter
 from smalti.kernels.registry import KERNELS
-from smalti.llvm.builder import F32, I64, PTR, Fn
+from smalti.kernels.takes import Takes, takes
+from smalti.llvm.builder import F32, I64, PTR
 from smalti.numerics import DType
 from smalti.plan.planner import plan_graph
 from smalti.plan.schedule import Plan
@@ -51,6 +53,7 @@ class Writes:
 
     body: Callable[[StepEmitter, Node], None]
     name: str = "writes"
+    takes: ClassVar[tuple[Takes, ...]] = (takes(ops.Binary, fn=frozenset(BinaryFn)),)
 
     def accepts(self, node: Node, target: Target) -> bool:
         return True
@@ -196,21 +199,64 @@ def test_an_address_is_loaded_once() -> None:
     assert body_of(text, "step_0_writes").count("load ptr") == 5
 
 
+def store_numbers(e: FunctionEmitter, number: float) -> None:
+    """A builder: stores a number."""
+    e.fn.store(e.fn.f32(number), e.fn.args[0])
+    e.fn.finish()
+
+
+def store_others(e: FunctionEmitter, number: float) -> None:
+    """Another one with specifications of the same type."""
+    store_numbers(e, -number)
+
+
 def test_a_function_is_shared_between_steps() -> None:
-    built: list[str] = []
-
     def body(e: StepEmitter, node: Node) -> None:
-        def build(fn: Fn) -> None:
-            built.append(node.name)
-            fn.store(fn.f32(1.0), fn.args[0])
-            fn.finish()
-
         with e.parallel(1):
-            e.fn.call(e.function("store_one", (PTR, I64), build), e.result(), 7)
+            e.fn.call(e.function(store_numbers, 1.0, (PTR, I64)), e.result(), 7)
 
     _, text = written(body, length=3)
-    assert built == ["node0"]
-    assert len(re.findall(r'call void @"?store_one', text)) == 3
+    assert len(re.findall(r"define internal void .*store_numbers", text)) == 1
+    assert len(re.findall(r'call void @"?store_numbers', text)) == 3
+
+
+def test_a_function_is_known_by_its_builder_and_its_specification() -> None:
+    def body(e: StepEmitter, node: Node) -> None:
+        with e.parallel(1):
+            made = [e.function(b, n, (PTR,)) for b in (store_numbers, store_others) for n in (1.0, 2.0, 1.0)]
+            assert made[0] is made[2] and made[3] is made[5]
+            assert len(set(made)) == 4
+            for function in made:
+                e.fn.call(function, e.result())
+
+    _, text = written(body)
+    names = re.findall(r'define internal void @"?(store_\w+\.\d)', text)
+    assert names == ["store_numbers.0", "store_numbers.1", "store_others.0", "store_others.1"]
+
+
+class Builders:
+    """Builders that know more than their specification says."""
+
+    def __init__(self, number: float) -> None:
+        self.number = number
+
+    def method(self, e: FunctionEmitter, spec: int) -> None:
+        """A bound method knows its object."""
+        store_numbers(e, self.number)
+
+
+@pytest.mark.parametrize("kind", ("closure", "method", "partial"))
+def test_a_builder_knows_nothing_but_its_specification(kind: str) -> None:
+    def body(e: StepEmitter, node: Node) -> None:
+        def closure(inner: FunctionEmitter, spec: int) -> None:
+            store_numbers(inner, float(len(node.name)))
+
+        build: Any = {"closure": closure, "method": Builders(2.0).method, "partial": partial(store_numbers)}[kind]
+        with e.parallel(1):
+            e.function(build, 1, (PTR,))
+
+    with pytest.raises(CompilerError, match="no plain function"):
+        written(body)
 
 
 def test_the_manifest_describes_steps_and_memory() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from smalti.ir.dims import symbol
 from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import BinaryFn, Op, UnaryFn
+from smalti.kernels import takes as declared
 from smalti.kernels.kernel import KernelPlan, Readers, StepEmitter
 from smalti.kernels.registry import FUSED, KERNELS
 from smalti.numerics import DType
@@ -32,6 +34,11 @@ class Takes:
     name: str
     kinds: tuple[type[Op], ...]
     scratch: tuple[int, ...] = ()
+    takes: ClassVar[tuple[declared.Takes, ...]] = (
+        declared.takes(ops.Unary, fn=frozenset(UnaryFn)),
+        declared.takes(ops.Binary, fn=frozenset(BinaryFn)),
+        declared.takes(ops.Reshape, "shape"),
+    )
 
     def accepts(self, node: Node, target: Target) -> bool:
         return isinstance(node.op, self.kinds)
@@ -48,6 +55,7 @@ class Fuses:
     """A kernel that computes a binary operation together with the negation it reads."""
 
     name: str = "fused"
+    takes: ClassVar[tuple[declared.Takes, ...]] = (declared.takes(ops.Binary, fn=frozenset(BinaryFn)),)
     seen: dict[str, int] = field(default_factory=dict)
 
     def matches(self, node: Node, target: Target, readers: Readers) -> bool:

@@ -129,6 +129,14 @@ def matmul(d: Draw) -> Node:
     return make_node(ops.MatMul(a, b), (x, w), "y")
 
 
+def packed_matmul(d: Draw) -> Node:
+    m, k, n = d.sizes(3, 40_000)
+    b, dtype = d.flag(), d.one(*FLOATS)
+    d.terms, d.scale = k, 8.0 * k**0.5
+    x = d.input(dtype, (symbol("H", LOW, HIGH) if d.symbolic else m, k))
+    return make_node(ops.MatMul(False, b), (x, d.fixed(dtype, *((n, k) if b else (k, n)))), "y")
+
+
 def concat(d: Draw) -> Node:
     dtype, axis, shape = d.one(*NUMBERS), int(d.one(3, 3, 1, 0)), list(d.image(d.size()))
     parts = []
@@ -235,6 +243,7 @@ MAKERS: dict[str, Maker] = {
     "softmax": softmax,
     "argmax": argmax,
     "matmul": matmul,
+    "matmul_packed": packed_matmul,
     "concat": concat,
     "pad": pad,
     "rearrange": rearrange,

@@ -15,8 +15,10 @@ from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import Activation
 from smalti.kernels.conv import KERNELS
-from smalti.kernels.conv.tile import GemmTile, make_panel, pack_bias, pack_panels
 from smalti.kernels.kernel import KernelPlan
+from smalti.kernels.matrix.floats import FloatDot
+from smalti.kernels.matrix.shapes import Depth, GemmTile, pack_rows
+from smalti.kernels.matrix.tile import make_panel
 from smalti.numerics import DType
 from smalti.target.host import arch, missing_features
 from smalti.target.target import Target, levels_of
@@ -173,7 +175,7 @@ def test_every_tile_gives_the_same_bits(vectors: int, chunk: int, block: int) ->
     lanes = target.vector_bits // 32
     panels = tuple(make_panel(target, min(vectors * lanes, 65 - i)) for i in range(0, 65, vectors * lanes))
     weights, bias = (np.asarray(n.op.value) for n in node.inputs[1:] if isinstance(n.op, ops.Constant))
-    constants = (pack_panels(weights.reshape(24, 65), panels), pack_bias(bias, panels))
+    constants = (FloatDot().layout.pack(weights, Depth.flat(24), panels), pack_rows((bias,), panels))
     forced = KernelPlan((0,), constants, (), GemmTile(panels, chunk, block))
     values = {"x:0": _random(shape, 2)}
     own = run_compiled(compile_graph(graph, target, KERNELS), values)[0]

@@ -18,7 +18,7 @@ from smalti.ir.ops import Activation
 from smalti.kernels.conv import FUSED, KERNELS
 from smalti.kernels.conv.bands import Band
 from smalti.kernels.conv.expand_depthwise import ExpandDepthwiseKernel, ExpandDepthwiseTile
-from smalti.kernels.conv.tile import choose_tile
+from smalti.kernels.matrix.tile import choose_tile
 from smalti.numerics import DType
 from smalti.target.host import arch, missing_features
 from smalti.target.target import Caches, Target, levels_of

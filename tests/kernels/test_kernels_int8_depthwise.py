@@ -19,7 +19,7 @@ from smalti.ir.infer import make_node
 from smalti.ir.ops import Activation
 from smalti.kernels.kernel import KernelPlan
 from smalti.kernels.quantised.depthwise import DepthwiseKernel, DepthwiseTile, packed_filters
-from smalti.kernels.quantised.pointwise import requant_of
+from smalti.kernels.quantised.packing import epilogue_of
 from smalti.kernels.quantised.strips import cut
 from smalti.kernels.quantised.window import MOST_TAPS
 from smalti.llvm.backend import emit_object
@@ -167,7 +167,9 @@ def test_limits_and_zero_points(target: Target, limits: tuple[int, int], zero_po
 @pytest.mark.parametrize("dtype", (DType.UINT8, DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16), ids=lambda d: d.value)
 @pytest.mark.parametrize("addend", [False, True])
 def test_result_types(target: Target, dtype: DType, addend: bool) -> None:
-    op = replace(SAME, dtype=dtype, addend=addend, activation=Activation.RELU6)
+    # Limits say for bytes what an activation says for floats.
+    activation = Activation.RELU6 if dtype.is_float else Activation.NONE
+    op = replace(SAME, dtype=dtype, addend=addend, activation=activation)
     Case((1, 4, 5, 119), op=op, spread=4).check(target)
 
 
@@ -211,7 +213,7 @@ def test_every_tile_gives_the_same_bits(block: int, rows: int) -> None:
     case = Case((1, 13, 7, 100))
     graph = single(case.op, case.operands())
     (node,) = graph.outputs
-    forced = KernelPlan((0,), packed_filters(node, BEST, block), (), DepthwiseTile(block, rows, requant_of(node)))
+    forced = KernelPlan((0,), packed_filters(node, BEST, block), (), DepthwiseTile(block, rows, epilogue_of(node)))
     compiled = compile_graph(graph, BEST, KERNELS, {node.name: forced})
     assert compiled.plan.steps[0].plan.tile == forced.tile
     values = {"x0": case.operands()[0]}

@@ -8,7 +8,7 @@ that has taken none, so one that the system does not run holds nobody up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from llvmlite import ir
 
 from smalti.artifact.abi import Ctx, counters, done, taken
 from smalti.codegen.constants import ConstantPool
+from smalti.codegen.functions import Functions, InnerEmitter
 from smalti.errors import CompilerError
 from smalti.ir.dims import Dim
 from smalti.kernels.values import native_half
@@ -55,8 +56,9 @@ def build_module(plan: Plan, pool: ConstantPool | None = None) -> ModuleText:
     module.triple = plan.target.triple
     dims = DimTable(plan.graph.symbols())
     offsets, total = _constant_offsets(plan) if pool is None else (pool.place(plan.constants), pool.nbytes)
-    functions = {BARRIER: _barrier_function(module, plan.target)}
-    steps = [_step_function(module, plan, i, dims, offsets, functions) for i in range(len(plan.steps))]
+    functions = Functions(module, plan.target)
+    barrier = _barrier_function(module, plan.target)
+    steps = [_step_function(plan, i, dims, offsets, functions, barrier) for i in range(len(plan.steps))]
     _entry_function(module, steps)
     return ModuleText(str(module), ENTRY, dims, offsets, total, counters(len(plan.steps)))
 
@@ -70,7 +72,7 @@ def _context_word(fn: Fn, ctx: ir.Value, word: Ctx) -> ir.Value:
     return fn.load(PTR, fn.at(ctx, 8 * word))
 
 
-class Emitter:
+class Emitter(InnerEmitter):
     """The ``StepEmitter`` of one step function."""
 
     def __init__(
@@ -80,16 +82,16 @@ class Emitter:
         number: int,
         dims: DimTable,
         constant_offsets: Sequence[int],
-        functions: dict[str, ir.Function],
+        functions: Functions,
+        barrier: ir.Function,
     ) -> None:
-        self.fn = fn
-        self.target: Target = plan.target
+        super().__init__(fn, functions)
+        self._barrier = barrier
         self._plan = plan
         self._number = number
         self._step: Step = plan.steps[number]
         self._dims = dims
         self._constant_offsets = constant_offsets
-        self._functions = functions
         self._parallel_used = False
         self._inside: frozenset[int] = frozenset()
         # Addresses and sizes are loaded in a prologue block, so that they dominate every use.
@@ -155,17 +157,8 @@ class Emitter:
         fn.b.branch(head)
         fn.b.position_at_end(finished)
         all_done = fn.at(places, 4 * done(self._number))
-        fn.call(self._functions[BARRIER], self._ctx, all_done, mine, fn.b.trunc(fn.i64(items), I32))
+        fn.call(self._barrier, self._ctx, all_done, mine, fn.b.trunc(fn.i64(items), I32))
         self._inside = frozenset(id(block) for block in fn.function.blocks) - {id(finished)}
-
-    def function(self, key: str, args: Sequence[ir.Type], build: Callable[[Fn], None]) -> ir.Function:
-        """Return the internal function named ``key``, building it the first time."""
-        known = self._functions.get(key)
-        if known is None:
-            inner = Fn(self.fn.module, key, args, native_half=self.fn.native_half)
-            known = self._functions[key] = inner.function
-            build(inner)
-        return known
 
     def finish(self) -> None:
         """Close the step function."""
@@ -209,17 +202,12 @@ class Emitter:
 
 
 def _step_function(
-    module: ir.Module,
-    plan: Plan,
-    number: int,
-    dims: DimTable,
-    offsets: Sequence[int],
-    functions: dict[str, ir.Function],
+    plan: Plan, number: int, dims: DimTable, offsets: Sequence[int], functions: Functions, barrier: ir.Function
 ) -> ir.Function:
     step = plan.steps[number]
     native = native_half(plan.target)
-    fn = Fn(module, f"step_{number}_{step.kernel.name}", (PTR, I64, I64), native_half=native)
-    emitter = Emitter(fn, plan, number, dims, offsets, functions)
+    fn = Fn(functions.module, f"step_{number}_{step.kernel.name}", (PTR, I64, I64), native_half=native)
+    emitter = Emitter(fn, plan, number, dims, offsets, functions, barrier)
     step.kernel.emit(emitter, step.node, step.plan)
     emitter.finish()
     return fn.function

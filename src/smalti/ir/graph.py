@@ -45,6 +45,11 @@ class Node:
         return self.operand("bias")
 
     @property
+    def multiplier(self) -> Node:
+        """The multipliers of an integer convolution."""
+        return self._required("multiplier")
+
+    @property
     def residual(self) -> Node | None:
         """What a convolution adds to its result, if anything."""
         return self.operand("residual")

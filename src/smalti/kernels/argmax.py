@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from llvmlite import ir
 
@@ -13,8 +14,9 @@ from smalti.ir.dims import product
 from smalti.ir.graph import Node
 from smalti.kernels.elementwise.functions import cast_value
 from smalti.kernels.elementwise.kernel import computes
-from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
 from smalti.kernels.nodes import attributes
+from smalti.kernels.takes import INTEGERS, Takes, takes
 from smalti.kernels.values import is_float_type, is_signed, load_value, number, register_type, store_value
 from smalti.kernels.walk import CHUNK_BYTES, Index, in_vectors
 from smalti.llvm.builder import I32, Fn, vector
@@ -23,25 +25,22 @@ from smalti.target.target import Target
 
 
 @dataclass(frozen=True, slots=True)
-class ArgMaxKernel:
+class ArgMaxKernel(ReadsAll):
     """ArgMax over any axis, several results at once; NaN counts as minus infinity."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (takes(ops.ArgMax, "axis", dtype=INTEGERS),)
     name: str = "argmax"
 
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is an arg-max of numbers with an integer result."""
         if not isinstance(node.op, ops.ArgMax) or not node.type.dtype.is_integer:
             return False
-        return computes(node.inputs[0].type.dtype)
-
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan."""
-        return KernelPlan(operands=(0,))
+        return computes(node.x.type.dtype)
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a block of results."""
         fn, op = e.fn, attributes(node, ops.ArgMax)
-        x = node.inputs[0].type
+        x = node.x.type
         lanes = e.target.vector_bits // 8 // max(x.dtype.itemsize, 4)
         outer, inner = product(x.shape[: op.axis]), product(x.shape[op.axis + 1 :])
         extent = e.size(x.shape[op.axis])

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from llvmlite import ir
 
 from smalti.ir import ops
 from smalti.ir.dims import Dim
 from smalti.ir.graph import Node
-from smalti.ir.ops import Activation, Layout
+from smalti.kernels.conv.convolution import FLOAT_CONV, FLOAT_DEPTHWISE
 from smalti.kernels.elementwise.functions import cast_value
 from smalti.kernels.elementwise.kernel import computes
-from smalti.kernels.elementwise.mathfn import clamp, madd
-from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.elementwise.mathfn import madd
+from smalti.kernels.epilogue.emit import Finisher, Place
+from smalti.kernels.epilogue.steps import Add, Epilogue, of_floats
+from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
 from smalti.kernels.nodes import static_shape
-from smalti.kernels.values import load_value, number, register_type, store_value
+from smalti.kernels.takes import Takes
+from smalti.kernels.values import load_value, number, register_type
 from smalti.kernels.walk import Index, in_vectors
 from smalti.llvm.builder import Fn
 from smalti.numerics import DType
@@ -55,8 +59,8 @@ class _Sum:
 
 
 def _geometry(e: StepEmitter, op: ops.Conv2d | ops.DepthwiseConv2d, node: Node) -> tuple[_Axis, _Axis]:
-    shape = node.inputs[0].type.shape
-    kernel = static_shape(node.inputs[1])
+    shape = node.x.type.shape
+    kernel = static_shape(node.weights)
 
     def axis(size: int | Dim, i: int) -> _Axis:
         return _Axis(e.size(size), kernel[i], op.stride[i], op.dilation[i], e.size(op.pads[2 * i]))
@@ -66,52 +70,46 @@ def _geometry(e: StepEmitter, op: ops.Conv2d | ops.DepthwiseConv2d, node: Node) 
 
 def _accepts(node: Node, target: Target) -> bool:
     op = node.op
-    if not isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d)) or op.layout is not Layout.NHWC:
+    if not isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d)):
         return False
-    return all(computes(n.type.dtype) for n in node.inputs)
+    return node.type.dtype.is_float and all(computes(n.type.dtype) for n in node.inputs)
 
 
 @dataclass(frozen=True, slots=True)
-class GenericConvKernel:
+class GenericConvKernel(ReadsAll):
     """Conv2d with run-time weights, bias and residual of any float type (and uint8 images)."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (FLOAT_CONV,)
     name: str = "conv_generic"
 
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is an NHWC convolution."""
         return isinstance(node.op, ops.Conv2d) and _accepts(node, target)
 
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan: all operands are read from memory as they are."""
-        return KernelPlan(operands=tuple(range(len(node.inputs))))
-
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a result row."""
         op = node.op
         if isinstance(op, ops.Conv2d):
-            cin, cout = static_shape(node.inputs[1])[2:]
+            cin, cout = static_shape(node.weights)[2:]
             _emit(e, node, op, cin, cin, cout)
 
 
 @dataclass(frozen=True, slots=True)
-class GenericDepthwiseKernel:
+class GenericDepthwiseKernel(ReadsAll):
     """DepthwiseConv2d of any float type and multiplier."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (FLOAT_DEPTHWISE,)
     name: str = "depthwise_generic"
 
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is an NHWC depthwise convolution."""
         return isinstance(node.op, ops.DepthwiseConv2d) and _accepts(node, target)
 
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan: all operands are read from memory as they are."""
-        return KernelPlan(operands=tuple(range(len(node.inputs))))
-
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a result row."""
         op = node.op
         if isinstance(op, ops.DepthwiseConv2d):
-            channels, multiplier = static_shape(node.inputs[1])[2:]
+            channels, multiplier = static_shape(node.weights)[2:]
             _emit(e, node, op, channels, 1, channels * multiplier)
 
 
@@ -125,9 +123,19 @@ def _emit(
     is_depthwise = isinstance(op, ops.DepthwiseConv2d)
     offset = 0.0 if isinstance(op, ops.DepthwiseConv2d) else op.input_offset
     result = e.result()
-    spec = _Sum(node.inputs[0].type.dtype, node.inputs[1].type.dtype, e.operand(0), e.operand(1), offset)
-    bias, bias_dtype = (e.operand(2), node.inputs[2].type.dtype) if op.bias else (None, dtype)
+    spec = _Sum(node.x.type.dtype, node.weights.type.dtype, e.operand(0), e.operand(1), offset)
+    bias, bias_dtype = (e.operand(2), node.inputs[2].type.dtype) if op.bias else (result, dtype)
     residual = e.operand(len(node.inputs) - 1) if isinstance(op, ops.Conv2d) and op.residual else None
+    steps = (*((Add(),) if op.bias else ()), *of_floats(op.activation, dtype, residual is not None))
+    finisher = Finisher(fn, e.target, Epilogue(steps, dtype))
+
+    def place_of(where: Index, channel: Index, width: int) -> Place:
+        def row(which: int) -> list[ir.Value]:
+            return [load_value(fn, bias_dtype, fn.at(bias, fn.mul(channel, bias_dtype.itemsize)), width)]
+
+        offset = fn.mul(where, dtype.itemsize)
+        return Place(fn.at(result, offset), width, row, None if residual is None else fn.at(residual, offset))
+
     lanes = VECTORS * e.target.vector_bits // 8 // max(dtype.itemsize, 4)
     with e.parallel(fn.mul(e.size(node.type.shape[0]), rows)) as item:
         image, row = fn.div(item, rows), fn.mod(item, rows)
@@ -171,12 +179,7 @@ def _emit(
 
                 (total,) = fn.loop_carry(y_low, y_high, 1, [zero], over_columns)
                 where = fn.add(pixel, index)
-                for extra, kind, position in ((bias, bias_dtype, index), (residual, dtype, where)):
-                    if extra is not None:
-                        address = fn.at(extra, fn.mul(position, kind.itemsize))
-                        total = fn.b.fadd(total, load_value(fn, kind, address, width))
-                total = activated(fn, total, op.activation)
-                store_value(fn, dtype, total, fn.at(result, fn.mul(where, dtype.itemsize)), width)
+                finisher.store([total], place_of(where, index, width))
 
             if is_depthwise and outputs != channels:
                 multiplier = outputs // channels
@@ -195,13 +198,6 @@ def _input(fn: Fn, spec: _Sum, position: Index, dtype: DType, lanes: int) -> ir.
 
 def _weight(fn: Fn, spec: _Sum, position: Index, lanes: int) -> ir.Value:
     return load_value(fn, spec.w_dtype, fn.at(spec.weights, fn.mul(position, spec.w_dtype.itemsize)), lanes)
-
-
-def activated(fn: Fn, value: ir.Value, activation: Activation) -> ir.Value:
-    """Return the fused activation of a value; NaN stays NaN."""
-    if activation is Activation.NONE:
-        return value
-    return clamp(fn, value, 0.0, 6.0 if activation is Activation.RELU6 else None)
 
 
 KERNELS = (GenericConvKernel(), GenericDepthwiseKernel())

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from smalti.ir import ops
 from smalti.ir.graph import Node
-from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
+from smalti.kernels.takes import Takes, takes
 from smalti.llvm.builder import I8, vector
-from smalti.target.target import Target
 
 CHUNK = 16384
 LANES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class CopyKernel:
+class CopyKernel(ReadsAll):
     """Copies bytes, a chunk an item."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (takes(ops.Reshape, "shape"),)
     name: str = "copy"
-
-    def accepts(self, node: Node, target: Target) -> bool:
-        """Whether the node is a reshape."""
-        return isinstance(node.op, ops.Reshape)
-
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan: no constants, no scratch."""
-        return KernelPlan(operands=(0,))
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step."""

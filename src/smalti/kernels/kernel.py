@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from llvmlite import ir
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from smalti.ir.dims import Dim
 from smalti.ir.graph import Node
+from smalti.kernels.takes import Takes, may_take
 from smalti.llvm.builder import Fn
 from smalti.target.target import Target
 
@@ -41,14 +42,31 @@ class KernelPlan:
     absorbs: tuple[Path, ...] = ()
 
 
-class StepEmitter(Protocol):
+Spec = TypeVar("Spec", bound=Hashable)
+
+
+class FunctionEmitter(Protocol):
+    """What a builder sees while an internal function is written."""
+
+    fn: Fn
+    target: Target
+
+    def function(
+        self, build: Callable[[FunctionEmitter, Spec], None], spec: Spec, args: Sequence[ir.Type]
+    ) -> ir.Function:
+        """Return the internal function that ``build`` writes for ``spec``, building it the first time.
+
+        Builder and specification are its key, so ``build`` is a plain function of a module: all it knows is in the
+        frozen ``spec`` (and the target).  It calls ``fn.finish`` at the end.
+        """
+        ...
+
+
+class StepEmitter(FunctionEmitter, Protocol):
     """What a kernel sees while its step function is written (see ``smalti.codegen``).
 
     The step function runs once in every thread; ``parallel`` hands out the work.
     """
-
-    fn: Fn
-    target: Target
 
     def operand(self, position: int) -> ir.Value:
         """Return the address of operand ``plan.operands[position]``."""
@@ -74,10 +92,6 @@ class StepEmitter(Protocol):
         """Run the body once for each item ``0 .. items - 1``, in whichever thread takes it; use it once per step."""
         ...
 
-    def function(self, key: str, args: Sequence[ir.Type], build: Callable[[Fn], None]) -> ir.Function:
-        """Return the internal function named ``key``, building it the first time (``build`` calls ``fn.finish``)."""
-        ...
-
 
 class Kernel(Protocol):
     """One way to compute an operation."""
@@ -87,8 +101,13 @@ class Kernel(Protocol):
         """Name shown in profiles, for instance ``f32_conv1x1``."""
         ...
 
+    @property
+    def takes(self) -> tuple[Takes, ...]:
+        """The records that it takes, and the values of their attributes; it is not asked about others."""
+        ...
+
     def accepts(self, node: Node, target: Target) -> bool:
-        """Whether this kernel can compute the node."""
+        """Whether this kernel can compute the node, whose record it takes."""
         ...
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
@@ -100,12 +119,31 @@ class Kernel(Protocol):
         ...
 
 
+class ReadsAll:
+    """The part of a kernel that accepts every node of its records, reads all operands and packs nothing."""
+
+    __slots__ = ()
+
+    def accepts(self, node: Node, target: Target) -> bool:
+        """Accept the node."""
+        return True
+
+    def plan(self, node: Node, target: Target) -> KernelPlan:
+        """Return the plan: all operands are read from memory as they are."""
+        return KernelPlan(operands=tuple(range(len(node.inputs))))
+
+
 class FusedKernel(Protocol):
     """One way to compute a node together with the nodes before it."""
 
     @property
     def name(self) -> str:
         """Name shown in profiles."""
+        ...
+
+    @property
+    def takes(self) -> tuple[Takes, ...]:
+        """The records of the last node that it takes; it asks about those before it by itself."""
         ...
 
     def matches(self, node: Node, target: Target, readers: Readers) -> bool:
@@ -119,6 +157,11 @@ class FusedKernel(Protocol):
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step."""
         ...
+
+
+def asks(kernel: Kernel, node: Node, target: Target) -> bool:
+    """Whether a kernel takes the node's record and accepts the node."""
+    return may_take(kernel.takes, node.op) and kernel.accepts(node, target)
 
 
 def follow(node: Node, path: int | Path) -> Node:

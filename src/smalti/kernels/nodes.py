@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.graph import Node
+from smalti.ir.schema import operand_index
 from smalti.numerics import DType
 
 OpT = TypeVar("OpT", bound=ops.Op)
@@ -24,6 +25,18 @@ def attributes(node: Node, kind: type[OpT]) -> OpT:
     if not isinstance(node.op, kind):
         raise CompilerError(f"{node!r} is not a {kind.__name__}")
     return node.op
+
+
+def position_of(node: Node, name: str) -> int:
+    """Return the position of the operand that the operation calls by this name.
+
+    Raises:
+        CompilerError: it has none.
+    """
+    found = operand_index(node.op, name)
+    if found is None:
+        raise CompilerError(f"{node!r} has no operand {name!r}")
+    return found
 
 
 def static_shape(node: Node) -> tuple[int, ...]:
@@ -48,6 +61,23 @@ def static_channels(node: Node) -> int:
     if not isinstance(channels, int):
         raise CompilerError(f"{node!r} has no constant number of channels")
     return channels
+
+
+def array_of(node: Node) -> NDArray[np.generic] | None:
+    """Return the value of a constant node of any type as it is stored, or ``None``."""
+    return node.op.value if isinstance(node.op, ops.Constant) else None
+
+
+def known(node: Node) -> NDArray[np.generic]:
+    """Return the value of a constant node of any type as it is stored.
+
+    Raises:
+        CompilerError: it is none.
+    """
+    value = array_of(node)
+    if value is None:
+        raise CompilerError(f"{node!r} is not a constant")
+    return value
 
 
 def constant_value(node: Node) -> NDArray[np.float32] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from llvmlite import ir
 
@@ -10,8 +11,9 @@ from smalti.ir import ops
 from smalti.ir.dims import product
 from smalti.ir.graph import Node
 from smalti.kernels.elementwise import mathfn
-from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
 from smalti.kernels.reduce.loops import reduce_run
+from smalti.kernels.takes import Takes, takes
 from smalti.kernels.values import load_value, store_value
 from smalti.kernels.walk import Index, in_vectors, rows_per_item
 from smalti.llvm.builder import Fn
@@ -20,18 +22,15 @@ from smalti.target.target import Target
 
 
 @dataclass(frozen=True, slots=True)
-class SoftmaxKernel:
+class SoftmaxKernel(ReadsAll):
     """``exp(x - max) / sum(exp(x - max))`` for float32 and float64."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (takes(ops.Softmax),)
     name: str = "softmax"
 
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is a softmax."""
         return isinstance(node.op, ops.Softmax) and node.type.dtype in (DType.FLOAT32, DType.FLOAT64)
-
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan."""
-        return KernelPlan(operands=(0,))
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a group of rows."""

@@ -13,11 +13,15 @@ from smalti.ir import ops
 from smalti.ir.dims import Dim, ceil_div
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
-from smalti.kernels.kernel import FusedKernel, Kernel, KernelPlan, follow
+from smalti.kernels.kernel import FusedKernel, Kernel, KernelPlan, asks, follow
+from smalti.kernels.takes import may_take, takes, why_refused
 from smalti.plan.schedule import ArenaBuffer, BufferRef, Place, Plan, Step
 from smalti.target.target import Target
 
 ALIGNMENT = 64
+INPUT, CONSTANT = takes(ops.Input), takes(ops.Constant, "value", "bfloat16")
+VIEW = takes(ops.Reshape, "shape")
+"""What needs no kernel: results of a view share their operand's memory."""
 
 
 def plan_graph(
@@ -37,7 +41,7 @@ def plan_graph(
         fused: kernels that compute a node with the ones before it, tried first.
 
     Raises:
-        CompilerError: a node has no kernel.
+        CompilerError: a node has no kernel, because none takes its record or none accepts the node.
     """
     return _Planner(graph, target, kernels, forced or {}, fused).plan()
 
@@ -72,11 +76,11 @@ class _Planner:
         for node in self.graph.nodes():
             if node in absorbed:
                 continue
-            if node in inputs:
+            if node in inputs and may_take((INPUT,), node.op):
                 self.places[node] = BufferRef(Place.INPUT, inputs[node])
-            elif isinstance(node.op, ops.Reshape) and node not in outputs:
+            elif node not in outputs and may_take((VIEW,), node.op):
                 self.places[node] = self._place(node.inputs[0])
-            elif not isinstance(node.op, ops.Constant):
+            elif not may_take((CONSTANT,), node.op):
                 kernel, choice = choices.get(node) or self._choose(node)
                 self._step(node, kernel, choice, outputs.get(node))
         return Plan(self.graph, self.target, tuple(self.steps), tuple(self.arena), tuple(self.constants))
@@ -91,7 +95,8 @@ class _Planner:
         for node in reversed(self.graph.nodes()):
             if node in absorbed or node.name in self.forced:
                 continue
-            kernel = next((k for k in self.fused if k.matches(node, self.target, readers)), None)
+            asked = (k for k in self.fused if may_take(k.takes, node.op))
+            kernel = next((k for k in asked if k.matches(node, self.target, readers)), None)
             if kernel is not None:
                 choice = kernel.plan(node, self.target)
                 choices[node] = (kernel, choice)
@@ -99,9 +104,11 @@ class _Planner:
         return choices, absorbed
 
     def _choose(self, node: Node) -> tuple[Kernel, KernelPlan]:
-        kernel = next((k for k in self.kernels if k.accepts(node, self.target)), None)
+        kernel = next((k for k in self.kernels if asks(k, node, self.target)), None)
         if kernel is None:
-            raise CompilerError(f"no kernel for {node!r} on {self.target}")
+            declared = [one for k in self.kernels for one in k.takes] + [INPUT, CONSTANT, VIEW]
+            why = "" if may_take(declared, node.op) else f": {why_refused(declared, node.op)}"
+            raise CompilerError(f"no kernel for {node!r} on {self.target}{why}")
         return kernel, self.forced.get(node.name) or kernel.plan(node, self.target)
 
     def _step(self, node: Node, kernel: Kernel | FusedKernel, choice: KernelPlan, output: int | None) -> None:

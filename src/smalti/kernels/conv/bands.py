@@ -92,7 +92,7 @@ class _Item:
     ) -> None:
         self.fn, self.rows = e.fn, rows
         self.image, self.phase, self.first, self.last = image, phase, first, last
-        self.height, self.width = (e.size(s) for s in node.inputs[0].type.shape[1:3])
+        self.height, self.width = (e.size(s) for s in node.x.type.shape[1:3])
         self.result_height, self.result_width = (e.size(s) for s in node.type.shape[1:3])
         # Row `j` of the phase is row `origin + j * dilation` of the wide tensor.
         self.origin = self.fn.sub(phase, e.size(rows.top))
@@ -158,8 +158,8 @@ def choose_band(
         itemsize: bytes of an element of the wide tensor.
         narrow_cost: what a block of one channel would cost more; it gets less in proportion.
     """
-    channels = static_shape(node.inputs[1])[2]
-    sizes = [bounds(s)[1] for s in (node.type.shape[1], node.inputs[0].type.shape[2])]
+    channels = static_shape(node.weights)[2]
+    sizes = [bounds(s)[1] for s in (node.type.shape[1], node.x.type.shape[2])]
     height, width = (NOMINAL_SIZE if s is None else int(s) for s in sizes)
     of_phase = -(-height // rows.dilation)
     best: tuple[float, Band] | None = None

@@ -13,7 +13,21 @@ from smalti.ir import ops
 from smalti.ir.graph import Node
 from smalti.ir.ops import Pads
 from smalti.ir.reference import bfloat16_to_float32
-from smalti.kernels.conv.epilogue import Epilogue, Steps
+from smalti.ir.schema import operand_index
+from smalti.kernels.epilogue.steps import (
+    ACTIVATIONS,
+    Begin,
+    Epilogue,
+    Requantise,
+    Residual,
+    ScaleAdd,
+    Step,
+    activation,
+    of_floats,
+)
+from smalti.kernels.matrix.floats import FloatDot, FloatingDot, PairDot, element_lanes
+from smalti.kernels.nodes import array_of
+from smalti.kernels.takes import FLOATS, takes
 from smalti.kernels.values import native_half
 from smalti.numerics import DType
 from smalti.target.target import Target
@@ -21,7 +35,20 @@ from smalti.target.target import Target
 PREFIXES = {DType.FLOAT32: "f32", DType.FLOAT16: "f16", DType.BFLOAT16: "bf16", DType.INT16: "i16"}
 """Element types of weights, and what the names of their kernels begin with."""
 
-_FLOATS = frozenset((DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16))
+_WINDOW = ("stride", "dilation", "pads")
+_QUANTISED = (*_WINDOW, "zero_point", "addend", "scale", "result_zero_point", "low", "high")
+_RESIDUAL = ("residual", "residual_zero_point", "residual_scale")
+_RESULTS = FLOATS | {DType.INT16, DType.UINT8}
+FLOAT_CONV = takes(ops.Conv2d, *_WINDOW, "bias", "residual", "input_offset", activation=ACTIVATIONS)
+FLOAT_DEPTHWISE = takes(ops.DepthwiseConv2d, *_WINDOW, "bias", activation=ACTIVATIONS)
+CONVOLUTIONS = (
+    FLOAT_CONV,
+    takes(ops.QuantisedConv2d, *_QUANTISED, *_RESIDUAL, dtype=_RESULTS, activation=ACTIVATIONS),
+)
+DEPTHWISE = (
+    FLOAT_DEPTHWISE,
+    takes(ops.QuantisedDepthwiseConv2d, *_QUANTISED, dtype=_RESULTS, activation=ACTIVATIONS),
+)
 Convolutions = ops.Conv2d | ops.DepthwiseConv2d | ops.QuantisedConv2d | ops.QuantisedDepthwiseConv2d
 _DEPTHWISE = (ops.DepthwiseConv2d, ops.QuantisedDepthwiseConv2d)
 
@@ -84,31 +111,32 @@ class Convolution:
 def read_convolution(node: Node, target: Target) -> Convolution | None:
     """Return the description of a convolution with constant weights, ``None`` where it is out of the ordinary."""
     op = node.op
-    if not isinstance(op, Convolutions) or not isinstance(node.inputs[1].op, ops.Constant):
+    if not isinstance(op, Convolutions) or array_of(node.weights) is None:
         return None
     x, weights = (n.type.dtype for n in node.inputs[:2])
     native = target.has("avx512bf16") or target.has("bf16")
     if isinstance(op, (ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d)):
-        if x is not DType.INT16 or op.bias:
+        if x is not DType.INT16 or op.bias or not (op.dtype.is_float or op.activation is ops.Activation.NONE):
             return None
         offset = float(op.zero_point)
         residual = isinstance(op, ops.QuantisedConv2d) and op.residual
-        steps = Steps(
-            op.result_zero_point,
-            op.low,
-            op.high,
-            op.residual_zero_point if isinstance(op, ops.QuantisedConv2d) else 0,
-            float(np.float32(op.residual_scale)) if isinstance(op, ops.QuantisedConv2d) else 0.0,
-        )
-        epilogue = Epilogue(op.dtype, op.activation, steps, native)
-        parameters: tuple[int | None, ...] = (2, 3 if op.addend else None)
+        steps: tuple[Step, ...] = (ScaleAdd(),)
+        if isinstance(op, ops.QuantisedConv2d) and op.residual:
+            steps += (Residual(op.dtype, op.residual_zero_point, float(np.float32(op.residual_scale))),)
+        if op.dtype.is_float:
+            steps += activation(op.activation)
+        else:
+            steps += (Requantise(op.dtype, op.result_zero_point, op.low, op.high),)
+        epilogue = Epilogue(steps, op.dtype, native)
+        parameters: tuple[int | None, ...] = (operand_index(op, "multiplier"), operand_index(op, "addend"))
     else:
-        if weights not in _FLOATS or op.layout is not ops.Layout.NHWC:
+        if weights not in FLOATS or op.layout is not ops.Layout.NHWC:
             return None
         offset = 0.0 if isinstance(op, ops.DepthwiseConv2d) else op.input_offset
         residual = isinstance(op, ops.Conv2d) and op.residual
-        epilogue = Epilogue(node.type.dtype, op.activation, None, native)
-        parameters = (2 if op.bias else None,)
+        steps = (Begin(), *of_floats(op.activation, node.type.dtype, residual))
+        epilogue = Epilogue(steps, node.type.dtype, native)
+        parameters = (operand_index(op, "bias"),)
     if weights is DType.FLOAT32:
         arithmetic = Arithmetic.PLAIN
     elif native and x is weights is DType.BFLOAT16 and not isinstance(op, _DEPTHWISE) and not offset:
@@ -131,28 +159,21 @@ def convolution(node: Node, target: Target) -> Convolution:
     return found
 
 
+def dot_of(c: Convolution, target: Target) -> FloatingDot:
+    """Return the dot product of a convolution."""
+    return PairDot() if c.pairs else FloatDot(c.panel_type, element_lanes(target))
+
+
 def is_depthwise(node: Node) -> bool:
     """Whether the node is a depthwise convolution."""
     return isinstance(node.op, _DEPTHWISE)
 
 
-def weight_array(node: Node) -> NDArray[np.generic]:
-    """Return the weights as they are stored.
-
-    Raises:
-        CompilerError: they are not constant.
-    """
-    op = node.inputs[1].op
-    if not isinstance(op, ops.Constant):
-        raise CompilerError(f"{node!r}: the weights are not constant")
-    return np.asarray(op.value)
-
-
 def wide_constant(node: Node) -> NDArray[np.float32] | None:
     """Return the value of a constant of a float type or of int16 as float32, else ``None``."""
-    if not isinstance(node.op, ops.Constant):
+    value = array_of(node)
+    if value is None:
         return None
-    value = np.asarray(node.op.value)
     if node.type.dtype is DType.BFLOAT16:
         value = bfloat16_to_float32(value)
     return value.astype(np.float32)

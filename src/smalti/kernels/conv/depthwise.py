@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from llvmlite import ir
@@ -18,6 +19,7 @@ from smalti.errors import CompilerError
 from smalti.ir.dims import bounds
 from smalti.ir.graph import Node
 from smalti.kernels.conv.convolution import (
+    DEPTHWISE,
     PREFIXES,
     Convolution,
     convolution,
@@ -25,10 +27,12 @@ from smalti.kernels.conv.convolution import (
     read_convolution,
     wide_constant,
 )
-from smalti.kernels.conv.epilogue import Epilogue, load_wide
 from smalti.kernels.conv.matrix import constant_parameters, runtime_parameters
-from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.epilogue.emit import Finisher, Place, load_wide
+from smalti.kernels.epilogue.steps import Epilogue
+from smalti.kernels.kernel import FunctionEmitter, KernelPlan, StepEmitter
 from smalti.kernels.nodes import static_channels, static_shape
+from smalti.kernels.takes import Takes
 from smalti.llvm.builder import F32, I64, PTR, Fn, lanes_of, vector
 from smalti.numerics import DType
 from smalti.target.target import Target
@@ -67,14 +71,6 @@ class DepthwiseSpec:
     offset: float
     epilogue: Epilogue
 
-    @property
-    def key(self) -> str:
-        """Text that names the function."""
-        return (
-            f"dw{self.kh}x{self.kw}_s{self.stride}d{self.dilation}_i{self.source_pixel}o{self.result_pixel}"
-            f"t{self.tap}_c{self.channels}p{self.span}_{self.source.value}{self.offset!r}_{self.epilogue.key}"
-        )
-
 
 ROW_ARGS = (PTR, PTR, PTR, PTR, I64, I64, I64, I64, I64, I64)
 """source row of tap 0 at x = 0, result row, weights, parameters, first tap row, end tap row, bytes between tap rows,
@@ -85,6 +81,7 @@ source width, result width, left padding"""
 class DepthwiseKernel:
     """Depthwise convolution with multiplier 1; ``dtype`` is that of the weights."""
 
+    takes: ClassVar[tuple[Takes, ...]] = DEPTHWISE
     dtype: DType = DType.FLOAT32
 
     @property
@@ -97,13 +94,13 @@ class DepthwiseKernel:
         c = read_convolution(node, target)
         if c is None or not is_depthwise(node) or c.weights is not self.dtype:
             return False
-        return static_shape(node.inputs[1])[3] == 1 and not runtime_parameters(node, c)
+        return static_shape(node.weights)[3] == 1 and not runtime_parameters(node, c)
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the channel block so that the rows of a window stay in the second-level cache."""
         c = convolution(node, target)
-        kh, _, channels, _ = static_shape(node.inputs[1])
-        _, high = bounds(node.inputs[0].type.shape[2])
+        kh, _, channels, _ = static_shape(node.weights)
+        _, high = bounds(node.x.type.shape[2])
         width = NOMINAL_WIDTH if high is None else int(high)
         window = ((kh - 1) * c.dilation[0] + 1) * width * c.x.itemsize
         lanes = target.vector_bits // 32
@@ -123,17 +120,17 @@ class DepthwiseKernel:
             raise CompilerError(f"{self.name}: foreign tile {tile}")
         fn = e.fn
         channels = static_channels(node)
-        kh = static_shape(node.inputs[1])[0]
-        source_height, source_width = (e.size(s) for s in node.inputs[0].type.shape[1:3])
+        kh = static_shape(node.weights)[0]
+        source_height, source_width = (e.size(s) for s in node.x.type.shape[1:3])
         batch, height, width = (e.size(s) for s in node.type.shape[:3])
         top, left = e.size(c.pads[0]), e.size(c.pads[2])
         source, result, weights, bias = e.operand(0), e.result(), e.constant(0), e.constant(1)
         blocks, bands = -(-channels // tile.channels), fn.ceil_div(height, tile.rows)
-        size, result_size = c.x.itemsize, c.epilogue.stored.itemsize
+        size, result_size = c.x.itemsize, c.epilogue.itemsize
         row_bytes = fn.mul(source_width, size * channels)
 
         def band(spec: DepthwiseSpec, image: int | ir.Value, start: int | ir.Value, channel: int | ir.Value) -> None:
-            row_function = depthwise_row(e, spec)
+            row_function = e.function(depthwise_row, spec, ROW_ARGS)
             stop = fn.minimum(fn.add(start, tile.rows), height)
             with fn.loop(start, stop) as y:
                 origin = fn.sub(fn.mul(y, c.stride[0]), top)
@@ -173,7 +170,7 @@ class DepthwiseKernel:
 
 def filters(node: Node, c: Convolution) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return weights ``[taps, channels]`` and parameters ``[rows, channels]`` of a depthwise node in float32."""
-    weights = wide_constant(node.inputs[1])
+    weights = wide_constant(node.weights)
     if weights is None:
         raise CompilerError(f"{node!r}: the weights are not constant")
     return weights.reshape(-1, weights.shape[2]), constant_parameters(node, c)
@@ -184,8 +181,8 @@ def depthwise_spec(node: Node, c: Convolution, channels: int, source_pixel: int)
 
     Pixels are read in the type of ``c.x`` and lie ``source_pixel`` bytes apart.
     """
-    kh, kw, every, _ = static_shape(node.inputs[1])
-    result_pixel = c.epilogue.stored.itemsize * every
+    kh, kw, every, _ = static_shape(node.weights)
+    result_pixel = c.epilogue.itemsize * every
     return DepthwiseSpec(
         kh, kw, c.stride[1], c.dilation[1], source_pixel, result_pixel, 4 * every, channels, 4 * every, c.x, c.offset,
         c.epilogue,
@@ -202,72 +199,70 @@ def valid_taps(
     return low, fn.maximum(high, low)
 
 
-def depthwise_row(e: StepEmitter, spec: DepthwiseSpec) -> ir.Function:
-    """Return the function that computes one result row (arguments: ``ROW_ARGS``)."""
-    lanes = e.target.vector_bits // 32
+def depthwise_row(e: FunctionEmitter, spec: DepthwiseSpec) -> None:
+    """Build the function that computes one result row (arguments: ``ROW_ARGS``)."""
+    fn = e.fn
+    source, result, weights, parameters, low, high, step, source_width, width, left = fn.args
+    # Result columns whose whole window lies inside the source row.
+    reach = (spec.kw - 1) * spec.dilation
+    begin = fn.minimum(fn.div(fn.add(left, spec.stride - 1), spec.stride), width)
+    room = fn.sub(fn.add(source_width, left), reach + 1)
+    end = fn.add(fn.floor_div(room, spec.stride), 1)
+    end = fn.maximum(fn.minimum(end, width), begin)
 
-    def build(fn: Fn) -> None:
-        source, result, weights, parameters, low, high, step, source_width, width, left = fn.args
-        # Result columns whose whole window lies inside the source row.
-        reach = (spec.kw - 1) * spec.dilation
-        begin = fn.minimum(fn.div(fn.add(left, spec.stride - 1), spec.stride), width)
-        room = fn.sub(fn.add(source_width, left), reach + 1)
-        end = fn.add(fn.floor_div(room, spec.stride), 1)
-        end = fn.maximum(fn.minimum(end, width), begin)
+    def edge(x: ir.Value) -> None:
+        origin = fn.sub(fn.mul(x, spec.stride), left)
+        first, stop = valid_taps(fn, origin, source_width, spec.kw, spec.dilation)
+        _pixel_channels(e, spec, 1, origin, x, (low, high), (first, stop))
 
-        def edge(x: ir.Value) -> None:
-            origin = fn.sub(fn.mul(x, spec.stride), left)
-            first, stop = valid_taps(fn, origin, source_width, spec.kw, spec.dilation)
-            _pixel_channels(fn, spec, lanes, 1, origin, x, fn.args, (low, high), (first, stop))
+    with fn.loop(0, begin) as x:
+        edge(x)
+    whole = fn.add(begin, fn.mul(fn.div(fn.sub(end, begin), TILE_PIXELS), TILE_PIXELS))
+    every_tap = fn.b.and_(fn.compare("==", low, 0), fn.compare("==", high, spec.kh))
 
-        with fn.loop(0, begin) as x:
-            edge(x)
-        whole = fn.add(begin, fn.mul(fn.div(fn.sub(end, begin), TILE_PIXELS), TILE_PIXELS))
-        every_tap = fn.b.and_(fn.compare("==", low, 0), fn.compare("==", high, spec.kh))
+    def inside(rows: tuple[int | ir.Value, int | ir.Value]) -> Callable[[], None]:
+        def emit() -> None:
+            for start, stop, count in ((begin, whole, TILE_PIXELS), (whole, end, 1)):
+                with fn.loop(start, stop, count) as x:
+                    origin = fn.sub(fn.mul(x, spec.stride), left)
+                    _pixel_channels(e, spec, count, origin, x, rows, (0, spec.kw))
 
-        def inside(rows: tuple[int | ir.Value, int | ir.Value]) -> Callable[[], None]:
-            def emit() -> None:
-                for start, stop, count in ((begin, whole, TILE_PIXELS), (whole, end, 1)):
-                    with fn.loop(start, stop, count) as x:
-                        origin = fn.sub(fn.mul(x, spec.stride), left)
-                        _pixel_channels(fn, spec, lanes, count, origin, x, fn.args, rows, (0, spec.kw))
+        return emit
 
-            return emit
-
-        fn.choose(every_tap, inside((0, spec.kh)), inside((low, high)))
-        with fn.loop(end, width) as x:
-            edge(x)
-        fn.finish()
-
-    return e.function(spec.key, ROW_ARGS, build)
+    fn.choose(every_tap, inside((0, spec.kh)), inside((low, high)))
+    with fn.loop(end, width) as x:
+        edge(x)
+    fn.finish()
 
 
 def _pixel_channels(
-    fn: Fn,
+    e: FunctionEmitter,
     spec: DepthwiseSpec,
-    lanes: int,
     pixels: int,
     origin: int | ir.Value,
     x: ir.Value,
-    args: tuple[ir.Value, ...],
     rows: tuple[int | ir.Value, int | ir.Value],
     columns: tuple[int | ir.Value, int | ir.Value],
 ) -> None:
     """Compute ``pixels`` neighbouring result pixels for all channels of the block."""
-    source, result, weights, parameters, _, _, step = args[:7]
-    epilogue = spec.epilogue
+    fn, lanes = e.fn, e.target.vector_bits // 32
+    source, result, weights, parameters, _, _, step = fn.args[:7]
+    finisher = Finisher(fn, e.target, spec.epilogue)
     base = fn.at(source, fn.mul(origin, spec.source_pixel))
     target = fn.at(result, fn.mul(x, spec.result_pixel))
 
     def body(channel: int | ir.Value, count: int) -> None:
         wide, narrow = fn.mul(channel, 4), fn.mul(channel, spec.source.itemsize)
         of_channel = fn.at(parameters, wide)
-        first = epilogue.first(fn, of_channel, count)
-        sums = _sums(fn, spec, [first] * pixels, fn.at(base, narrow), fn.at(weights, wide), step, rows, columns)
-        place = fn.at(target, fn.mul(channel, epilogue.stored.itemsize))
+
+        def row(which: int) -> list[ir.Value]:
+            return [fn.load(vector(F32, count), fn.at(of_channel, spec.span * which))]
+
+        first = finisher.begins(row, lambda: [fn.f32(0.0, count)])
+        sums = _sums(fn, spec, list(first) * pixels, fn.at(base, narrow), fn.at(weights, wide), step, rows, columns)
+        place = fn.at(target, fn.mul(channel, spec.epilogue.itemsize))
         for p, value in enumerate(sums):
-            value = epilogue.finish(fn, value, of_channel, spec.span, None)
-            epilogue.store(fn, value, fn.at(place, p * spec.result_pixel))
+            finisher.store([value], Place(fn.at(place, p * spec.result_pixel), count, row))
 
     whole = spec.channels // lanes * lanes
     if whole:

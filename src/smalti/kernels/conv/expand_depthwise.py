@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from smalti.errors import CompilerError
 from smalti.ir.dims import Dim
 from smalti.ir.graph import Node
 from smalti.kernels.conv.bands import Band, Index, Rows, choose_band, dividing_blocks, emit_bands, nominal
-from smalti.kernels.conv.convolution import PREFIXES, Arithmetic, Convolution, convolution, weight_array
-from smalti.kernels.conv.depthwise import DepthwiseKernel, depthwise_row, depthwise_spec, filters
-from smalti.kernels.conv.gemm import Depth, GemmSpec, gemm_panel
-from smalti.kernels.conv.matrix import (
-    Panels,
-    constant_parameters,
-    gemm_tile,
-    pack_weights,
-    runtime_parameters,
-    weight_bytes,
-)
+from smalti.kernels.conv.convolution import DEPTHWISE, PREFIXES, Arithmetic, Convolution, convolution, dot_of
+from smalti.kernels.conv.depthwise import ROW_ARGS, DepthwiseKernel, depthwise_row, depthwise_spec, filters
+from smalti.kernels.conv.matrix import constant_parameters, gemm_tile, runtime_parameters, stored_layout
 from smalti.kernels.conv.pointwise import PointwiseKernel
-from smalti.kernels.conv.tile import GemmTile, pack_panels
-from smalti.kernels.conv.widen import widen_run
-from smalti.kernels.kernel import KernelPlan, Readers, StepEmitter
-from smalti.kernels.nodes import static_channels, static_shape
+from smalti.kernels.kernel import KernelPlan, Readers, StepEmitter, asks
+from smalti.kernels.matrix.core import Constants, MatrixSpec, Packed, Run, call_panels
+from smalti.kernels.matrix.pixels import Elements, widen_run
+from smalti.kernels.matrix.shapes import Depth, GemmTile, pack_rows
+from smalti.kernels.nodes import known, static_channels, static_shape
+from smalti.kernels.takes import Takes
 from smalti.numerics import DType
 from smalti.target.target import Target
 
@@ -49,6 +44,7 @@ class ExpandDepthwiseKernel:
     ``dtype`` is that of the weights.
     """
 
+    takes: ClassVar[tuple[Takes, ...]] = DEPTHWISE
     dtype: DType = DType.FLOAT32
 
     @property
@@ -60,8 +56,8 @@ class ExpandDepthwiseKernel:
         """Whether the node is a depthwise convolution that alone reads a 1x1 convolution too wide for the cache."""
         if not DepthwiseKernel(self.dtype).accepts(node, target):
             return False
-        expand, c = node.inputs[0], convolution(node, target)
-        if readers[expand] != 1 or not PointwiseKernel(self.dtype).accepts(expand, target):
+        expand, c = node.x, convolution(node, target)
+        if readers[expand] != 1 or not asks(PointwiseKernel(self.dtype), expand, target):
             return False
         wide = convolution(expand, target)
         if wide.residual or runtime_parameters(expand, wide):
@@ -72,7 +68,7 @@ class ExpandDepthwiseKernel:
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose block and band, pack both sets of weights."""
-        expand = node.inputs[0]
+        expand = node.x
         c, wide, depth = convolution(node, target), convolution(expand, target), _depth(expand)
         channels = static_channels(expand)
         tile = self.tile(node, target)
@@ -82,12 +78,12 @@ class ExpandDepthwiseKernel:
         if wide.widened:
             scratch.append(4 * depth.total * tile.gemm.block)
         if wide.arithmetic is Arithmetic.COPIED:
-            scratch.append(4 * depth.total * sum(panel.width for panel in tile.gemm.panels))
+            scratch.append(4 * depth.total * tile.gemm.width)
         return KernelPlan(
             operands=((0, 0),),
             constants=(
-                pack_weights(wide, weight_array(expand), depth, panels),
-                pack_panels(constant_parameters(expand, wide), panels),
+                stored_layout(wide).pack(known(expand.weights), depth, panels),
+                pack_rows(tuple(constant_parameters(expand, wide)), panels),
                 *filters(node, c),
             ),
             scratch=tuple(scratch),
@@ -101,8 +97,8 @@ class ExpandDepthwiseKernel:
         rows = _rows(node, convolution(node, target))
         blocks = dividing_blocks(static_channels(node), lanes, WIDE_BLOCK)
         band = choose_band(node, rows, target, blocks, WIDE_ITEM, NARROW_COST * lanes)
-        wide = convolution(node.inputs[0], target)
-        return ExpandDepthwiseTile(band, gemm_tile(wide, target, band.channels, _depth(node.inputs[0]).total))
+        wide = convolution(node.x, target)
+        return ExpandDepthwiseTile(band, gemm_tile(wide, target, band.channels, _depth(node.x).total))
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is one channel block of one band of one phase."""
@@ -118,51 +114,49 @@ class _Work:
 
     def __init__(self, e: StepEmitter, node: Node, tile: ExpandDepthwiseTile) -> None:
         self.e, self.fn, self.node, self.tile = e, e.fn, node, tile
-        self.narrow = convolution(node.inputs[0], e.target)
-        self.epilogue = replace(self.narrow.epilogue, wide=True)
-        self.c = replace(convolution(node, e.target), x=self.epilogue.stored)
-        self.depth = _depth(node.inputs[0])
-        self.width, self.result_width = (e.size(n.type.shape[2]) for n in (node.inputs[0], node))
+        self.narrow = convolution(node.x, e.target)
+        epilogue = replace(self.narrow.epilogue, stored=DType.FLOAT32)
+        self.c = replace(convolution(node, e.target), x=DType.FLOAT32)
+        self.depth = _depth(node.x)
+        self.width, self.result_width = (e.size(n.type.shape[2]) for n in (node.x, node))
         self.row_bytes = self.fn.mul(self.width, WIDE_ITEM * tile.band.channels)
+        pixel, result = self.narrow.itemsize * self.depth.total, WIDE_ITEM * tile.band.channels
+        self.spec = MatrixSpec(dot_of(self.narrow, e.target), self.depth, pixel, result, epilogue)
         self.block: Index = 0
-        self.panels: Panels
+        self.packed: Packed
 
     def begin(self, block: Index) -> None:
         """Take the panels of the block; weights are copied once for the item if at all."""
-        e, fn, c = self.e, self.fn, self.narrow
+        e, fn, c, gemm = self.e, self.fn, self.narrow, self.tile.gemm
         self.block = block
-        width = sum(panel.width for panel in self.tile.gemm.panels)
-        weights = fn.at(e.constant(0), fn.mul(block, width * weight_bytes(c, self.depth)))
-        parameters = fn.at(e.constant(1), fn.mul(block, 4 * width * len(c.parameters)))
+        weights = fn.at(e.constant(0), fn.mul(block, gemm.width * stored_layout(c).column_bytes(self.depth)))
+        rows = fn.at(e.constant(1), fn.mul(block, 4 * gemm.width * len(c.parameters)))
         if c.arithmetic is Arithmetic.COPIED:
-            fn.call(widen_run(e, c.weights), e.scratch(2), weights, width * self.depth.total)
-            weights, c = e.scratch(2), replace(c, weights=DType.FLOAT32, arithmetic=Arithmetic.PLAIN)
-        self.panels = Panels(e, c, self.depth, self.tile.gemm, weights, parameters, None)
+            widen_run(e, Elements(c.weights), e.scratch(2), weights, gemm.width * self.depth.total)
+            weights = e.scratch(2)
+        self.packed = Packed(self.spec, gemm.panels, Constants(weights, rows, rows), len(c.parameters))
 
     def expand(self, pixel: Index, scratch_row: Index, pixels: Index) -> None:
         """Make pixels of the wide tensor."""
         e, fn, tile, depth, c = self.e, self.fn, self.tile, self.depth, self.narrow
-        result = WIDE_ITEM * tile.band.channels
-        spec = GemmSpec(depth, c.itemsize * depth.total, result, 0, False, self.epilogue, c.pairs, c.panel_type)
         target = fn.at(e.scratch(0), fn.mul(scratch_row, self.row_bytes))
         with fn.loop(0, pixels, tile.gemm.block) as start:
             count = fn.minimum(tile.gemm.block, fn.sub(pixels, start))
             source = fn.at(e.operand(0), fn.mul(fn.add(pixel, start), c.x.itemsize * depth.total))
             if c.widened:
-                fn.call(widen_run(e, c.x, c.offset), e.scratch(1), source, fn.mul(count, depth.total))
+                widen_run(e, Elements(c.x, c.offset), e.scratch(1), source, fn.mul(count, depth.total))
                 source = e.scratch(1)
-            for work in self.panels.each():
-                place = fn.at(target, fn.add(fn.mul(start, result), WIDE_ITEM * work.channel))
-                fn.call(gemm_panel(e, spec, work.panel), source, work.weights, place, work.parameters, source, 0, count)
+            run = Run(source, target, None, fn.mul(start, self.spec.result_stride), count)
+            call_panels(e, self.packed, run)
 
     def filter(self, scratch_row: Index, pixel: Index, low: Index, high: Index) -> None:
         """Make a result row of the block."""
         e, fn, c, block = self.e, self.fn, self.c, self.tile.band.channels
         spec = depthwise_spec(self.node, c, block, WIDE_ITEM * block)
-        offset, size = fn.mul(self.block, 4 * block), c.epilogue.stored.itemsize
+        offset, size = fn.mul(self.block, 4 * block), c.epilogue.itemsize
         at_pixel = fn.mul(pixel, size * static_channels(self.node))
         fn.call(
-            depthwise_row(e, spec),
+            e.function(depthwise_row, spec, ROW_ARGS),
             fn.at(e.scratch(0), fn.mul(scratch_row, self.row_bytes)),
             fn.at(e.result(), fn.add(at_pixel, fn.mul(self.block, size * block))),
             fn.at(e.constant(2), offset),
@@ -177,8 +171,8 @@ class _Work:
 
 
 def _depth(expand: Node) -> Depth:
-    return Depth(1, 1, 0, static_shape(expand.inputs[1])[2])
+    return Depth.flat(static_shape(expand.weights)[2])
 
 
 def _rows(node: Node, c: Convolution) -> Rows:
-    return Rows(static_shape(node.inputs[1])[0], c.stride[0], c.dilation[0], c.pads[0])
+    return Rows(static_shape(node.weights)[0], c.stride[0], c.dilation[0], c.pads[0])

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
+
+from llvmlite import ir
 
 from smalti.errors import CompilerError
 from smalti.ir.graph import Node
-from smalti.kernels.conv.convolution import PREFIXES, Arithmetic, convolution, is_depthwise, read_convolution
-from smalti.kernels.conv.gemm import Depth, GemmSpec, gemm_panel
+from smalti.kernels.conv.convolution import (
+    CONVOLUTIONS,
+    PREFIXES,
+    Arithmetic,
+    convolution,
+    dot_of,
+    is_depthwise,
+    read_convolution,
+)
 from smalti.kernels.conv.matrix import gemm_tile, matrix_plan, panels_of
-from smalti.kernels.conv.tile import GemmTile
-from smalti.kernels.conv.widen import widen_run
 from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.matrix.core import MatrixSpec
+from smalti.kernels.matrix.pixels import Elements, emit_pixels, widen_run
+from smalti.kernels.matrix.shapes import Depth, GemmTile
 from smalti.kernels.nodes import static_shape
+from smalti.kernels.takes import Takes
+from smalti.kernels.walk import Index
 from smalti.numerics import DType
 from smalti.target.target import Target
 
@@ -21,6 +34,7 @@ from smalti.target.target import Target
 class PointwiseKernel:
     """``[pixels, in] x [in, out]`` with fused bias, residual and activation; ``dtype`` is that of the weights."""
 
+    takes: ClassVar[tuple[Takes, ...]] = CONVOLUTIONS
     dtype: DType = DType.FLOAT32
 
     @property
@@ -35,12 +49,12 @@ class PointwiseKernel:
             return False
         if c.arithmetic is Arithmetic.PLAIN and c.offset:
             return False
-        return static_shape(node.inputs[1])[:2] == (1, 1) and c.stride == (1, 1) and all(p == 0 for p in c.pads)
+        return static_shape(node.weights)[:2] == (1, 1) and c.stride == (1, 1) and all(p == 0 for p in c.pads)
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the tile and pack weights and parameters."""
         c, depth = convolution(node, target), _depth(node)
-        tile = gemm_tile(c, target, static_shape(node.inputs[1])[3], depth.total)
+        tile = gemm_tile(c, target, static_shape(node.weights)[3], depth.total)
         return matrix_plan(node, c, target, depth, (4 * depth.total * tile.block,) if c.widened else ())
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
@@ -49,35 +63,21 @@ class PointwiseKernel:
         if not isinstance(tile, GemmTile):
             raise CompilerError(f"{self.name}: foreign tile {tile}")
         fn = e.fn
-        channels = static_shape(node.inputs[1])[3]
-        size = c.epilogue.stored.itemsize
-        pixel, stride = c.itemsize * depth.total, size * channels
-        spec = GemmSpec(depth, pixel, stride, stride, c.residual, c.epilogue, c.pairs, c.panel_type)
-        source, result = e.operand(0), e.result()
-        residual = e.operand(len(plan.operands) - 1) if c.residual else source
+        stride = c.epilogue.itemsize * static_shape(node.weights)[3]
+        spec = MatrixSpec(dot_of(c, e.target), depth, c.itemsize * depth.total, stride, c.epilogue)
+        first, _ = e.operand(0), e.result()
+        residual = e.operand(len(plan.operands) - 1) if c.residual else None
         pixels = e.size(node.type.shape[0] * node.type.shape[1] * node.type.shape[2])
-        with e.parallel(fn.ceil_div(pixels, tile.chunk)) as item:
-            begin = fn.mul(item, tile.chunk)
-            end = fn.minimum(fn.add(begin, tile.chunk), pixels)
-            panels = panels_of(e, node, c, depth, plan, tile)
-            with fn.loop(begin, end, tile.block) as start:
-                count = fn.minimum(tile.block, fn.sub(end, start))
-                block = fn.at(source, fn.mul(start, c.x.itemsize * depth.total))
-                if c.widened:
-                    fn.call(widen_run(e, c.x, c.offset), e.scratch(0), block, fn.mul(count, depth.total))
-                    block = e.scratch(0)
-                for work in panels.each():
-                    fn.call(
-                        gemm_panel(e, spec, work.panel),
-                        block,
-                        work.weights,
-                        fn.at(result, fn.add(fn.mul(start, spec.result_stride), size * work.channel)),
-                        work.parameters,
-                        fn.at(residual, fn.add(fn.mul(start, spec.residual_stride), size * work.channel)),
-                        0,
-                        count,
-                    )
+
+        def source(start: Index, count: Index) -> ir.Value:
+            block = fn.at(first, fn.mul(start, c.x.itemsize * depth.total))
+            if not c.widened:
+                return block
+            widen_run(e, Elements(c.x, c.offset), e.scratch(0), block, fn.mul(count, depth.total))
+            return e.scratch(0)
+
+        emit_pixels(e, pixels, tile, lambda: panels_of(e, node, c, plan, spec, tile.panels), source, residual)
 
 
 def _depth(node: Node) -> Depth:
-    return Depth(1, 1, 0, static_shape(node.inputs[1])[2])
+    return Depth.flat(static_shape(node.weights)[2])

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from smalti.ir import ops
 from smalti.ir.dims import product
 from smalti.ir.graph import Node
 from smalti.kernels.data.runs import copy_run
-from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
 from smalti.kernels.nodes import attributes
+from smalti.kernels.takes import Takes, takes
 from smalti.kernels.walk import CHUNK_BYTES, rows_per_item
-from smalti.target.target import Target
 
 
 @dataclass(frozen=True, slots=True)
-class ConcatKernel:
+class ConcatKernel(ReadsAll):
     """Concat of any element type."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (takes(ops.Concat, "axis"),)
     name: str = "concat"
-
-    def accepts(self, node: Node, target: Target) -> bool:
-        """Whether the node is a concatenation."""
-        return isinstance(node.op, ops.Concat)
-
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan."""
-        return KernelPlan(operands=tuple(range(len(node.inputs))))
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step."""

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from smalti.ir import ops
 from smalti.ir.dims import product
 from smalti.ir.graph import Node
 from smalti.kernels.data.runs import copy_run
-from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
 from smalti.kernels.nodes import attributes
+from smalti.kernels.takes import INTEGERS, Takes, takes
 from smalti.kernels.walk import rows_per_item
 from smalti.llvm.builder import I64, scalar_type
-from smalti.target.target import Target
 
 
 @dataclass(frozen=True, slots=True)
-class GatherKernel:
+class GatherKernel(ReadsAll):
     """Gather of any element type.
 
     An index outside the operand takes the nearest element, where TensorFlow reports an error.
     """
 
+    takes: ClassVar[tuple[Takes, ...]] = (takes(ops.Gather, "axis"),)
     name: str = "gather"
-
-    def accepts(self, node: Node, target: Target) -> bool:
-        """Whether the node is a gather."""
-        return isinstance(node.op, ops.Gather)
-
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan."""
-        return KernelPlan(operands=(0, 1))
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: a row is one index of one outer element."""
@@ -57,18 +51,11 @@ class GatherKernel:
 
 
 @dataclass(frozen=True, slots=True)
-class SizeTensorKernel:
+class SizeTensorKernel(ReadsAll):
     """Writes sizes as integers."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (takes(ops.SizeTensor, "values", "shape", dtype=INTEGERS),)
     name: str = "sizes"
-
-    def accepts(self, node: Node, target: Target) -> bool:
-        """Whether the node is a size tensor."""
-        return isinstance(node.op, ops.SizeTensor)
-
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan."""
-        return KernelPlan(operands=())
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, assert_never
 
 import numpy as np
 from llvmlite import ir
@@ -12,39 +13,42 @@ from smalti.ir.dims import product
 from smalti.ir.graph import Node
 from smalti.ir.ops import PadMode, Shape
 from smalti.kernels.data.runs import copy_run, fill_run
-from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
 from smalti.kernels.nodes import attributes
+from smalti.kernels.takes import Takes, takes
 from smalti.kernels.values import number, raw_type
 from smalti.kernels.walk import Index, c_strides, decompose, rows_per_item
 from smalti.llvm.builder import I1
 from smalti.numerics import DType
-from smalti.target.target import Target
 
 
 @dataclass(frozen=True, slots=True)
-class PadKernel:
+class PadKernel(ReadsAll):
     """Pad of any element type."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (
+        takes(
+            ops.Pad,
+            "amounts",
+            "value",
+            mode=frozenset((PadMode.CONSTANT, PadMode.REFLECT, PadMode.SYMMETRIC)),
+        ),
+    )
     name: str = "pad"
-
-    def accepts(self, node: Node, target: Target) -> bool:
-        """Whether the node is a padding."""
-        return isinstance(node.op, ops.Pad)
-
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan."""
-        return KernelPlan(operands=(0,))
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a group of rows of the result."""
         op = attributes(node, ops.Pad)
-        shape = node.inputs[0].type.shape
+        shape = node.x.type.shape
         padded = [i for i, pair in enumerate(op.amounts) if pair != (0, 0)]
         last = padded[-1] if padded else 0
-        if op.mode is PadMode.CONSTANT:
-            self._constant(e, node, op, shape, last)
-        else:
-            self._mirrored(e, node, op, shape, last)
+        match op.mode:
+            case PadMode.CONSTANT:
+                self._constant(e, node, op, shape, last)
+            case PadMode.REFLECT | PadMode.SYMMETRIC:
+                self._mirrored(e, node, op, shape, last)
+            case _:
+                assert_never(op.mode)
 
     def _constant(self, e: StepEmitter, node: Node, op: ops.Pad, shape: Shape, last: int) -> None:
         """A row is the last padded dimension with everything behind it."""

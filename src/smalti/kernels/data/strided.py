@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from smalti.errors import CompilerError
 from smalti.ir import ops
@@ -10,9 +11,19 @@ from smalti.ir.dims import Dim, floor_div
 from smalti.ir.graph import Node
 from smalti.ir.ops import Layout, Shape
 from smalti.kernels.data.runs import strided_run
-from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
+from smalti.kernels.takes import Takes, takes
 from smalti.kernels.walk import Index, broadcast_strides, c_strides, collapse, for_each_run
 from smalti.target.target import Target
+
+_LAYOUTS = frozenset((Layout.NHWC, Layout.NCHW))
+_ORDERS = {
+    (ops.SpaceToDepth, Layout.NHWC): ("nhywxc", "nhwyxc"),
+    (ops.SpaceToDepth, Layout.NCHW): ("nchywx", "nyxchw"),
+    (ops.DepthToSpace, Layout.NHWC): ("nhwyxc", "nhywxc"),
+    (ops.DepthToSpace, Layout.NCHW): ("nyxchw", "nchywx"),
+}
+"""How elements lie in the operand, and the order in which the result wants them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +40,7 @@ def view_of(node: Node) -> View | None:
     op = node.op
     if not node.inputs:
         return None
-    shape = node.inputs[0].type.shape
+    shape = node.x.type.shape
     strides = c_strides(shape)
     if isinstance(op, ops.Slice):
         first: int | Dim = 0
@@ -48,31 +59,33 @@ def view_of(node: Node) -> View | None:
 def _blocks(op: ops.SpaceToDepth | ops.DepthToSpace, shape: Shape) -> View:
     """Blocks of pixels as channels and back: a transposition of six dimensions."""
     b = op.block
-    to_depth = isinstance(op, ops.SpaceToDepth)
-    n, h, w, c = shape if op.layout is Layout.NHWC else (shape[0], shape[2], shape[3], shape[1])
-    if to_depth:
+    dense, wanted = _ORDERS[type(op), op.layout]
+    order = op.layout.value
+    n, h, w, c = (shape[order.index(name)] for name in Layout.NHWC.value)
+    if isinstance(op, ops.SpaceToDepth):
         names = {"n": n, "h": floor_div(h, b), "y": b, "w": floor_div(w, b), "x": b, "c": c}
-        dense, wanted = ("nhywxc", "nhwyxc") if op.layout is Layout.NHWC else ("nchywx", "nyxchw")
     else:
         names = {"n": n, "h": h, "w": w, "y": b, "x": b, "c": floor_div(c, b * b)}
-        dense, wanted = ("nhwyxc", "nhywxc") if op.layout is Layout.NHWC else ("nyxchw", "nchywx")
     strides = dict(zip(dense, c_strides(tuple(names[k] for k in dense)), strict=True))
     return View(tuple(names[k] for k in wanted), tuple(strides[k] for k in wanted))
 
 
 @dataclass(frozen=True, slots=True)
-class StridedKernel:
+class StridedKernel(ReadsAll):
     """Slice, Transpose, BroadcastTo, SpaceToDepth and DepthToSpace of any element type."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (
+        takes(ops.Slice, "begin", "size", "stride"),
+        takes(ops.Transpose, "perm"),
+        takes(ops.BroadcastTo, "shape"),
+        takes(ops.SpaceToDepth, "block", layout=_LAYOUTS),
+        takes(ops.DepthToSpace, "block", layout=_LAYOUTS),
+    )
     name: str = "rearrange"
 
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is a rearrangement."""
         return view_of(node) is not None
-
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan."""
-        return KernelPlan(operands=(0,))
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step."""

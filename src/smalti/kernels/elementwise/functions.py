@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from llvmlite import ir
 
@@ -13,14 +14,80 @@ from smalti.kernels.values import combine_values, is_float_type, is_signed, numb
 from smalti.llvm.builder import I32, I64, Fn, lanes_of, vector
 from smalti.numerics import DType
 
-_TRANSCENDENTAL: dict[UnaryFn, Callable[[Fn, ir.Value], ir.Value]] = {
-    UnaryFn.EXP: mathfn.exp,
-    UnaryFn.LOG: mathfn.log,
-    UnaryFn.TANH: mathfn.tanh,
-    UnaryFn.SIGMOID: mathfn.sigmoid,
+OnFloats = Callable[[Fn, ir.Value, float], ir.Value]
+OnIntegers = Callable[[Fn, ir.Value, bool], ir.Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """How a function of one operand is computed; ``None`` where it has no meaning.
+
+    ``floats`` get the function's parameter besides the value, ``integers`` whether they have a sign.
+    """
+
+    floats: OnFloats | None = None
+    integers: OnIntegers | None = None
+
+
+def _plain(compute: Callable[[Fn, ir.Value], ir.Value]) -> OnFloats:
+    return lambda fn, x, alpha: compute(fn, x)
+
+
+def _rounding(name: str) -> Unary:
+    return Unary(lambda fn, x, alpha: fn.intrinsic(name, x.type, x), lambda fn, x, signed: x)
+
+
+def _clip(low: int, high: int | None) -> Unary:
+    def floats(fn: Fn, x: ir.Value, alpha: float) -> ir.Value:
+        return mathfn.clamp(fn, x, float(low), None if high is None else float(high))
+
+    def integers(fn: Fn, x: ir.Value, signed: bool) -> ir.Value:
+        above = combine_values(fn, "max", x, number(x.type, low), signed)
+        return above if high is None else combine_values(fn, "min", above, number(x.type, high), signed)
+
+    return Unary(floats, integers)
+
+
+def _absolute(fn: Fn, x: ir.Value, signed: bool) -> ir.Value:
+    zero = number(x.type, 0)
+    return fn.b.select(fn.b.icmp_signed("<", x, zero), fn.b.sub(zero, x), x) if signed else x
+
+
+def _root(fn: Fn, x: ir.Value) -> ir.Value:
+    return fn.intrinsic("llvm.sqrt", x.type, x)
+
+
+def _leaky_relu(fn: Fn, x: ir.Value, alpha: float) -> ir.Value:
+    positive = fn.b.fcmp_ordered(">", x, number(x.type, 0.0))
+    return fn.b.select(positive, x, fn.b.fmul(x, number(x.type, alpha)))
+
+
+def _elu(fn: Fn, x: ir.Value) -> ir.Value:
+    below = mathfn.expm1(fn, mathfn.clamp(fn, x, None, 0.0))
+    return fn.b.select(fn.b.fcmp_ordered("<", x, number(x.type, 0.0)), below, x)
+
+
+UNARY: dict[UnaryFn, Unary] = {
+    UnaryFn.NEG: Unary(lambda fn, x, alpha: fn.b.fneg(x), lambda fn, x, signed: fn.b.sub(number(x.type, 0), x)),
+    UnaryFn.ABS: Unary(_plain(mathfn.magnitude), _absolute),
+    UnaryFn.SQUARE: Unary(lambda fn, x, alpha: fn.b.fmul(x, x), lambda fn, x, signed: fn.b.mul(x, x)),
+    UnaryFn.SQRT: Unary(_plain(_root)),
+    UnaryFn.RSQRT: Unary(lambda fn, x, alpha: fn.b.fdiv(number(x.type, 1.0), _root(fn, x))),
+    UnaryFn.EXP: Unary(_plain(mathfn.exp)),
+    UnaryFn.LOG: Unary(_plain(mathfn.log)),
+    UnaryFn.FLOOR: _rounding("llvm.floor"),
+    UnaryFn.CEIL: _rounding("llvm.ceil"),
+    UnaryFn.ROUND: _rounding("llvm.nearbyint"),
+    UnaryFn.RELU: _clip(0, None),
+    UnaryFn.RELU6: _clip(0, 6),
+    UnaryFn.LEAKY_RELU: Unary(_leaky_relu),
+    UnaryFn.ELU: Unary(_plain(_elu)),
+    UnaryFn.SIGMOID: Unary(_plain(mathfn.sigmoid)),
+    UnaryFn.TANH: Unary(_plain(mathfn.tanh)),
+    UnaryFn.LOGICAL_NOT: Unary(),
 }
-_ROUNDING = {UnaryFn.FLOOR: "llvm.floor", UnaryFn.CEIL: "llvm.ceil", UnaryFn.ROUND: "llvm.nearbyint"}
-_INTEGER_UNARY = frozenset((UnaryFn.NEG, UnaryFn.ABS, UnaryFn.SQUARE, UnaryFn.RELU, UnaryFn.RELU6, *_ROUNDING))
+"""The one table of functions of one operand: for elementwise nodes and, as fused activations, behind every kernel."""
+
 _RELATIONS = {
     BinaryFn.EQUAL: "==",
     BinaryFn.NOT_EQUAL: "!=",
@@ -29,76 +96,54 @@ _RELATIONS = {
     BinaryFn.GREATER: ">",
     BinaryFn.GREATER_EQUAL: ">=",
 }
+_OF_BOOLS = frozenset((BinaryFn.LOGICAL_AND, BinaryFn.LOGICAL_OR, BinaryFn.EQUAL, BinaryFn.NOT_EQUAL))
+_OF_NUMBERS = frozenset(
+    (
+        *_RELATIONS,
+        BinaryFn.ADD,
+        BinaryFn.SUB,
+        BinaryFn.MUL,
+        BinaryFn.DIV,
+        BinaryFn.FLOOR_DIV,
+        BinaryFn.FLOOR_MOD,
+        BinaryFn.MAXIMUM,
+        BinaryFn.MINIMUM,
+        BinaryFn.SQUARED_DIFFERENCE,
+    )
+)
+BINARY = _OF_BOOLS | _OF_NUMBERS
+"""The functions of two operands that have code for some element type."""
 
 
-def supports_unary(fn: UnaryFn, dtype: DType) -> bool:
+def supports_unary(kind: UnaryFn, dtype: DType) -> bool:
     """Whether the function is defined for the element type."""
-    if dtype is DType.BOOL:
-        return fn is UnaryFn.LOGICAL_NOT
-    return fn is not UnaryFn.LOGICAL_NOT if dtype.is_float else fn in _INTEGER_UNARY
+    known = UNARY.get(kind)
+    if known is None or dtype is DType.BOOL:
+        return known is not None and kind is UnaryFn.LOGICAL_NOT
+    return (known.floats if dtype.is_float else known.integers) is not None
 
 
 def unary_value(fn: Fn, kind: UnaryFn, x: ir.Value, dtype: DType, alpha: float) -> ir.Value:
-    """Return ``kind(x)``."""
+    """Return ``kind(x)``.
+
+    Raises:
+        CompilerError: the table does not say how.
+    """
+    known = UNARY.get(kind, Unary())
     if kind is UnaryFn.LOGICAL_NOT:
         return fn.b.not_(x)
-    return _float_unary(fn, kind, x, alpha) if is_float_type(x.type) else _integer_unary(fn, kind, x, is_signed(dtype))
-
-
-def _float_unary(fn: Fn, kind: UnaryFn, x: ir.Value, alpha: float) -> ir.Value:
-    b, type = fn.b, x.type
-    zero, one = number(type, 0.0), number(type, 1.0)
-    if kind in _TRANSCENDENTAL:
-        return _TRANSCENDENTAL[kind](fn, x)
-    if kind in _ROUNDING:
-        return fn.intrinsic(_ROUNDING[kind], type, x)
-    match kind:
-        case UnaryFn.NEG:
-            return b.fneg(x)
-        case UnaryFn.ABS:
-            return mathfn.magnitude(fn, x)
-        case UnaryFn.SQUARE:
-            return b.fmul(x, x)
-        case UnaryFn.SQRT:
-            return fn.intrinsic("llvm.sqrt", type, x)
-        case UnaryFn.RSQRT:
-            return b.fdiv(one, fn.intrinsic("llvm.sqrt", type, x))
-        case UnaryFn.RELU:
-            return mathfn.clamp(fn, x, 0.0, None)
-        case UnaryFn.RELU6:
-            return mathfn.clamp(fn, x, 0.0, 6.0)
-        case UnaryFn.LEAKY_RELU:
-            return b.select(b.fcmp_ordered(">", x, zero), x, b.fmul(x, number(type, alpha)))
-        case UnaryFn.ELU:
-            below = mathfn.expm1(fn, mathfn.clamp(fn, x, None, 0.0))
-            return b.select(b.fcmp_ordered("<", x, zero), below, x)
-    raise CompilerError(f"no code for {kind.value} of floats")
-
-
-def _integer_unary(fn: Fn, kind: UnaryFn, x: ir.Value, signed: bool) -> ir.Value:
-    b, type = fn.b, x.type
-    zero = number(type, 0)
-    if kind in _ROUNDING:
-        return x
-    match kind:
-        case UnaryFn.NEG:
-            return b.sub(zero, x)
-        case UnaryFn.ABS:
-            return b.select(b.icmp_signed("<", x, zero), b.sub(zero, x), x) if signed else x
-        case UnaryFn.SQUARE:
-            return b.mul(x, x)
-        case UnaryFn.RELU | UnaryFn.RELU6:
-            positive = combine_values(fn, "max", x, zero, signed)
-            return positive if kind is UnaryFn.RELU else combine_values(fn, "min", positive, number(type, 6), signed)
-    raise CompilerError(f"no code for {kind.value} of integers")
+    if is_float_type(x.type) and known.floats is not None:
+        return known.floats(fn, x, alpha)
+    if not is_float_type(x.type) and known.integers is not None:
+        return known.integers(fn, x, is_signed(dtype))
+    raise CompilerError(f"no code for {kind.value} of {x.type}")
 
 
 def supports_binary(fn: BinaryFn, dtype: DType) -> bool:
     """Whether the function is defined for the element type."""
-    logical = fn in (BinaryFn.LOGICAL_AND, BinaryFn.LOGICAL_OR)
     if dtype is DType.BOOL:
-        return logical or fn in (BinaryFn.EQUAL, BinaryFn.NOT_EQUAL)
-    return not logical
+        return fn in _OF_BOOLS
+    return fn in _OF_NUMBERS
 
 
 def is_scalar_only(fn: BinaryFn, dtype: DType) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from llvmlite import ir
 
@@ -10,6 +11,8 @@ from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.graph import Node, TensorType
 from smalti.kernels.elementwise.functions import (
+    BINARY,
+    UNARY,
     binary_value,
     cast_value,
     is_scalar_only,
@@ -17,7 +20,8 @@ from smalti.kernels.elementwise.functions import (
     supports_unary,
     unary_value,
 )
-from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
+from smalti.kernels.takes import Takes, takes
 from smalti.kernels.values import load_value, raw_type, store_value
 from smalti.kernels.walk import Index, broadcast_strides, c_strides, collapse, for_each_run, in_vectors
 from smalti.llvm.builder import Fn
@@ -48,9 +52,15 @@ def computes(dtype: DType) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class ElementwiseKernel:
+class ElementwiseKernel(ReadsAll):
     """Unary, Binary, Select and Cast of any number type."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (
+        takes(ops.Unary, "alpha", fn=frozenset(UNARY)),
+        takes(ops.Binary, fn=BINARY),
+        takes(ops.Select),
+        takes(ops.Cast, dtype=_PLAIN),
+    )
     name: str = "elementwise"
 
     def accepts(self, node: Node, target: Target) -> bool:
@@ -66,10 +76,6 @@ class ElementwiseKernel:
         if isinstance(op, ops.Unary):
             return supports_unary(op.fn, source)
         return not isinstance(op, ops.Binary) or supports_binary(op.fn, source)
-
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan: every operand is read from memory."""
-        return KernelPlan(operands=tuple(range(len(node.inputs))))
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, assert_never
 
 from llvmlite import ir
 
@@ -11,10 +12,11 @@ from smalti.ir.graph import Node
 from smalti.ir.ops import Layout, PoolFn
 from smalti.kernels.elementwise.functions import cast_value
 from smalti.kernels.elementwise.kernel import computes
-from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
 from smalti.kernels.nodes import attributes
 from smalti.kernels.reduce.kernel import divide_by_count
 from smalti.kernels.reduce.loops import nested
+from smalti.kernels.takes import Takes, takes
 from smalti.kernels.values import load_value, store_value
 from smalti.kernels.walk import Index, in_vectors
 from smalti.llvm.builder import Fn
@@ -27,9 +29,12 @@ LARGE_WINDOW = 64
 
 
 @dataclass(frozen=True, slots=True)
-class PoolKernel:
+class PoolKernel(ReadsAll):
     """Pooling of any number type, vectors along the channels; a row of the window is summed before the rows are."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (
+        takes(ops.Pool, "size", "stride", "pads", fn=frozenset((PoolFn.AVG, PoolFn.MAX))),
+    )
     name: str = "pool"
 
     def accepts(self, node: Node, target: Target) -> bool:
@@ -37,16 +42,12 @@ class PoolKernel:
         op = node.op
         return isinstance(op, ops.Pool) and op.layout is Layout.NHWC and computes(node.type.dtype)
 
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan."""
-        return KernelPlan(operands=(0,))
-
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a result row (and for large windows a block of channels)."""
         fn, op = e.fn, attributes(node, ops.Pool)
         dtype = node.type.dtype
         lanes = VECTORS * e.target.vector_bits // 8 // max(dtype.itemsize, 4)
-        height, width, channels = (e.size(s) for s in node.inputs[0].type.shape[1:])
+        height, width, channels = (e.size(s) for s in node.x.type.shape[1:])
         rows, columns = e.size(node.type.shape[1]), e.size(node.type.shape[2])
         top, left = e.size(op.pads[0]), e.size(op.pads[2])
         source, result = e.operand(0), e.result()
@@ -99,8 +100,12 @@ def _pooled(
         value = load_value(fn, dtype, fn.at(base, fn.mul(offset, dtype.itemsize)), lanes)
         return value if wide is dtype else cast_value(fn, value, dtype, wide)
 
-    if kind is PoolFn.MAX:
-        return nested(fn, "max", dtype, lanes, sizes, strides, 0, load)
-    total = nested(fn, "sum", wide, lanes, sizes, strides, 0, load)
-    average = divide_by_count(fn, wide, total, fn.maximum(fn.mul(sizes[0], sizes[1]), 1))
-    return average if wide is dtype else cast_value(fn, average, wide, dtype)
+    match kind:
+        case PoolFn.MAX:
+            return nested(fn, "max", dtype, lanes, sizes, strides, 0, load)
+        case PoolFn.AVG:
+            total = nested(fn, "sum", wide, lanes, sizes, strides, 0, load)
+            average = divide_by_count(fn, wide, total, fn.maximum(fn.mul(sizes[0], sizes[1]), 1))
+            return average if wide is dtype else cast_value(fn, average, wide, dtype)
+        case _:
+            assert_never(kind)

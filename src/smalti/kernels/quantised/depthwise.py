@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from llvmlite import ir
@@ -13,13 +14,15 @@ from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.graph import Node
 from smalti.kernels.conv.depthwise import valid_taps
+from smalti.kernels.epilogue.steps import Add, Epilogue
 from smalti.kernels.kernel import KernelPlan, StepEmitter
-from smalti.kernels.nodes import attributes, static_channels, static_shape
+from smalti.kernels.nodes import array_of, attributes, known, static_channels, static_shape
 from smalti.kernels.quantised.dot import Dot
-from smalti.kernels.quantised.pointwise import addend_of, integer_constant, requant_of
-from smalti.kernels.quantised.requant import RESULT_TYPES, RequantSpec
+from smalti.kernels.quantised.packing import bias_of, epilogue_of
+from smalti.kernels.quantised.requant import BYTE_DEPTHWISE, has_epilogue
 from smalti.kernels.quantised.strips import Filters, Strips, cut, pack_filters
-from smalti.kernels.quantised.window import WindowSpec, depthwise_row
+from smalti.kernels.quantised.window import ROW_ARGS, RowSpec, WindowSpec, depthwise_row
+from smalti.kernels.takes import Takes
 from smalti.numerics import DType
 from smalti.target.target import Target
 
@@ -34,29 +37,30 @@ class DepthwiseTile:
 
     channels: int
     rows: int
-    requant: RequantSpec
+    epilogue: Epilogue
 
 
 @dataclass(frozen=True, slots=True)
 class DepthwiseKernel:
     """Depthwise convolution in integers."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (BYTE_DEPTHWISE,)
     name: str = "i8_depthwise"
 
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is a depthwise convolution of uint8 by int8, all but the pixels constant."""
         op = node.op
-        if not isinstance(op, ops.QuantisedDepthwiseConv2d) or op.dtype not in RESULT_TYPES:
+        if not isinstance(op, ops.QuantisedDepthwiseConv2d) or not has_epilogue(op):
             return False
-        if node.inputs[0].type.dtype is not DType.UINT8 or node.inputs[1].type.dtype is not DType.INT8:
+        if node.x.type.dtype is not DType.UINT8 or node.weights.type.dtype is not DType.INT8:
             return False
-        return all(integer_constant(n) is not None for n in node.inputs[1:])
+        return all(array_of(n) is not None for n in node.inputs[1:])
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the block and pack the constants."""
         channels = static_channels(node)
         block = channels if channels < 2 * BLOCK else BLOCK
-        return KernelPlan((0,), packed_filters(node, target, block), (), DepthwiseTile(block, ROWS, requant_of(node)))
+        return KernelPlan((0,), packed_filters(node, target, block), (), DepthwiseTile(block, ROWS, epilogue_of(node)))
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a band of rows of one channel block."""
@@ -65,10 +69,10 @@ class DepthwiseKernel:
             raise CompilerError(f"{self.name}: foreign tile {tile}")
         fn = e.fn
         channels = static_channels(node)
-        source_height, source_width = (e.size(s) for s in node.inputs[0].type.shape[1:3])
+        source_height, source_width = (e.size(s) for s in node.x.type.shape[1:3])
         batch, height, width = (e.size(s) for s in node.type.shape[:3])
         top, left = e.size(op.pads[0]), e.size(op.pads[2])
-        spec = window_spec(node, tile.requant, channels)
+        spec = window_spec(node, tile.epilogue, channels)
         blocks, bands = -(-channels // tile.channels), fn.ceil_div(height, tile.rows)
         row_bytes = fn.mul(source_width, channels)
         whole, last = blocks_of(e.target, channels, tile.channels)
@@ -79,9 +83,12 @@ class DepthwiseKernel:
             stop = fn.minimum(fn.add(start, tile.rows), height)
 
             def band(strips: tuple[Strips, ...]) -> None:
-                function = depthwise_row(e, spec, strips)
+                function = e.function(depthwise_row, RowSpec(spec, strips), ROW_ARGS)
                 channel = fn.mul(block, tile.channels)
-                source, result = fn.at(e.operand(0), channel), fn.at(e.result(), fn.mul(channel, spec.requant.itemsize))
+                source, result = (
+                    fn.at(e.operand(0), channel),
+                    fn.at(e.result(), fn.mul(channel, spec.epilogue.itemsize)),
+                )
                 weights = fn.at(e.constant(0), fn.mul(block, spec.filters.weight_bytes(e.target, whole)))
                 parameters = fn.at(e.constant(1), fn.mul(block, spec.filters.parameter_bytes(whole)))
                 with fn.loop(start, stop) as y:
@@ -128,34 +135,28 @@ def blocks_of(target: Target, channels: int, block: int) -> tuple[tuple[Strips, 
     return cut(target, block), cut(target, rest or block)
 
 
-def window_spec(node: Node, requant: RequantSpec, source_pixel: int) -> WindowSpec:
+def window_spec(node: Node, epilogue: Epilogue, source_pixel: int) -> WindowSpec:
     """Return the row geometry of a depthwise node whose pixels lie so many bytes apart."""
     op = attributes(node, ops.QuantisedDepthwiseConv2d)
-    kh, kw, channels, _ = static_shape(node.inputs[1])
-    filters = Filters(kh, kw, requant.addend)
-    return WindowSpec(filters, op.stride[1], op.dilation[1], source_pixel, channels * requant.itemsize, requant)
+    kh, kw, channels, _ = static_shape(node.weights)
+    filters = Filters(kh, kw, epilogue.find(Add) is not None)
+    return WindowSpec(filters, op.stride[1], op.dilation[1], source_pixel, channels * epilogue.itemsize, epilogue)
 
 
 def packed_filters(node: Node, target: Target, block: int) -> tuple[NDArray[np.generic], ...]:
     """Return packed weights, packed parameters and a row of zero points, for blocks of so many channels."""
     op = attributes(node, ops.QuantisedDepthwiseConv2d)
-    weights = _constant(node.inputs[1]).astype(np.int8)[..., 0]
+    weights = known(node.weights).astype(np.int8)[..., 0]
     channels = weights.shape[2]
-    bias = _constant(node.inputs[3]).astype(np.int64) if op.bias else np.zeros(channels, np.int64)
     # Sums wrap around as int32 does, so the zero point can be taken out beforehand.
-    bias = bias - (op.zero_point - Dot.of(target).shift) * weights.sum(axis=(0, 1), dtype=np.int64)
-    parameters: list[NDArray[np.generic]] = [bias.astype(np.int32), _constant(node.inputs[2]).astype(np.float32)]
-    addend = addend_of(node)
+    bias = bias_of(node).astype(np.int64) - (op.zero_point - Dot.of(target).shift) * weights.sum(
+        axis=(0, 1), dtype=np.int64
+    )
+    parameters: list[NDArray[np.generic]] = [bias.astype(np.int32), known(node.multiplier).astype(np.float32)]
+    addend = node.operand("addend")
     if addend is not None:
-        parameters.append(_constant(addend).astype(np.float32))
+        parameters.append(known(addend).astype(np.float32))
     whole, last = blocks_of(target, channels, block)
     strips = whole * (channels // block) + (last if channels % block else ())
     packed = pack_filters(weights, parameters, target, strips)
     return (*packed, np.full(WIDEST_LOAD, op.zero_point, np.uint8))
-
-
-def _constant(node: Node) -> NDArray[np.generic]:
-    value = integer_constant(node)
-    if value is None:
-        raise CompilerError(f"{node!r} is not a constant")
-    return value

@@ -103,11 +103,8 @@ class Dot:
         element = I8 if self.kind is DotKind.BYTES else I16
         return fn.load(vector(element, lanes * self.group), address)
 
-    def load_activations(self, fn: Fn, address: ir.Value, count: int) -> ir.Value:
+    def load(self, fn: Fn, address: ir.Value, count: int) -> ir.Value:
         """Load ``count`` (at most ``group``) activations of a pixel, nothing behind them, into all lanes."""
-        if self.kind is DotKind.SINGLE:
-            wide = fn.b.zext(fn.load(I8, address), I16)
-            return fn.splat(wide, self.lanes)
         element, lanes = (I8, 4) if self.kind is DotKind.BYTES else (I16, 2)
         word = fn.load(I32, address, align=1) if count == self.group else _assembled(fn, address, element, count)
         return fn.b.bitcast(fn.splat(word, self.lanes), vector(element, self.lanes * lanes))
@@ -130,12 +127,17 @@ class Dot:
             operands = (weights, activations) if self.bytes is Bytes.SDOT else (activations, weights)
             return named_intrinsic(fn, name, sums.type, sums, *operands)
         if self.kind is DotKind.PAIRS:
-            name = {16: "avx512.pmaddw.d.512", 8: "avx2.pmadd.wd", 4: "sse2.pmadd.wd"}[lanes]
-            return fn.b.add(sums, named_intrinsic(fn, f"llvm.x86.{name}", sums.type, activations, weights))
+            return multiplied_pairs(fn, sums, activations, weights)
         # The intrinsic keeps LLVM from widening weights once and for all, in twice the registers.
         return fn.b.add(
             sums, named_intrinsic(fn, f"llvm.aarch64.neon.smull.v{lanes}i32", sums.type, activations, weights)
         )
+
+
+def multiplied_pairs(fn: Fn, sums: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
+    """Return ``sums`` plus the products of pairs of 16-bit integers."""
+    name = {16: "avx512.pmaddw.d.512", 8: "avx2.pmadd.wd", 4: "sse2.pmadd.wd"}[lanes_of(sums)]
+    return fn.b.add(sums, named_intrinsic(fn, f"llvm.x86.{name}", sums.type, a, b))
 
 
 def _assembled(fn: Fn, address: ir.Value, element: ir.IntType, count: int) -> ir.Value:

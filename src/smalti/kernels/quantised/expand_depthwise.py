@@ -6,21 +6,25 @@ See :mod:`smalti.kernels.conv.bands`; the piece of the wide tensor consists of b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.graph import Node
 from smalti.kernels.conv.bands import Band, Index, Rows, choose_band, dividing_blocks, emit_bands, nominal
-from smalti.kernels.kernel import KernelPlan, Readers, StepEmitter
+from smalti.kernels.epilogue.steps import Add, Epilogue
+from smalti.kernels.kernel import KernelPlan, Readers, StepEmitter, asks
+from smalti.kernels.matrix.core import Constants, Packed, Run, call_panels
+from smalti.kernels.matrix.shapes import Depth, GemmTile
 from smalti.kernels.nodes import attributes, static_channels, static_shape
 from smalti.kernels.quantised.depthwise import DepthwiseKernel, packed_filters, window_spec
-from smalti.kernels.quantised.dot import Dot
-from smalti.kernels.quantised.gemm import Depth, GemmConstants, GemmSpec, gemm_block, widened_bytes
-from smalti.kernels.quantised.pointwise import PointwiseKernel, pack_convolution, requant_of, run_time_addend
-from smalti.kernels.quantised.requant import RequantSpec
+from smalti.kernels.quantised.packing import ROW_COUNT, epilogue_of, pack_convolution, run_time_addend
+from smalti.kernels.quantised.pointwise import PointwiseKernel, pixels_at, pointwise_spec, widened
+from smalti.kernels.quantised.requant import BYTE_DEPTHWISE
 from smalti.kernels.quantised.strips import cut
-from smalti.kernels.quantised.tile import GemmTile, addend_bytes, choose_tile, parameter_bytes, weight_bytes
-from smalti.kernels.quantised.window import depthwise_row
+from smalti.kernels.quantised.tile import choose_tile
+from smalti.kernels.quantised.window import ROW_ARGS, RowSpec, depthwise_row
+from smalti.kernels.takes import Takes
 from smalti.numerics import DType
 from smalti.target.target import Target
 
@@ -34,22 +38,23 @@ class ExpandDepthwiseTile:
 
     band: Band
     gemm: GemmTile
-    wide: RequantSpec
-    requant: RequantSpec
+    wide: Epilogue
+    epilogue: Epilogue
 
 
 @dataclass(frozen=True, slots=True)
 class ExpandDepthwiseKernel:
     """Both convolutions of an inverted residual block, the wide tensor never in memory."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (BYTE_DEPTHWISE,)
     name: str = "i8_expand_depthwise"
 
     def matches(self, node: Node, target: Target, readers: Readers) -> bool:
         """Whether the node is a depthwise convolution that alone reads a 1x1 convolution too wide for the cache."""
         if not DepthwiseKernel().accepts(node, target):
             return False
-        expand, op = node.inputs[0], attributes(node, ops.QuantisedDepthwiseConv2d)
-        if readers[expand] != 1 or not PointwiseKernel().accepts(expand, target):
+        expand, op = node.x, attributes(node, ops.QuantisedDepthwiseConv2d)
+        if readers[expand] != 1 or not asks(PointwiseKernel(), expand, target):
             return False
         wide = attributes(expand, ops.QuantisedConv2d)
         if wide.residual or wide.dtype is not DType.UINT8 or run_time_addend(expand):
@@ -60,30 +65,34 @@ class ExpandDepthwiseKernel:
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose block and band, pack both sets of constants."""
-        expand, depth = node.inputs[0], _depth(node)
+        expand, depth = node.x, _depth(node)
         tile = self.tile(node, target)
         blocks = static_channels(node) // tile.band.channels
         every = GemmTile(tile.gemm.panels * blocks, tile.gemm.chunk, tile.gemm.block)
-        packed = pack_convolution(expand, target, depth.runs, every)
+        packed = pack_convolution(expand, target, Depth.flat(depth), every)
         rows = _rows(node).taken(tile.band.rows)
-        widened = widened_bytes(_gemm_spec(node, tile), Dot.of_matrix(target), tile.gemm.block)
+        copied = widened(depth, target)
+        copies = (copied.stride * tile.gemm.block,) if copied else ()
         return KernelPlan(
             operands=((0, 0),),
             constants=(*packed_filters(node, target, tile.band.channels), *packed.constants),
-            scratch=(expand.type.shape[2] * (rows * tile.band.channels), *((widened,) if widened else ())),
+            scratch=(
+                expand.type.shape[2] * (rows * tile.band.channels),
+                *copies,
+            ),
             tile=tile,
             absorbs=((0,),),
         )
 
     def tile(self, node: Node, target: Target) -> ExpandDepthwiseTile:
         """Choose channels of a block and rows of a band."""
-        expand = node.inputs[0]
+        expand = node.x
         unit = UNIT_VECTORS * target.vector_bits // 32
         blocks = dividing_blocks(static_channels(node), unit, WIDEST_BLOCK)
         band = choose_band(node, _rows(node), target, blocks, 1, 0.0)
-        wide = requant_of(expand)
+        wide = epilogue_of(expand)
         return ExpandDepthwiseTile(
-            band, choose_tile(target, wide, band.channels, _depth(node).inner), wide, requant_of(node)
+            band, choose_tile(target, wide, band.channels, _depth(node)), wide, epilogue_of(node)
         )
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
@@ -100,11 +109,10 @@ class _Work:
 
     def __init__(self, e: StepEmitter, node: Node, tile: ExpandDepthwiseTile) -> None:
         self.e, self.fn, self.node, self.tile = e, e.fn, node, tile
-        self.dot = Dot.of_matrix(e.target)
-        self.gemm = _gemm_spec(node, tile)
-        self.window = window_spec(node, tile.requant, tile.band.channels)
+        self.spec = pointwise_spec(_depth(node), tile.band.channels, tile.wide, e.target)
+        self.window = window_spec(node, tile.epilogue, tile.band.channels)
         self.strips = cut(e.target, tile.band.channels)
-        self.width, self.result_width = (e.size(n.type.shape[2]) for n in (node.inputs[0], node))
+        self.width, self.result_width = (e.size(n.type.shape[2]) for n in (node.x, node))
         self.row_bytes = self.fn.mul(self.width, tile.band.channels)
         self.block: Index = 0
 
@@ -114,34 +122,28 @@ class _Work:
 
     def expand(self, pixel: Index, scratch_row: Index, pixels: Index) -> None:
         """Make pixels of the wide tensor."""
-        e, fn, gemm = self.e, self.fn, self.tile.gemm
-        weights = fn.at(e.constant(3), fn.mul(self.block, weight_bytes(gemm.panels, self.gemm.depth.runs, self.dot)))
-        parameters = fn.at(e.constant(4), fn.mul(self.block, parameter_bytes(gemm.panels)))
-        addends = parameters
-        if self.gemm.requant.addend:
-            addends = fn.at(e.constant(5), fn.mul(self.block, addend_bytes(gemm.panels)))
-        constants = GemmConstants(weights, parameters, addends)
+        e, fn, gemm, spec = self.e, self.fn, self.tile.gemm, self.spec
+        column = spec.dot.layout.column_bytes(spec.depth)
+        weights = fn.at(e.constant(3), fn.mul(self.block, gemm.width * column))
+        rows = fn.at(e.constant(4), fn.mul(self.block, 4 * ROW_COUNT * gemm.width))
+        addends = rows
+        if self.tile.wide.find(Add) is not None:
+            addends = fn.at(e.constant(5), fn.mul(self.block, 4 * gemm.width))
+        packed = Packed(spec, gemm.panels, Constants(weights, rows, addends), ROW_COUNT)
         target = fn.at(e.scratch(0), fn.mul(scratch_row, self.row_bytes))
         with fn.loop(0, pixels, gemm.block) as start:
-            gemm_block(
-                e,
-                self.gemm,
-                gemm.panels,
-                fn.at(e.operand(0), fn.mul(fn.add(pixel, start), self.gemm.pixel_stride)),
-                constants,
-                fn.at(target, fn.mul(start, self.gemm.result_stride)),
-                fn.minimum(gemm.block, fn.sub(pixels, start)),
-                scratch=e.scratch(1) if self.dot.widens else None,
-            )
+            count = fn.minimum(gemm.block, fn.sub(pixels, start))
+            source = pixels_at(e, spec.depth.inner, fn.add(pixel, start), count, 1)
+            call_panels(e, packed, Run(source, target, None, fn.mul(start, spec.result_stride), count))
 
     def filter(self, scratch_row: Index, pixel: Index, low: Index, high: Index) -> None:
         """Make a result row of the block."""
         e, fn, window, channels = self.e, self.fn, self.window, self.tile.band.channels
         result = fn.at(e.result(), fn.mul(pixel, window.result_pixel))
         fn.call(
-            depthwise_row(e, window, self.strips),
+            e.function(depthwise_row, RowSpec(window, self.strips), ROW_ARGS),
             fn.at(e.scratch(0), fn.mul(scratch_row, self.row_bytes)),
-            fn.at(result, fn.mul(self.block, channels * window.requant.itemsize)),
+            fn.at(result, fn.mul(self.block, channels * window.epilogue.itemsize)),
             fn.at(e.constant(0), fn.mul(self.block, window.filters.weight_bytes(e.target, self.strips))),
             fn.at(e.constant(1), fn.mul(self.block, window.filters.parameter_bytes(self.strips))),
             e.constant(2),
@@ -154,15 +156,10 @@ class _Work:
         )
 
 
-def _depth(node: Node) -> Depth:
-    return Depth(1, 1, 0, static_shape(node.inputs[0].inputs[1])[2])
+def _depth(node: Node) -> int:
+    return static_shape(node.x.weights)[2]
 
 
 def _rows(node: Node) -> Rows:
     op = attributes(node, ops.QuantisedDepthwiseConv2d)
-    return Rows(static_shape(node.inputs[1])[0], op.stride[0], op.dilation[0], op.pads[0])
-
-
-def _gemm_spec(node: Node, tile: ExpandDepthwiseTile) -> GemmSpec:
-    depth = _depth(node)
-    return GemmSpec(depth, depth.inner, tile.band.channels, tile.wide)
+    return Rows(static_shape(node.weights)[0], op.stride[0], op.dilation[0], op.pads[0])

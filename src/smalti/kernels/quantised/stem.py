@@ -6,21 +6,24 @@ The bits are those of the two steps one after the other; the float tensor betwee
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from llvmlite import ir
 
 from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.graph import Node
-from smalti.kernels.conv.epilogue import Epilogue
-from smalti.kernels.conv.gemm import Depth, GemmSpec, gemm_panel
-from smalti.kernels.conv.tile import GemmTile, choose_tile, pack_panels
+from smalti.kernels.conv.convolution import FLOAT_CONV
+from smalti.kernels.epilogue.steps import Begin, Epilogue, activation, quantising
 from smalti.kernels.kernel import KernelPlan, Readers, StepEmitter
+from smalti.kernels.matrix.band import Band, Conversion, Fill, emit_bands
+from smalti.kernels.matrix.core import Constants, MatrixSpec, Packed
+from smalti.kernels.matrix.floats import FloatDot, element_lanes
+from smalti.kernels.matrix.shapes import Depth, GemmTile, pack_rows
+from smalti.kernels.matrix.tile import choose_tile
 from smalti.kernels.nodes import attributes, constant_value, required_constant, static_shape
-from smalti.kernels.quantised.bands import Band, Element, emit_rows
-from smalti.kernels.quantised.quantise import quantised
-from smalti.llvm.builder import Fn
+from smalti.kernels.quantised.quantise import QUANTISE
+from smalti.kernels.takes import Takes, may_take
 from smalti.numerics import DType
 from smalti.target.target import Target
 
@@ -29,40 +32,19 @@ PIXELS = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class QuantisingEpilogue(Epilogue):
-    """A float32 epilogue whose results are stored as the integers that stand for them."""
-
-    quantise: ops.Quantise = ops.Quantise(1.0)
-
-    @property
-    def stored(self) -> DType:
-        """Element type of results in memory."""
-        return self.quantise.dtype
-
-    @property
-    def key(self) -> str:
-        """Text that names the functions it is part of."""
-        q = self.quantise
-        return f"q{q.dtype.value}_{q.scale.hex()}_{q.zero_point}_{self.activation.value}".replace("-", "m")
-
-    def store(self, fn: Fn, value: ir.Value, address: ir.Value) -> None:
-        """Store finished values."""
-        fn.store(quantised(fn, value, self.quantise), address)
-
-
-@dataclass(frozen=True, slots=True)
 class StemKernel:
     """Conv2d and the Quantise behind it."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (QUANTISE,)
     name: str = "i8_stem"
 
     def matches(self, node: Node, target: Target, readers: Readers) -> bool:
         """Whether the node quantises a float32 convolution that nothing else reads (1x1 ones have a kernel to keep)."""
-        conv = node.inputs[0] if isinstance(node.op, ops.Quantise) else node
+        conv = node.x if isinstance(node.op, ops.Quantise) else node
         op = conv.op
-        if conv is node or not isinstance(op, ops.Conv2d) or readers[conv] != 1:
+        if conv is node or not isinstance(op, ops.Conv2d) or not may_take((FLOAT_CONV,), op) or readers[conv] != 1:
             return False
-        if op.residual or op.layout is not ops.Layout.NHWC:
+        if op.residual:
             return False
         x, w = conv.inputs[:2]
         if x.type.dtype not in (DType.UINT8, DType.FLOAT32) or static_shape(w)[:2] == (1, 1):
@@ -71,47 +53,38 @@ class StemKernel:
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the tile, pack weights and bias, reserve the band."""
-        conv = node.inputs[0]
-        weights = required_constant(conv.inputs[1])
+        conv = node.x
+        weights = required_constant(conv.weights)
         channels = weights.shape[3]
         tile = choose_tile(target, channels, _depth(conv).total)
-        bias = required_constant(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros(channels, np.float32)
-        constants = (
-            pack_panels(weights.reshape(-1, channels), tile.panels),
-            pack_panels(bias.reshape(1, channels), tile.panels),
-        )
+        bias = np.zeros(channels, np.float32) if conv.bias is None else required_constant(conv.bias)
+        packed = FloatDot().layout.pack(weights, _depth(conv), tile.panels)
+        constants = (packed, pack_rows((bias,), tile.panels))
         return KernelPlan((PIXELS,), constants, (_band(conv).scratch_bytes(conv),), tile, (CONV,))
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a band of result rows."""
-        conv, tile = node.inputs[0], plan.tile
+        conv, tile = node.x, plan.tile
         if not isinstance(tile, GemmTile):
             raise CompilerError(f"{self.name}: foreign tile {tile}")
-        fn, op, quantise = e.fn, attributes(conv, ops.Conv2d), attributes(node, ops.Quantise)
-        depth, (_, _, cin, channels) = _depth(conv), static_shape(conv.inputs[1])
-        size, width = quantise.dtype.itemsize, e.size(node.type.shape[2])
-        epilogue = QuantisingEpilogue(activation=op.activation, quantise=quantise)
-        spec = GemmSpec(depth, 4 * op.stride[1] * cin, size * channels, 0, False, epilogue)
+        op, quantise = attributes(conv, ops.Conv2d), attributes(node, ops.Quantise)
+        cin, channels = static_shape(conv.weights)[2:]
+        epilogue = Epilogue((Begin(), *activation(op.activation), quantising(quantise)), quantise.dtype)
+        dot = FloatDot(at_once=element_lanes(e.target))
+        spec = MatrixSpec(dot, _depth(conv), 4 * op.stride[1] * cin, epilogue.itemsize * channels, epilogue)
 
-        def row(pixels: ir.Value, result: ir.Value, row_bytes: int | ir.Value) -> None:
-            weights, bias, channel = e.constant(0), e.constant(1), 0
-            for panel in tile.panels:
-                at = fn.at(result, size * channel)
-                fn.call(gemm_panel(e, spec, panel), pixels, weights, at, bias, at, row_bytes, width)
-                weights = fn.at(weights, 4 * panel.width * depth.total)
-                bias = fn.at(bias, 4 * panel.width)
-                channel += panel.channels
+        def packed() -> Packed:
+            return Packed(spec, tile.panels, Constants(e.constant(0), e.constant(1), e.constant(1)), 1)
 
-        emit_rows(e, conv, node, _band(conv), size * channels, row)
+        emit_bands(e, conv, _band(conv), packed)
 
 
 def _band(conv: Node) -> Band:
-    op, (kh, kw, _, _) = attributes(conv, ops.Conv2d), static_shape(conv.inputs[1])
-    return Band(Element.FLOAT, op.input_offset, (kh, kw), op.stride, op.dilation, op.pads)
+    op, (kh, kw, _, _) = attributes(conv, ops.Conv2d), static_shape(conv.weights)
+    fill = Fill(conv.x.type.dtype, Conversion.FLOAT, op.input_offset, single=False)
+    return Band(fill, (kh, kw), op.stride, op.dilation, op.pads)
 
 
 def _depth(conv: Node) -> Depth:
-    op, (kh, kw, cin, _) = attributes(conv, ops.Conv2d), static_shape(conv.inputs[1])
-    if op.dilation[1] == 1:
-        return Depth(kh, 1, 0, kw * cin)
-    return Depth(kh, kw, 4 * op.dilation[1] * cin, cin)
+    kh, kw, cin, _ = static_shape(conv.weights)
+    return Depth.window((kh, kw), cin, attributes(conv, ops.Conv2d).dilation[1], 4)

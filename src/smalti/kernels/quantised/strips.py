@@ -2,7 +2,7 @@
 
 A dot product sums a few products in one lane, but neighbouring bytes of a tensor are different channels.  So the bytes
 of a channel from several rows of a column of the window are brought together by interleaving, which puts channels in
-pack order (see :mod:`smalti.kernels.quantised.requant`), and such a column serves every result whose window holds it.
+pack order (see :mod:`smalti.kernels.epilogue.packed`), and such a column serves every result whose window holds it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
+from smalti.kernels.epilogue.packed import in_pack_order
 from smalti.kernels.quantised.dot import Dot, DotKind
-from smalti.kernels.quantised.requant import in_pack_order
 from smalti.llvm.builder import I8, I16, I32, Fn, lanes_of, vector
 from smalti.target.target import Target
 
@@ -35,11 +35,6 @@ class Strip:
     def width(self) -> int:
         """Channels including the ones that only pad."""
         return self.lanes * self.vectors
-
-    @property
-    def key(self) -> str:
-        """Text that names the strip."""
-        return f"{self.vectors}x{self.lanes}of{self.channels}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,15 @@ registers, results that share columns follow one another: with dilation ``d`` th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from math import gcd
 
 from llvmlite import ir
 
-from smalti.kernels.kernel import StepEmitter
-from smalti.kernels.quantised.requant import Requantiser, RequantSpec
+from smalti.kernels.epilogue.emit import Finisher, Place
+from smalti.kernels.epilogue.steps import Epilogue
+from smalti.kernels.kernel import FunctionEmitter
 from smalti.kernels.quantised.strips import Filters, Strip, Strips, interleave, load_row, strip_dot
-from smalti.llvm.builder import F32, I32, I64, PTR, Fn, vector
+from smalti.llvm.builder import F32, I32, I64, PTR, vector
 
 MOST_TAPS = 49
 UNROLLED_COLUMNS = 3
@@ -30,15 +30,7 @@ class WindowSpec:
     dilation: int
     source_pixel: int
     result_pixel: int
-    requant: RequantSpec
-
-    @property
-    def key(self) -> str:
-        """Text that names functions."""
-        return (
-            f"{self.filters.kh}x{self.filters.kw}_s{self.stride}d{self.dilation}_i{self.source_pixel}"
-            f"o{self.result_pixel}_{self.requant.key}"
-        )
+    epilogue: Epilogue
 
     @property
     def phases(self) -> int:
@@ -56,49 +48,60 @@ ROW_ARGS = (PTR, PTR, PTR, PTR, PTR, I64, I64, I64, I64, I64, I64)
 tap rows, source width, result width, left padding"""
 
 
-def depthwise_row(e: StepEmitter, spec: WindowSpec, strips: tuple[Strips, ...]) -> ir.Function:
-    """Return the function that computes one result row of consecutive strips (arguments: ``ROW_ARGS``)."""
+@dataclass(frozen=True, slots=True)
+class RowSpec:
+    """One result row of consecutive strips."""
 
-    def build(fn: Fn) -> None:
-        source, result, weights, parameters, *rest = fn.args
-        for run in strips:
-            one = (Strips(run.strip, 1),)
-            sizes = (
-                run.strip.channels,
-                run.strip.channels * spec.requant.itemsize,
-                spec.filters.weight_bytes(e.target, one),
-                spec.filters.parameter_bytes(one),
-            )
-            function = _strip_function(e, spec, run.strip)
-            places = [source, result, weights, parameters]
-            with fn.loop(0, run.count) as i:
-                fn.call(function, *(fn.at(p, fn.mul(i, n)) for p, n in zip(places, sizes, strict=True)), *rest)
-            source, result, weights, parameters = (fn.at(p, run.count * n) for p, n in zip(places, sizes, strict=True))
-        fn.finish()
-
-    names = "+".join(f"{r.count}x{r.strip.key}" for r in strips)
-    return e.function(f"i8_dwrow_{names}_{spec.key}", ROW_ARGS, build)
+    window: WindowSpec
+    strips: tuple[Strips, ...]
 
 
-def _strip_function(e: StepEmitter, spec: WindowSpec, strip: Strip) -> ir.Function:
-    return e.function(f"i8_dw_{strip.key}_{spec.key}", ROW_ARGS, partial(_build_strip, e, spec, strip))
+@dataclass(frozen=True, slots=True)
+class StripSpec:
+    """One result row of one strip."""
+
+    window: WindowSpec
+    strip: Strip
 
 
-def _build_strip(e: StepEmitter, spec: WindowSpec, strip: Strip, fn: Fn) -> None:
-    kind = _Sliding if spec.filters.kh * spec.filters.kw <= MOST_TAPS else _Looping
-    kind(e, spec, strip, fn).emit()
+def depthwise_row(e: FunctionEmitter, own: RowSpec) -> None:
+    """Build the function that computes one result row of consecutive strips (arguments: ``ROW_ARGS``)."""
+    fn, spec = e.fn, own.window
+    source, result, weights, parameters, *rest = fn.args
+    for run in own.strips:
+        one = (Strips(run.strip, 1),)
+        sizes = (
+            run.strip.channels,
+            run.strip.channels * spec.epilogue.itemsize,
+            spec.filters.weight_bytes(e.target, one),
+            spec.filters.parameter_bytes(one),
+        )
+        function = e.function(strip_row, StripSpec(spec, run.strip), ROW_ARGS)
+        places = [source, result, weights, parameters]
+        with fn.loop(0, run.count) as i:
+            fn.call(function, *(fn.at(p, fn.mul(i, n)) for p, n in zip(places, sizes, strict=True)), *rest)
+        source, result, weights, parameters = (fn.at(p, run.count * n) for p, n in zip(places, sizes, strict=True))
+    fn.finish()
+
+
+def strip_row(e: FunctionEmitter, own: StripSpec) -> None:
+    """Build the function that computes one result row of one strip (arguments: ``ROW_ARGS``)."""
+    filters = own.window.filters
+    kind = _Sliding if filters.kh * filters.kw <= MOST_TAPS else _Looping
+    kind(e, own).emit()
 
 
 class _Row:
     """What both ways to compute a row share."""
 
-    def __init__(self, e: StepEmitter, spec: WindowSpec, strip: Strip, fn: Fn) -> None:
-        self.spec, self.strip, self.fn, self.filters = spec, strip, fn, spec.filters
-        self.dot = strip_dot(e.target, strip)
+    def __init__(self, e: FunctionEmitter, own: StripSpec) -> None:
+        self.spec, self.strip, self.fn = own.window, own.strip, e.fn
+        self.filters = self.spec.filters
+        self.dot = strip_dot(e.target, self.strip)
         self.groups = self.filters.groups(self.dot)
-        self.requantiser = Requantiser(fn, e.target, spec.requant)
-        self.source, self.result, self.weights, self.parameters, self.zeros = fn.args[:5]
-        self.low, self.high, self.step, self.source_width, self.width, self.left = fn.args[5:]
+        self.finisher = Finisher(self.fn, e.target, self.spec.epilogue)
+        self.source, self.result, self.weights, self.parameters, self.zeros = self.fn.args[:5]
+        self.low, self.high, self.step, self.source_width, self.width, self.left = self.fn.args[5:]
 
     def _weight(self, index: int | ir.Value) -> ir.Value:
         fn, dot = self.fn, self.dot
@@ -112,9 +115,9 @@ class _Row:
         return [fn.load(vector(element, strip.lanes), fn.at(base, 4 * strip.lanes * q)) for q in range(strip.vectors)]
 
     def _store(self, sums: list[ir.Value], x: int | ir.Value) -> None:
-        addends = self._parameters(2, F32) if self.spec.requant.addend else None
+        rows = {which: self._parameters(which, F32) for which in ((2, 1) if self.filters.addend else (1,))}
         place = self.fn.at(self.result, self.fn.mul(x, self.spec.result_pixel))
-        self.requantiser.store(sums, self._parameters(1, F32), place, self.strip.channels, addends)
+        self.finisher.store(sums, Place(place, self.strip.channels, rows.__getitem__))
 
 
 class _Sliding(_Row):

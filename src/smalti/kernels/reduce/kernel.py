@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from llvmlite import ir
 
@@ -12,9 +13,10 @@ from smalti.ir.graph import Node
 from smalti.ir.ops import BinaryFn, ReduceFn
 from smalti.kernels.elementwise.functions import binary_value
 from smalti.kernels.elementwise.kernel import computes
-from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
 from smalti.kernels.nodes import attributes
 from smalti.kernels.reduce.loops import HOW, nested, reduce_run
+from smalti.kernels.takes import Takes, takes
 from smalti.kernels.values import is_float_type, load_value, register_type, store_value
 from smalti.kernels.walk import Index, c_strides, collapse, decompose, dot, in_vectors, rows_per_item
 from smalti.llvm.builder import F64, I64, Fn, lanes_of
@@ -38,7 +40,7 @@ class ReducedDims:
 
 def reduced_dims(node: Node, axes: tuple[int, ...]) -> ReducedDims:
     """Return the loops over the operand of a reduction."""
-    shape = node.inputs[0].type.shape
+    shape = node.x.type.shape
     kept_shape = tuple(1 if i in axes else s for i, s in enumerate(shape))
     marks = tuple(0 if i in axes else s for i, s in enumerate(c_strides(kept_shape)))
     walk = collapse(shape, (c_strides(shape), marks))
@@ -54,18 +56,15 @@ def reduced_dims(node: Node, axes: tuple[int, ...]) -> ReducedDims:
 
 
 @dataclass(frozen=True, slots=True)
-class ReduceKernel:
+class ReduceKernel(ReadsAll):
     """Sum, mean, maximum, minimum and product; work is split over results only, so sums have one order."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (takes(ops.Reduce, "axes", "keep_dims", fn=frozenset(HOW)),)
     name: str = "reduce"
 
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is a reduction of numbers."""
         return isinstance(node.op, ops.Reduce) and computes(node.type.dtype)
-
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan."""
-        return KernelPlan(operands=(0,))
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step."""

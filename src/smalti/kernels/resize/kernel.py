@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from llvmlite import ir
 
@@ -12,14 +13,17 @@ from smalti.ir.ops import ResizeFn
 from smalti.kernels.data.runs import copy_run
 from smalti.kernels.elementwise.functions import cast_value
 from smalti.kernels.elementwise.kernel import computes
-from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
 from smalti.kernels.nodes import attributes
 from smalti.kernels.resize.axis import Axis, blend
+from smalti.kernels.takes import Takes, takes
 from smalti.kernels.values import load_value
 from smalti.kernels.walk import Index, in_vectors
 from smalti.llvm.builder import Fn
 from smalti.numerics import DType
 from smalti.target.target import Target
+
+BILINEAR = takes(ops.Resize, "size", "align_corners", "half_pixel_centers", fn=frozenset((ResizeFn.BILINEAR,)))
 
 
 def load_float(fn: Fn, dtype: DType, address: ir.Value, lanes: int) -> ir.Value:
@@ -28,9 +32,10 @@ def load_float(fn: Fn, dtype: DType, address: ir.Value, lanes: int) -> ir.Value:
 
 
 @dataclass(frozen=True, slots=True)
-class BilinearKernel:
+class BilinearKernel(ReadsAll):
     """Bilinear resize to float32: vectors along the channels, an item is a result row."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (BILINEAR,)
     name: str = "resize_bilinear"
 
     def accepts(self, node: Node, target: Target) -> bool:
@@ -38,16 +43,12 @@ class BilinearKernel:
         op = node.op
         if not isinstance(op, ops.Resize) or op.fn is not ResizeFn.BILINEAR:
             return False
-        return computes(node.inputs[0].type.dtype)
-
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan."""
-        return KernelPlan(operands=(0,))
+        return computes(node.x.type.dtype)
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step."""
         fn, op = e.fn, attributes(node, ops.Resize)
-        x = node.inputs[0].type
+        x = node.x.type
         vertical = Axis.make(e, op, x.shape[1], op.size[0])
         horizontal = Axis.make(e, op, x.shape[2], op.size[1])
         rows, columns, channels = (e.size(s) for s in node.type.shape[1:])
@@ -97,23 +98,18 @@ def blend_pixel(
 
 
 @dataclass(frozen=True, slots=True)
-class NearestKernel:
+class NearestKernel(ReadsAll):
     """Nearest-neighbour resize of any element type: copies of pixels."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (
+        takes(ops.Resize, "size", "align_corners", "half_pixel_centers", fn=frozenset((ResizeFn.NEAREST,))),
+    )
     name: str = "resize_nearest"
-
-    def accepts(self, node: Node, target: Target) -> bool:
-        """Whether the node is a nearest-neighbour resize."""
-        return isinstance(node.op, ops.Resize) and node.op.fn is ResizeFn.NEAREST
-
-    def plan(self, node: Node, target: Target) -> KernelPlan:
-        """Return the plan."""
-        return KernelPlan(operands=(0,))
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step."""
         fn, op = e.fn, attributes(node, ops.Resize)
-        shape, itemsize = node.inputs[0].type.shape, node.type.dtype.itemsize
+        shape, itemsize = node.x.type.shape, node.type.dtype.itemsize
         vertical = Axis.make(e, op, shape[1], op.size[0])
         horizontal = Axis.make(e, op, shape[2], op.size[1])
         rows, columns, channels = (e.size(s) for s in node.type.shape[1:])

@@ -9,6 +9,7 @@ classes that may lead somewhere are interpolated in registers.  Every label equa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from smalti.ir import ops
 from smalti.ir.dims import Dim
@@ -18,8 +19,10 @@ from smalti.kernels.kernel import KernelPlan, StepEmitter
 from smalti.kernels.nodes import attributes
 from smalti.kernels.resize.axis import Axis
 from smalti.kernels.resize.cells import CellWriter, Corners
+from smalti.kernels.resize.kernel import BILINEAR
 from smalti.kernels.resize.rows import RowCache, stats_bytes
 from smalti.kernels.resize.tables import CellTable
+from smalti.kernels.takes import INTEGERS, Takes, takes
 from smalti.target.target import Target
 
 BAND = 32
@@ -30,18 +33,19 @@ BAND = 32
 class ResizeArgMaxKernel:
     """ResizeArgMax with one or two bilinear stages."""
 
+    takes: ClassVar[tuple[Takes, ...]] = (takes(ops.ResizeArgMax, "crop", stages=BILINEAR, dtype=INTEGERS),)
     name: str = "resize_argmax"
 
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is a fused resize and arg-max with an integer result."""
         if not isinstance(node.op, ops.ResizeArgMax) or not node.type.dtype.is_integer:
             return False
-        return computes(node.inputs[0].type.dtype)
+        return computes(node.x.type.dtype)
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Return the plan: scratch for the tables, the two rows' statistics, a cell's classes and stage-one rows."""
         op = attributes(node, ops.ResizeArgMax)
-        columns, channels = _grid(node, op)[1], node.inputs[0].type.shape[3]
+        columns, channels = _grid(node, op)[1], node.x.type.shape[3]
         rows = columns * channels * 8 if len(op.stages) == 2 else 0
         tables = (CellTable.bytes_for(op.crop[1]), CellTable.bytes_for(BAND))
         return KernelPlan((0,), (), (*tables, stats_bytes(columns), channels * 4 + 64, rows + 64))
@@ -49,7 +53,7 @@ class ResizeArgMaxKernel:
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a band of result rows."""
         fn, op = e.fn, attributes(node, ops.ResizeArgMax)
-        x = node.inputs[0].type
+        x = node.x.type
         last = op.stages[-1]
         grid = _grid(node, op)
         vertical = Axis.make(e, last, grid[0], last.size[0])
@@ -87,12 +91,12 @@ def _grid(node: Node, op: ops.ResizeArgMax) -> tuple[int | Dim, int | Dim]:
     """Return height and width of the image that the last stage reads."""
     if len(op.stages) == 2:
         return op.stages[0].size
-    shape = node.inputs[0].type.shape
+    shape = node.x.type.shape
     return shape[1], shape[2]
 
 
 def _first_stage(e: StepEmitter, node: Node, op: ops.ResizeArgMax) -> tuple[Axis, Axis] | None:
     if len(op.stages) == 1:
         return None
-    stage, shape = op.stages[0], node.inputs[0].type.shape
+    stage, shape = op.stages[0], node.x.type.shape
     return Axis.make(e, stage, shape[1], stage.size[0]), Axis.make(e, stage, shape[2], stage.size[1])
