@@ -134,3 +134,21 @@ def test_positions(mode: str) -> None:
         for align in (0, 1)
     ]
     check(nodes, {"x": IMAGE, "grid": grid}, {}, Tol.FLOAT(40))
+
+
+def test_ranges_and_triangles_as_long_as_the_image() -> None:
+    nodes: list[Node] = [
+        ("Shape", ["x"], {}),
+        ("Gather", ["y0", "three"], {}),
+        ("Range", ["zero", "y1", "two"], {}),
+        ("Range", ["y1", "zero", "minus"], {}),
+        ("Trilu", ["x", "two"], {}),
+        ("ConstantOfShape", ["y0"], {"value": onnx.numpy_helper.from_array(np.array([2.5], np.float32))}),
+        ("Slice", ["x", "last", "first", "axis", "back"], {}),
+        ("Flatten", ["x"], {"axis": 2}),
+    ]
+    vectors = {"last": [-1], "first": [-(1 << 63)], "axis": [3], "back": [-1]}
+    numbers = {"zero": 0, "two": 2, "three": 3, "minus": -2}
+    check(nodes, {"x": IMAGE}, {name: np.array(value, INTS) for name, value in {**vectors, **numbers}.items()})
+    long = RNG.standard_normal((1, 1, 1, 9001)).astype(np.float32)
+    check(nodes[:4], {"x": long}, {name: np.array(value, INTS) for name, value in numbers.items()})
