@@ -359,6 +359,23 @@ def test_what_would_take_too_much_memory_is_refused_before() -> None:
         got("EyeLike", [np.zeros((1 << 14, 1 << 14), np.bool_)], dtype=7)
 
 
+def test_weights_that_are_moved_stay_constants() -> None:
+    for op, operands, how in (
+        ("Reshape", [X, ints(6, -1)], {}),
+        ("Transpose", [X], {"perm": [3, 2, 0, 1]}),
+        ("Unsqueeze", [X, ints(0, -1)], {}),
+        ("Squeeze", [X[:1], ints(0)], {}),
+        ("Flatten", [X], {"axis": 3}),
+    ):
+        stored = tuple(range(len(operands)))
+        data = onnx_kit.one_node(op, operands, stored=stored, **how)
+        (node,) = onnx_kit.imported(data).graph.outputs
+        assert isinstance(node.op, ops.Constant)
+        assert_close(node.op.value, onnx_kit.wanted(data, {})[0], Tol.EXACT, op)
+    with pytest.raises(GraphError, match="Reshape of"):
+        got("Reshape", [X, ints(7, 7)], (0, 1))
+
+
 def test_picked_numbers_are_folded_where_all_is_known() -> None:
     data = onnx_kit.one_node("GatherND", [LINE, ints(3, -1).reshape(2, 1)], stored=(0, 1))
     (node,) = onnx_kit.imported(data).graph.outputs

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from math import prod
+
+import numpy as np
+
 from smalti.frontend.budget import MAX_RANK
 from smalti.frontend.lower import join
 from smalti.frontend.lower import shape as shapes
@@ -10,8 +14,13 @@ from smalti.frontend.onnx.axes import read_axes
 from smalti.frontend.onnx.nodes import OnnxNode
 from smalti.frontend.onnx.registry import Context, onnx_op
 from smalti.frontend.table import Handled
+from smalti.frontend.values import Value
 from smalti.ir.dims import ceil_div, product
+from smalti.ir.graph import TensorType
 from smalti.numerics import DType
+
+_SHARE = 8
+"""A constant is transposed at once where that takes no more than this part of what constants may still take."""
 
 
 @onnx_op("Shape", inputs=1, since=(1, 13, 15, 19, 21, 23, 24, 25))
@@ -37,7 +46,7 @@ def reshape(ctx: Context) -> Handled:
         ctx.invalid(f"the shape {[str(s) for s in sizes]} keeps a size that {x.type} does not have")
     if keeps:
         sizes = tuple(x.type.shape[i] if s == 0 else s for i, s in enumerate(sizes))
-    return shapes.reshape(ctx, x, sizes)
+    return _reshaped(ctx, x, shapes.resolved(ctx, x, sizes))
 
 
 @onnx_op("Flatten", inputs=1, since=(1, 9, 11, 13, 21, 23, 24, 25))
@@ -48,7 +57,7 @@ def flatten(ctx: Context) -> Handled:
     if not -x.type.rank <= axis <= x.type.rank:
         ctx.invalid(f"axis {axis} is outside a tensor of {x.type.rank} dimensions")
     place = axis + x.type.rank if axis < 0 else axis
-    return shapes.reshaped(ctx, x, (product(x.type.shape[:place]), product(x.type.shape[place:])))
+    return _reshaped(ctx, x, (product(x.type.shape[:place]), product(x.type.shape[place:])))
 
 
 @onnx_op("Squeeze", inputs=(1, 2), since=(1, 11, 13, 21, 23, 24, 25), note="constant axes")
@@ -57,7 +66,8 @@ def squeeze(ctx: Context) -> Handled:
     axes = read_axes(ctx, 1)
     if axes == ():
         return ctx.inputs[0]
-    return shapes.squeeze(ctx, ctx.value(0), axes or ())
+    x = ctx.value(0)
+    return _reshaped(ctx, x, shapes.squeezed(ctx, x, axes or ()))
 
 
 @onnx_op("Unsqueeze", inputs=(1, 2), since=(1, 11, 13, 21, 23, 24, 25), note="constant axes")
@@ -73,7 +83,7 @@ def unsqueeze(ctx: Context) -> Handled:
     if len(set(places)) != len(places):
         ctx.invalid(f"the axes {list(axes)} repeat")
     old = iter(x.type.shape)
-    return shapes.reshaped(ctx, x, tuple(1 if i in places else next(old) for i in range(rank)))
+    return _reshaped(ctx, x, tuple(1 if i in places else next(old) for i in range(rank)))
 
 
 @onnx_op("Transpose", inputs=1, since=(1, 13, 21, 23, 24, 25))
@@ -85,7 +95,7 @@ def transpose(ctx: Context) -> Handled:
         perm = tuple(reversed(range(x.type.rank)))
     if any(not 0 <= p < x.type.rank for p in perm):
         ctx.invalid(f"{list(perm)} does not permute {x.type}")
-    return shapes.transpose(ctx, x, perm)
+    return _transposed(ctx, x, perm)
 
 
 @onnx_op("Concat", inputs=(1, 4096), since=(4, 11, 13))
@@ -117,6 +127,24 @@ def split(ctx: Context) -> Handled:
         ctx.invalid(f"attribute num_outputs is {asked} for {count} results")
     part = ceil_div(x.type.shape[axis], count)
     return join.split(ctx, x, axis, [part] * (count - 1) + [x.type.shape[axis] - part * (count - 1)])
+
+
+def _reshaped(ctx: Context, x: Value, sizes: tuple[Size, ...]) -> Value:
+    """The same elements with another shape; of a constant the same memory, so that weights stay constants."""
+    known = tuple(s for s in sizes if isinstance(s, int))
+    if x.array is None or x.sym is not None or len(known) != len(sizes) or prod(known) != x.array.size:
+        return shapes.reshaped(ctx, x, sizes)
+    ctx.check_shape(TensorType(x.type.dtype, sizes))
+    return Value(TensorType(x.type.dtype, known), ctx.host.name_of(ctx.raw, 0), array=x.array.reshape(known))
+
+
+def _transposed(ctx: Context, x: Value, perm: tuple[int, ...]) -> Value:
+    """Permuted dimensions; a constant that takes little of what constants may still take stays one."""
+    if x.array is None or x.sym is not None or x.array.nbytes > min(ctx.host.constant_budget()) // _SHARE:
+        return shapes.transpose(ctx, x, perm)
+    if sorted(perm) != list(range(x.type.rank)):
+        ctx.invalid(f"{list(perm)} does not permute {x.type}")
+    return ctx.constant(np.ascontiguousarray(np.transpose(x.array, perm)), dtype=x.type.dtype)
 
 
 def _checked(ctx: Context, sizes: tuple[Size, ...]) -> tuple[Size, ...]:
