@@ -26,9 +26,10 @@ def graph_of_quantised_operations(seed: int = 11) -> Graph:
     pads = (*same_pads(height, 3, 2), *same_pads(width, 3, 2))
     stem_op = ops.ImageConv2d((2, 2), pads, 255, True, _f32(0.02), 3, 3, 250)
     stem = make_node(stem_op, (image, _weights(rng, np.int16, 3, 3, 3, CHANNELS), *_parameters(rng, 1e-5)), "stem")
-    deep_op = ops.QuantisedDepthwiseConv2d(dilation=(2, 2), pads=(2, 2, 2, 2), zero_point=3, bias=True, addend=True)
+    deep_op = ops.QuantisedConv2d(dilation=(2, 2), pads=(2, 2, 2, 2), zero_point=3, bias=True, addend=True,
+                                  groups=CHANNELS)  # fmt: skip
     addend = constant(rng.normal(0, 5, CHANNELS).astype(np.float32))
-    deep = make_node(deep_op, (stem, _weights(rng, np.int8, 3, 3, CHANNELS, 1), *_parameters(rng, 1e-3), addend))
+    deep = make_node(deep_op, (stem, _weights(rng, np.int8, 3, 3, 1, CHANNELS), *_parameters(rng, 1e-3), addend))
     thin_op = ops.QuantisedConv2d(bias=True, residual=True, residual_zero_point=3, residual_scale=_f32(0.7))
     thin = make_node(thin_op, (deep, _weights(rng, np.int8, 1, 1, CHANNELS, CHANNELS), *_parameters(rng, 1e-3), stem))
     mean = make_node(ops.QuantisedMean((1, 2), True, 0, _f32(1.3), _f32(0.01), 5), (thin,), "mean")

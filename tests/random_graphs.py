@@ -179,6 +179,12 @@ def _reduce(m: GraphMaker) -> Node:
     return m.node(op, x)
 
 
+def _cumsum(m: GraphMaker) -> Node:
+    op = ops.CumSum(m.rng.choice((1, 2, 3)), m.rng.random() < 0.5, m.rng.random() < 0.5)
+    # Scaled down, so that sums of sums stay small.
+    return m.node(ops.Binary(BinaryFn.MUL), m.node(op, m.image()), m.constant(0.01))
+
+
 def _global_pool(m: GraphMaker) -> Node:
     x = m.image()
     mean = m.node(ops.Reduce(ReduceFn.MEAN, (1, 2), True), x)
@@ -308,6 +314,7 @@ MAKERS: dict[str, Callable[[GraphMaker], Node]] = {
     "cast": _cast,
     "concat": _concat,
     "constant": _odd_constant,
+    "cumsum": _cumsum,
     "conv2d": _conv2d,
     "conv2d_pixels": _conv2d_pixels,
     "conv2d_residual": _conv2d_residual,

@@ -28,7 +28,7 @@ PEAKS = Peaks(
 )
 STEPS = [
     ("conv:0", "ImageConv2d", "i8_image"),
-    ("depthwise:0", "QuantisedDepthwiseConv2d", "i8_expand_depthwise"),
+    ("depthwise:0", "QuantisedConv2d", "i8_expand_depthwise"),
     ("add:0", "QuantisedConv2d", "i8_conv1x1"),
     ("kept:0", "Conv2d", "f16_conv1x1"),
     ("logits:0", "Conv2d", "f32_conv1x1"),

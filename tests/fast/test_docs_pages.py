@@ -50,6 +50,15 @@ def test_the_page_of_networks_is_what_was_recorded() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_excerpts_stand_in_the_files_that_they_name(page: Path) -> None:
+    for _, body in BLOCK.findall(page.read_text(encoding="utf-8")):
+        first, *lines = body.splitlines() or [""]
+        if re.fullmatch(r"# src/[\w/]+\.py", first):
+            source = _text(first[2:]).splitlines()
+            assert [line for line in lines if line.strip() and line not in source] == [], page.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_and_paths_exist(page: Path) -> None:
     text = _prose(page.read_text(encoding="utf-8"))
     links = [target for target in LINK.findall(text) if "://" not in target]

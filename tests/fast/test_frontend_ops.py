@@ -88,6 +88,34 @@ def test_conv2d_nchw() -> None:
     assert str(node.type) == "float32[1, 8, floor(1/2*H + 1/2) - 1, floor(1/2*W + 1/2) - 1]"
 
 
+@pytest.mark.parametrize(("layout", "shape"), (("NHWC", (1, 9, 9, 6)), ("NCHW", (1, 6, 9, 9))))
+def test_conv2d_of_weights_that_take_a_part_of_the_channels(layout: str, shape: tuple[int, ...]) -> None:
+    builder = image(shape).const("w", weights(3, 3, 2, 12))
+    node = output(builder.node("Conv2D", "y", ["x", "w"], strides=[1, 1, 1, 1], padding="VALID", data_format=layout))
+    assert isinstance(node.op, ops.Conv2d) and node.op.groups == 3
+    assert [n for n in node.type.shape if n != 7] == [1, 12]
+
+
+@pytest.mark.parametrize(("layout", "shape"), (("NHWC", (1, 9, 9, 6)), ("NCHW", (1, 6, 9, 9))))
+@pytest.mark.parametrize("multiplier", (1, 2))
+def test_conv2d_of_weights_that_take_one_channel_is_depthwise(
+    multiplier: int, layout: str, shape: tuple[int, ...]
+) -> None:
+    builder = image(shape).const("w", weights(3, 3, 1, 6 * multiplier))
+    node = output(builder.node("Conv2D", "y", ["x", "w"], strides=[1, 1, 1, 1], padding="VALID", data_format=layout))
+    assert isinstance(node.op, ops.DepthwiseConv2d) and node.weights.type.shape == (3, 3, 6, multiplier)
+    assert [n for n in node.type.shape if n != 7] == [1, 6 * multiplier]
+
+
+@pytest.mark.parametrize(
+    ("depth", "results", "text"), ((4, 12, "does not have 4 channels"), (2, 8, "do not split into 3 groups"))
+)
+def test_conv2d_of_channels_that_do_not_split(depth: int, results: int, text: str) -> None:
+    builder = image((1, 9, 9, 6)).const("w", weights(3, 3, depth, results))
+    with pytest.raises(GraphError, match=text):
+        output(builder.node("Conv2D", "y", ["x", "w"], strides=[1, 1, 1, 1], padding="VALID"))
+
+
 def test_depthwise() -> None:
     builder = image().const("w", weights(3, 3, 3, 2))
     builder.node("DepthwiseConv2dNative", "y", ["x", "w"], strides=[1, 1, 1, 1], padding="SAME", dilations=[1, 6, 6, 1])
@@ -187,6 +215,20 @@ def test_reductions(op: str, axes: list[int], keep: bool, shape: str) -> None:
 def test_argmax(kind: Any, name: str) -> None:
     builder = image().const("a", -1, I32).node("ArgMax", "y", ["x", "a"], T=F32, Tidx=I32, output_type=kind)
     assert text(builder) == f"ArgMax {name}[1, H, W]"
+
+
+@pytest.mark.parametrize("exclusive", (False, True))
+@pytest.mark.parametrize("reverse", (False, True))
+def test_cumsum(exclusive: bool, reverse: bool) -> None:
+    builder = image().const("a", -2, I32)
+    node = output(builder.node("Cumsum", "y", ["x", "a"], T=F32, Tidx=I32, exclusive=exclusive, reverse=reverse))
+    assert node.op == ops.CumSum(2, exclusive, reverse) and str(node.type) == "float32[1, H, W, 3]"
+
+
+def test_functions_whose_names_are_those_of_tensorflow() -> None:
+    assert text(image().node("Softplus", "y", ["x"], T=F32)) == "Unary float32[1, H, W, 3]"
+    with pytest.raises(UnsupportedGraphError, match="Silu"):
+        imported(image().node("Silu", "y", ["x"], T=F32))
 
 
 def test_matmul_softmax() -> None:

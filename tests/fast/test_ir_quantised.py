@@ -99,9 +99,9 @@ def test_each_float_operation_is_rounded() -> None:
 
 
 def test_sums_of_a_depthwise_convolution_stay_in_their_channel() -> None:
-    op = ops.QuantisedDepthwiseConv2d((2, 2), pads=(0, 1, 0, 0), zero_point=1, bias=True, dtype=FLOAT)
+    op = ops.QuantisedConv2d((2, 2), pads=(0, 1, 0, 0), zero_point=1, bias=True, dtype=FLOAT, groups=2)
     x = np.reshape([2, 3, 4, 5], (1, 1, 2, 2))
-    w = filters([1, 10, 2, 20, 99, 99, 99, 99], WEIGHT, 2, 2, 2, 1)
+    w = filters([1, 10, 2, 20, 99, 99, 99, 99], WEIGHT, 2, 2, 1, 2)
     # Channel 0: 1 * 1 + 2 * 3 + 5, channel 1: 10 * 2 + 20 * 4 - 5; the second kernel row lies on padding.
     result = evaluate(op, x, BYTE, w, row(1.0, 0.5), row(5, -5, dtype=WORD))
     assert result.reshape(-1).tolist() == [12.0, 47.5]
@@ -152,7 +152,7 @@ def test_other_levels_refuse_them() -> None:
 
 IMAGE = (1, 5, 5, 2)
 CONV = ops.QuantisedConv2d(bias=True)
-DEPTHWISE = ops.QuantisedDepthwiseConv2d()
+DEPTHWISE = ops.QuantisedConv2d(groups=2)
 PICTURE = ops.ImageConv2d(bias=True)
 
 
@@ -180,7 +180,7 @@ PICTURE = ops.ImageConv2d(bias=True)
             [(BYTE, IMAGE), (WEIGHT, (1, 1, 2, 3)), (FLOAT, (3,)), (DType.FLOAT16, (3,))],
             "the addend",
         ),
-        (DEPTHWISE, [(BYTE, IMAGE), (WEIGHT, (1, 1, 2, 2)), (FLOAT, (4,))], "one result channel"),
+        (DEPTHWISE, [(BYTE, IMAGE), (WEIGHT, (1, 1, 1, 3)), (FLOAT, (3,))], "3 results do not split into 2 groups"),
         (PICTURE, [(BYTE, IMAGE), (WEIGHT, (1, 1, 2, 3)), (FLOAT, (3,)), (WORD, (3,))], "uint8 with int8 weights"),
         (PICTURE, [(BYTE, IMAGE), (SHORT, (1, 1, 2, 3)), (FLOAT, (3,)), (WORD, (2,))], "the bias"),
         (ops.QuantisedMean((1,), True), [(FLOAT, IMAGE)], "QuantisedMean of float32"),

@@ -39,6 +39,7 @@ RECORDS: tuple[ops.Op, ...] = (
     ops.BatchNorm(0.001),
     ops.Pool(ops.PoolFn.AVG, (2, 2), (1, 1)),
     ops.Reduce(ops.ReduceFn.SUM, (1,), True),
+    ops.CumSum(1),
     ops.MatMul(),
     ops.Softmax(),
     ops.ArgMax(3, DType.INT32),
@@ -66,7 +67,6 @@ RECORDS: tuple[ops.Op, ...] = (
     ops.Dequantise(0.5),
     ops.QuantisedConv2d(),
     ops.ImageConv2d(),
-    ops.QuantisedDepthwiseConv2d(),
     ops.QuantisedMean((1, 2), True),
 )
 UNKNOWN = {ops.BatchNorm, ops.SpaceToBatch, ops.BatchToSpace}

@@ -36,6 +36,7 @@ def test_activations_join_convolutions_in_every_spelling(left: bool, size: Size)
     x = m.input(1, *size, 3)
     for make, wanted in (
         (m.relu, Activation.RELU),
+        (lambda y: m.unary(UnaryFn.SILU, y), Activation.SILU),
         (lambda y: m.unary(UnaryFn.RELU6, y), Activation.RELU6),
         (lambda y: m.unary(UnaryFn.RELU6, m.relu(y)), Activation.RELU6),
         (lambda y: limited(m, y, ZERO, left=left), Activation.RELU),
@@ -49,6 +50,19 @@ def test_activations_join_convolutions_in_every_spelling(left: bool, size: Size)
             assert isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d)) and op.activation is wanted
 
 
+@pytest.mark.parametrize("left", [False, True])
+def test_a_number_times_its_sigmoid_is_silu(left: bool) -> None:
+    m = Maker()
+    conv = m.conv(m.input(1, H, W, 3), 5, bias=True)
+    gate = m.unary(UnaryFn.SIGMOID, conv)
+    graph = fires(activations.fuse, graph_of(m.binary(BinaryFn.MUL, *((gate, conv) if left else (conv, gate)))), NEAR)
+    op = graph.outputs[0].op
+    assert isinstance(op, ops.Conv2d) and op.activation is Activation.SILU
+    other = m.unary(UnaryFn.SIGMOID, m.input(1, H, W, 5, name="other:0"))
+    must_not_fire(activations.fuse, graph_of(m.binary(BinaryFn.MUL, conv, other)))
+    must_not_fire(activations.fuse, graph_of(m.binary(BinaryFn.ADD, conv, gate)))
+
+
 def test_what_is_no_activation_stays() -> None:
     m = Maker()
     conv = m.conv(m.input(1, H, W, 3), 5)
@@ -58,6 +72,8 @@ def test_what_is_no_activation_stays() -> None:
         must_not_fire(activations.fuse, graph_of(limited(m, conv, step)))
     for fn in (UnaryFn.SIGMOID, UnaryFn.ELU, UnaryFn.NEG):
         must_not_fire(activations.fuse, graph_of(m.unary(fn, conv)))
+    for fn in (UnaryFn.RELU, UnaryFn.SILU):
+        must_not_fire(activations.fuse, graph_of(m.unary(fn, m.conv(conv, 4, activation=Activation.SILU))))
     wide = m.binary(BinaryFn.MAXIMUM, m.input(1, 4, 4, 5), m.const(np.zeros((2, 4, 4, 5))))
     must_not_fire(activations.fuse, graph_of(wide))
     whole = m.input(4, dtype=DType.INT32)

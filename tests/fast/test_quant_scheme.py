@@ -21,6 +21,7 @@ from smalti.numerics import DType
 from smalti.quant.modes import ActivationScheme, Granularity, QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord, TensorStats
 from smalti.quant.scheme import Quantised, quantise
+from tolerance import Tol, assert_close
 
 Q8 = QuantOptions(QuantMode.QINT8_MIXED_FLOAT32)
 HEIGHT, WIDTH = 9, 11
@@ -46,7 +47,8 @@ def _conv(m: Maker, x: Node, cout: int, k: int, residual: Node | None = None, **
     cin = x.type.shape[3]
     assert isinstance(cin, int)
     scale = 0.02 if x.type.dtype is DType.UINT8 else 1.0
-    operands = [x, m.const(scale * m.rng.normal(0, 1 / np.sqrt(k * k * cin), (k, k, cin, cout))), m.random(cout)]
+    depth = cin // attrs.get("groups", 1)
+    operands = [x, m.const(scale * m.rng.normal(0, 1 / np.sqrt(k * k * depth), (k, k, depth, cout))), m.random(cout)]
     if residual is not None:
         operands.append(residual)
     half = k // 2
@@ -132,8 +134,8 @@ def test_a_constant_too_large_for_float16_keeps_its_layer(graph: Graph) -> None:
 def test_every_layer_behind_the_stem_computes_in_integers(graph: Graph, record: CalibrationRecord) -> None:
     made = quantise(graph, Q8, record)
     verify(made.graph, Level.QUANTISED)
-    assert len(ops_of(made.graph, ops.QuantisedConv2d)) == 5
-    assert len(ops_of(made.graph, ops.QuantisedDepthwiseConv2d)) == 1
+    assert [n.op.groups for n in ops_of(made.graph, ops.QuantisedConv2d)].count(1) == 5  # type: ignore[attr-defined]
+    assert [n.op.groups for n in ops_of(made.graph, ops.QuantisedConv2d)].count(24) == 1  # type: ignore[attr-defined]
     assert len(ops_of(made.graph, ops.QuantisedMean)) == 1
     assert not ops_of(made.graph, ops.Dequantise)
     assert not ops_of(made.graph, ops.Quantise)
@@ -180,6 +182,28 @@ def test_a_layer_without_a_range_stays_float(graph: Graph, record: CalibrationRe
     known = {name: stats for name, stats in record.tensors.items() if name != wide.name}
     made = quantise(graph, Q8, CalibrationRecord(known))
     assert len(ops_of(made.graph, ops.DepthwiseConv2d)) == 1
+
+
+@pytest.mark.parametrize("mode", [QuantMode.QINT8_MIXED_FLOAT32, QuantMode.QINT16_MIXED_FLOAT32])
+def test_a_convolution_in_groups_computes_in_integers_as_the_dense_one_does(mode: QuantMode) -> None:
+    m = Maker()
+    x = m.input(1, 6, 6, 8)
+    conv = _conv(m, x, 12, 3, groups=4)
+    value = np.asarray(conv.weights.op.value)  # type: ignore[attr-defined]
+    dense = np.zeros((3, 3, 8, 12), np.float32)
+    for group in range(4):
+        dense[:, :, 2 * group : 2 * group + 2, 3 * group : 3 * group + 3] = value[..., 3 * group : 3 * group + 3]
+    op = replace(conv.op, groups=1)  # type: ignore[type-var]
+    record = CalibrationRecord({x.name: replace(_range(-3, 5), channel_mean=tuple(float(c) for c in range(8)))})
+    made = [
+        quantise(graph_of(node, level=Level.CANONICAL), QuantOptions(mode), record).graph
+        for node in (conv, m.op(op, x, m.const(dense), conv.inputs[2]))
+    ]
+    (grouped,), (plain,) = (ops_of(graph, ops.QuantisedConv2d) for graph in made)
+    assert (grouped.op.groups, plain.op.groups) == (4, 1)  # type: ignore[attr-defined]
+    picture = {x.name: np.random.default_rng(2).uniform(-3, 5, (1, 6, 6, 8)).astype(np.float32)}
+    got, want = (next(iter(run(graph, picture).values())) for graph in made)
+    assert_close(got, want, Tol.FLOAT(reduction=18, scale=float(np.abs(want).max())))
 
 
 def test_joined_tensors_share_one_scale() -> None:

@@ -18,7 +18,6 @@ from kernels.guard_convs import (
     float_conv,
     float_depthwise,
     generic_conv,
-    generic_depthwise,
     quantise,
     word_block,
     word_conv,
@@ -45,7 +44,8 @@ def elementwise(d: Draw) -> Node:
     d.terms, d.scale = 64, 4096.0
     if kind == "unary":
         fns = (UnaryFn.NEG, UnaryFn.ABS, UnaryFn.SQUARE, UnaryFn.RELU, UnaryFn.RELU6, UnaryFn.FLOOR)
-        real = (UnaryFn.EXP, UnaryFn.TANH, UnaryFn.SIGMOID, UnaryFn.ELU, UnaryFn.LEAKY_RELU, UnaryFn.CEIL)
+        real = (UnaryFn.EXP, UnaryFn.TANH, UnaryFn.SIGMOID, UnaryFn.ELU, UnaryFn.LEAKY_RELU, UnaryFn.CEIL,
+                UnaryFn.SILU, UnaryFn.SOFTPLUS)  # fmt: skip
         return make_node(ops.Unary(d.one(*fns, *(real if dtype.is_float else ())), 0.1), (x,), "y")
     if kind == "cast":
         to = d.one(*(FLOATS if dtype.is_float else NUMBERS))
@@ -66,6 +66,13 @@ def reduce(d: Draw) -> Node:
     axes = d.one((1, 2), (3,), (2,), (0,), (1,), (0, 1, 2, 3), (2, 3), (0, 2))
     d.terms, d.scale = 60_000, 300.0
     return make_node(ops.Reduce(fn, axes, d.flag()), (d.input(dtype, d.image(d.size())),), "y")
+
+
+def cumsum(d: Draw) -> Node:
+    dtype = d.one(*FLOATS, DType.FLOAT64, DType.INT32, DType.UINT8)
+    d.terms, d.scale = 600, 300.0
+    op = ops.CumSum(d.one(0, 1, 2, 3), d.flag(), d.flag())
+    return make_node(op, (d.input(dtype, d.image(d.size())),), "y")
 
 
 def pool(d: Draw) -> Node:
@@ -233,9 +240,9 @@ MAKERS: dict[str, Maker] = {
     "i8_mean": byte_mean,
     "quantise": quantise,
     "conv_generic": generic_conv,
-    "depthwise_generic": generic_depthwise,
     "elementwise": elementwise,
     "reduce": reduce,
+    "cumsum": cumsum,
     "pool": pool,
     "resize_argmax": labels,
     "resize_bilinear": resize(ResizeFn.BILINEAR),
@@ -296,7 +303,7 @@ def _tolerance(d: Draw, node: Node) -> Tol:
     if isinstance(node.op, ops.Quantise) and isinstance(node.inputs[0].op, ops.Conv2d):
         # A float32 sum in another order may round to the next step.
         return Tol.ROUNDED(0.0, 1.0, 1, 1.0)
-    exact = isinstance(node.op, (ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d, ops.ImageConv2d))
+    exact = isinstance(node.op, (ops.QuantisedConv2d, ops.ImageConv2d))
     if (exact or not dtype.is_float) and dtype is not DType.INT16:
         return Tol.EXACT
     if dtype in (DType.FLOAT16, DType.BFLOAT16, DType.INT16):

@@ -129,9 +129,9 @@ def word_conv(pointwise: bool) -> Maker:
 def word_depthwise(d: Draw) -> Node:
     channels, kernel = d.size(), d.one((3, 3), d.taps())
     stride, dilation, pads, least = d.window(kernel)
-    op = ops.QuantisedDepthwiseConv2d(stride, dilation, pads, int(d.one(0, 9)), addend=d.flag(), **WORDS)
+    op = ops.QuantisedConv2d(stride, dilation, pads, int(d.one(0, 9)), addend=d.flag(), groups=channels, **WORDS)
     d.terms, d.scale = kernel[0] * kernel[1] + 1, 30_000.0
-    operands = [d.input(DType.INT16, d.image(channels, least)), d.fixed(DType.INT16, *kernel, channels, 1)]
+    operands = [d.input(DType.INT16, d.image(channels, least)), d.fixed(DType.INT16, *kernel, 1, channels)]
     operands.append(_multipliers(d, channels, 5000 / (32767.0**2 / 3 * d.terms**0.5)))
     return make_node(op, [*operands, *([d.fixed(DType.FLOAT32, channels)] if op.addend else [])], "y")
 
@@ -144,9 +144,9 @@ def word_block(d: Draw) -> Node:
     operands.append(_multipliers(d, channels, 5000 / (32767.0**2 / 3 * depth**0.5)))
     inner = make_node(wide, [*operands, *([d.fixed(DType.FLOAT32, channels)] if wide.addend else [])], "wide")
     stride, dilation, pads = _band_window(d)
-    op = ops.QuantisedDepthwiseConv2d(stride, dilation, pads, addend=True, **WORDS)
+    op = ops.QuantisedConv2d(stride, dilation, pads, addend=True, groups=channels, **WORDS)
     d.terms, d.scale = 9 * depth, 60_000.0
-    filters = [d.fixed(DType.INT16, 3, 3, channels, 1), _multipliers(d, channels, 5000 / (32767.0 * 9000 * 3))]
+    filters = [d.fixed(DType.INT16, 3, 3, 1, channels), _multipliers(d, channels, 5000 / (32767.0 * 9000 * 3))]
     return make_node(op, [inner, *filters, d.fixed(DType.FLOAT32, channels)], "y")
 
 
@@ -187,9 +187,9 @@ def byte_conv(pointwise: bool) -> Maker:
 def byte_depthwise(d: Draw) -> Node:
     channels, kernel = d.size(), d.one((3, 3), d.taps())
     stride, dilation, pads, least = d.window(kernel)
-    op = ops.QuantisedDepthwiseConv2d(stride, dilation, pads, int(d.rng.integers(256)), d.flag(), d.flag(),
-                                      dtype=d.one(DType.UINT8, *FLOATS))  # fmt: skip
-    operands = [d.input(DType.UINT8, d.image(channels, least)), d.fixed(DType.INT8, *kernel, channels, 1)]
+    op = ops.QuantisedConv2d(stride, dilation, pads, int(d.rng.integers(256)), d.flag(), d.flag(),
+                             dtype=d.one(DType.UINT8, *FLOATS), groups=channels)  # fmt: skip
+    operands = [d.input(DType.UINT8, d.image(channels, least)), d.fixed(DType.INT8, *kernel, 1, channels)]
     operands.append(_multipliers(d, channels, 60 / (74 * 74 * (kernel[0] * kernel[1]) ** 0.5)))
     if op.bias:
         operands.append(_biases(d, channels))
@@ -204,8 +204,8 @@ def byte_block(d: Draw) -> Node:
     operands += [_biases(d, channels)] if wide.bias else []
     inner = make_node(wide, [*operands, *([d.fixed(DType.FLOAT32, channels)] if wide.addend else [])], "wide")
     stride, dilation, pads = _band_window(d)
-    op = ops.QuantisedDepthwiseConv2d(stride, dilation, pads, 9, bias=True, result_zero_point=31)
-    filters = [d.fixed(DType.INT8, 3, 3, channels, 1), _multipliers(d, channels, 3e-3), _biases(d, channels)]
+    op = ops.QuantisedConv2d(stride, dilation, pads, 9, bias=True, result_zero_point=31, groups=channels)
+    filters = [d.fixed(DType.INT8, 3, 3, 1, channels), _multipliers(d, channels, 3e-3), _biases(d, channels)]
     return make_node(op, [inner, *filters], "y")
 
 
@@ -244,18 +244,56 @@ def quantise(d: Draw) -> Node:
 
 
 def generic_conv(d: Draw) -> Node:
-    cin, cout = d.sizes(2, 300)
+    """Groups of any size in any precision; whatever can be is computed at run time."""
+    return d.one(_generic_floats, _generic_floats, _generic_depthwise, _generic_bytes, _generic_words)(d)  # type: ignore[no-any-return]
+
+
+def _groups(d: Draw) -> tuple[int, int, int]:
+    """Return the number of groups, the channels of one, and its results."""
+    if d.flag():
+        return 1, *d.sizes(2, 300)
+    return d.one((d.size(65), 1, 1), (2, *d.sizes(2, 150)), (3, *d.sizes(2, 60)), (17, 1, d.one(2, 3, 5)))  # type: ignore[no-any-return]
+
+
+def _generic_floats(d: Draw) -> Node:
+    groups, depth, results = _groups(d)
     kernel, dtype = d.taps(3), d.one(*FLOATS, DType.FLOAT64)
     stride, dilation, pads, least = d.window(kernel)
-    op = ops.Conv2d(stride, dilation, pads, bias=d.flag(), activation=d.one(*ACTIVATIONS))
-    x = d.input(dtype, d.image(cin, least))
-    d.terms = kernel[0] * kernel[1] * cin + 1
+    op = ops.Conv2d(stride, dilation, pads, bias=d.flag(), activation=d.one(*ACTIVATIONS), groups=groups)
+    d.terms = kernel[0] * kernel[1] * depth + 1
     d.scale = 20.0 * d.terms**0.5
-    operands = [x, d.input(dtype, (*kernel, cin, cout)), *([d.input(dtype, (cout,))] if op.bias else [])]
+    operands = [d.input(dtype, d.image(groups * depth, least)), d.input(dtype, (*kernel, depth, groups * results))]
+    return make_node(op, [*operands, *([d.input(dtype, (groups * results,))] if op.bias else [])], "y")
+
+
+def _generic_bytes(d: Draw) -> Node:
+    (groups, depth, results), kernel, dtype = _groups(d), d.taps(3), d.one(DType.UINT8, DType.UINT8, *FLOATS)
+    stride, dilation, pads, least = d.window(kernel)
+    op = ops.QuantisedConv2d(stride, dilation, pads, int(d.rng.integers(256)), d.flag(), d.flag(), dtype=dtype,
+                             result_zero_point=3 if dtype is DType.UINT8 else 0, groups=groups)  # fmt: skip
+    cout, terms = groups * results, kernel[0] * kernel[1] * depth
+    x, w = d.input(DType.UINT8, d.image(groups * depth, least)), d.input(DType.INT8, (*kernel, depth, cout))
+    operands = [x, w, _multipliers(d, cout, 90 / (74 * 74 * terms**0.5))]
+    operands += [_biases(d, cout)] if op.bias else []
+    operands += [d.input(DType.FLOAT32, (cout,))] if op.addend else []
+    if dtype is DType.UINT8 and d.flag():
+        operands.append(d.input(DType.UINT8, make_node(op, operands, "plain").type.shape))
+        op = replace(op, residual=True, residual_zero_point=7, residual_scale=0.25)
     return make_node(op, operands, "y")
 
 
-def generic_depthwise(d: Draw) -> Node:
+def _generic_words(d: Draw) -> Node:
+    (groups, depth, results), kernel = _groups(d), d.taps(3)
+    stride, dilation, pads, least = d.window(kernel)
+    op = ops.QuantisedConv2d(stride, dilation, pads, -12, d.flag(), d.flag(), groups=groups, **WORDS)
+    cout, d.terms, d.scale = groups * results, kernel[0] * kernel[1] * depth + 1, 30_000.0
+    x, w = d.input(DType.INT16, d.image(groups * depth, least)), d.input(DType.INT16, (*kernel, depth, cout))
+    operands = [x, w, _multipliers(d, cout, 5000 / (32767.0**2 / 3 * d.terms**0.5))]
+    operands += [_biases(d, cout)] if op.bias else []
+    return make_node(op, [*operands, *([d.input(DType.FLOAT32, (cout,))] if op.addend else [])], "y")
+
+
+def _generic_depthwise(d: Draw) -> Node:
     channels, multiplier, kernel, dtype = d.size(65), int(d.one(1, 2, 3)), d.taps(3), d.one(*FLOATS, DType.FLOAT64)
     stride, dilation, pads, least = d.window(kernel)
     op = ops.DepthwiseConv2d(stride, dilation, pads, bias=d.flag(), activation=d.one(*ACTIVATIONS))

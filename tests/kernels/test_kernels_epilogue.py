@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kernels.half_types import LEAST, STEPS, usable_targets
-from kernels.harness import check, run_node
+from kernels.harness import check, run_node, weights
 from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.graph import Node
@@ -33,6 +33,7 @@ from smalti.kernels.epilogue.steps import (
     activation,
 )
 from smalti.kernels.kernel import KernelPlan, StepEmitter
+from smalti.kernels.registry import KERNELS
 from smalti.kernels.takes import INTEGERS, Takes, takes
 from smalti.kernels.values import load_value
 from smalti.kernels.walk import in_vectors
@@ -148,6 +149,25 @@ def test_a_function_as_a_table_is_the_function() -> None:
     want = quantise(meaning(UnaryFn.SIGMOID, x, target), 1 / 256, 0, 0, 255)
     got = finished((Table(tuple(int(v) for v in want)),), np.arange(256, dtype=np.uint8), DType.UINT8, target)
     np.testing.assert_array_equal(got, want)
+
+
+TABLE = tuple(int(v) for v in np.random.default_rng(8).permutation(256))
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("channels", (1, 15, 33, 70))
+@pytest.mark.parametrize("kernel", ("i8_conv1x1", "i8_conv2d", "i8_depthwise", "conv_generic"))
+def test_a_table_behind_every_convolution_of_bytes(kernel: str, channels: int, target: Target) -> None:
+    rng, depthwise = np.random.default_rng(5), kernel == "i8_depthwise"
+    window = (1, 1) if kernel == "i8_conv1x1" else (3, 3)
+    x = rng.integers(0, 256, (1, 5, 6, channels if depthwise else 9)).astype(np.uint8)
+    op = ops.QuantisedConv2d(pads=(window[0] // 2,) * 4, zero_point=99, bias=True, result_zero_point=100, low=7,
+                             groups=channels if depthwise else 1, table=TABLE)  # fmt: skip
+    w = rng.integers(-127, 128, (*window, 1 if depthwise else 9, channels)).astype(np.int8)
+    operands = [w, np.full(channels, 0.01, np.float32), rng.integers(-99, 99, channels).astype(np.int32)]
+    kernels = [k for k in KERNELS if k.name == kernel]
+    got = check(op, [x, *map(weights, operands)], target, kernels, Tol.EXACT)
+    assert TABLE[255] in got and not set(TABLE[:7]) & set(got.ravel().tolist())
 
 
 def test_what_cannot_be_is_refused() -> None:

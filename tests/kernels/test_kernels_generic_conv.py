@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kernels.harness import check, edge_sizes, weights
+from kernels.guard import Side
+from kernels.harness import check, edge_sizes, expected, run_node, weights
+from smalti.errors import CompilerError
 from smalti.ir.dims import symbol
-from smalti.ir.ops import Activation, Conv2d, DepthwiseConv2d
+from smalti.ir.ops import Activation, Conv2d, DepthwiseConv2d, QuantisedConv2d
 from smalti.kernels.convgeneric import KERNELS
+from smalti.numerics import DType
 from smalti.target.host import arch, missing_features
 from smalti.target.target import Target, levels_of
-from tolerance import Tol
+from tolerance import Tol, assert_close
 
 TARGETS = [t for t in levels_of(arch()) if not missing_features(t.features)]
 BEST = TARGETS[-1]
@@ -90,3 +94,68 @@ def test_relu6_keeps_nan() -> None:
     x[0, 1, 1] = np.nan
     op = Conv2d(activation=Activation.RELU6)
     check(op, [x, weights(floats(1, 1, 3, 8))], BEST, KERNELS, Tol.FLOAT(3))
+
+
+GROUPS = ((1, 3, 33), (2, 3, 1), (3, 1, 1), (17, 1, 1), (64, 1, 1), (2, 5, 15), (3, 4, 17), (5, 2, 16), (16, 1, 3))
+"""Groups, channels of one, and its results: fewer than a vector, a vector, a few more; groups of one channel."""
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("groups", GROUPS, ids=str)
+def test_groups_of_floats(groups: tuple[int, int, int], target: Target) -> None:
+    count, depth, results = groups
+    op = Conv2d((1, 2), pads=(1, 0, 2, 1), bias=True, residual=True, activation=Activation.RELU, groups=count)
+    operands = [floats(2, 5, 6, count * depth), floats(3, 2, depth, count * results), floats(count * results)]
+    operands.append(floats(2, 4, 4, count * results, seed=3))
+    check(op, operands, target, KERNELS, Tol.FLOAT(6 * depth + 1, 8.0))
+    halves = [o.astype(np.float16) for o in operands]
+    check(op, halves, target, KERNELS, Tol.ROUNDED(2.0**-10, 2.0**-24, 6 * depth + 1, 8.0))
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("groups", GROUPS, ids=str)
+def test_groups_of_bytes(groups: tuple[int, int, int], target: Target) -> None:
+    count, depth, results = groups
+    rng, channels = np.random.default_rng(1), count * results
+    x = rng.integers(0, 256, (2, 5, 6, count * depth)).astype(np.uint8)
+    w = rng.integers(-128, 128, (3, 2, depth, channels)).astype(np.int8)
+    multiplier = (0.003 * rng.uniform(0.5, 1.5, channels)).astype(np.float32)
+    bias, addend = rng.integers(-9999, 9999, channels).astype(np.int32), floats(channels, seed=2)
+    addend[0] = np.nan
+    op = QuantisedConv2d((1, 2), pads=(1, 0, 2, 1), zero_point=131, bias=True, addend=True, groups=count,
+                         residual=True, residual_zero_point=9, residual_scale=0.5, result_zero_point=77, low=3,
+                         high=250)  # fmt: skip
+    other = rng.integers(0, 256, (2, 4, 4, channels)).astype(np.uint8)
+    result = check(op, [x, w, multiplier, bias, addend, other], target, KERNELS, Tol.EXACT)
+    assert (result[..., 0] == 3).all() and len(np.unique(result)) > 9
+    real = replace(op, dtype=DType.FLOAT32, residual=False, activation=Activation.RELU6)
+    check(real, [x, w, multiplier, bias, addend], target, KERNELS, Tol.EXACT)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("groups", GROUPS, ids=str)
+def test_groups_of_words(groups: tuple[int, int, int], target: Target) -> None:
+    count, depth, results = groups
+    rng, channels = np.random.default_rng(1), count * results
+    x = rng.integers(-32768, 32768, (2, 5, 6, count * depth)).astype(np.int16)
+    w = rng.integers(-32767, 32768, (3, 2, depth, channels)).astype(np.int16)
+    multiplier = (5e-6 * rng.uniform(0.5, 1.5, channels)).astype(np.float32)
+    op = QuantisedConv2d((1, 2), pads=(1, 0, 2, 1), zero_point=-70, addend=True, groups=count, dtype=DType.INT16,
+                         low=-30_000, high=32767)  # fmt: skip
+    operands = [x, w, multiplier, floats(channels)]
+    alone, together = (run_node(op, operands, target, KERNELS, n, s) for n, s in ((1, Side.LEFT), (3, Side.RIGHT)))
+    assert alone.tobytes() == together.tobytes() and len(np.unique(alone)) > 9 and alone.min() >= -30_000
+    want, tolerance = expected(op, operands), Tol.ROUNDED(0.0, 1.0, 6 * depth, 2.0**31 * 5e-6)
+    assert_close(alone.astype(np.float32), want.astype(np.float32), tolerance)
+
+
+def test_what_has_no_steps_is_refused() -> None:
+    weights_, multiplier = np.ones((1, 1, 2, 4), np.int8), np.ones(4, np.float32)
+    x, other = np.ones((1, 2, 2, 4), np.uint8), floats(1, 2, 2, 4)
+    for op in (
+        QuantisedConv2d(groups=2, activation=Activation.RELU),
+        QuantisedConv2d(groups=2, residual=True, dtype=DType.FLOAT32),
+    ):
+        operands = [x, weights_, multiplier, *([other] if op.residual else [])]
+        with pytest.raises(CompilerError, match="no kernel for"):
+            check(op, operands, BEST, KERNELS, Tol.EXACT)

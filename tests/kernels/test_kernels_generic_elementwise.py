@@ -27,6 +27,8 @@ LIMITS = {
     UnaryFn.LOG: 1,
     UnaryFn.ELU: 1,
     UnaryFn.SIGMOID: 1,
+    UnaryFn.SILU: 4,
+    UnaryFn.SOFTPLUS: 3,
     UnaryFn.TANH: 2,
 }
 FLOATS = [fn for fn in UnaryFn if fn is not UnaryFn.LOGICAL_NOT]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kernels.harness import check, edge_sizes, expected, run_node
 from smalti.ir.dims import symbol
-from smalti.ir.ops import ArgMax, MatMul, Pool, PoolFn, Reduce, ReduceFn, Softmax
+from smalti.ir.ops import ArgMax, CumSum, MatMul, Pool, PoolFn, Reduce, ReduceFn, Softmax
 from smalti.kernels import argmax, matmul, pool, reduce, softmax
 from smalti.numerics import DType
 from smalti.target.host import arch, missing_features
@@ -57,6 +57,31 @@ def test_mean_over_the_image(channels: int, target: Target) -> None:
     x = floats(1, 9, 13, channels)
     tolerance = Tol.FLOAT(117, 1.0)
     check(Reduce(ReduceFn.MEAN, (1, 2), True), [x], target, KERNELS, tolerance, [(1, H, W, channels)])
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("exclusive", (False, True))
+@pytest.mark.parametrize("reverse", (False, True))
+@pytest.mark.parametrize("shape", ((1,), (5, 33), (3, 4, 1), (2, 1, 70), (4, 0, 3), (0, 4), (2, 9, 65)), ids=str)
+def test_running_sums(shape: tuple[int, ...], reverse: bool, exclusive: bool, target: Target) -> None:
+    x = floats(*shape)
+    for axis in range(len(shape)):
+        op = CumSum(axis, exclusive, reverse)
+        check(op, [x], target, KERNELS, Tol.ULP(1))
+        check(op, [(100 * x).astype(np.int8)], target, KERNELS)
+
+
+@pytest.mark.parametrize("dtype", (np.float16, np.float64, np.uint8, np.int64))
+def test_running_sums_of_every_kind_of_number_and_of_sizes_known_later(dtype: Any) -> None:
+    x = (10 + 9 * floats(2, 13, 11, 7)).astype(dtype)
+    for axis in range(4):
+        shapes = [(2, H, W, 7)]
+        check(CumSum(axis, reverse=True), [x], BEST, KERNELS, Tol.ULP(1) if x.dtype.kind == "f" else Tol.EXACT, shapes)
+
+
+def test_running_sums_hold_infinities_and_nan_from_where_they_stand() -> None:
+    x = np.array([1, np.inf, 2, -np.inf, 3], np.float32)
+    np.testing.assert_array_equal(check(CumSum(0), [x], BEST, KERNELS), [1, np.inf, np.inf, np.nan, np.nan])
 
 
 def test_nan_is_kept_by_extremes() -> None:

@@ -34,7 +34,7 @@ def _input(name: str, shape: tuple[int, ...], dtype: DType = DType.INT16) -> Nod
 
 def _layer(op: Any, x: Node, weights: Array, size: float, *more: Node) -> Node:
     """Return a node with multipliers that bring sums to about ``size`` steps."""
-    channels = weights.shape[2] if isinstance(op, ops.QuantisedDepthwiseConv2d) else weights.shape[3]
+    channels = weights.shape[3]
     rng = np.random.default_rng(7)
     terms = weights.size // channels
     multiplier = rng.uniform(0.5, 1.5, channels) * size / (32767.0**2 / 3 * terms**0.5)
@@ -107,8 +107,8 @@ def test_general(target: Target, dilation: int) -> None:
 @pytest.mark.parametrize("channels", [3, 16, 40, 97])
 @pytest.mark.parametrize("zero_point", [0, 9])
 def test_depthwise(target: Target, channels: int, zero_point: int) -> None:
-    op = ops.QuantisedDepthwiseConv2d((1, 2), (2, 2), (2, 2, 1, 3), zero_point=zero_point, addend=True, **RANGE)
-    node = _layer(op, _input("x", (2, 9, 14, channels)), _integers((3, 3, channels, 1), 1), 9000.0)
+    op = ops.QuantisedConv2d((1, 2), (2, 2), (2, 2, 1, 3), zero_point, addend=True, groups=channels, **RANGE)
+    node = _layer(op, _input("x", (2, 9, 14, channels)), _integers((3, 3, 1, channels), 1), 9000.0)
     _check(node, {"x": _integers((2, 9, 14, channels), 2)}, target, "depthwise", 10)
 
 
@@ -118,8 +118,8 @@ def test_fused(target: Target, dilation: int) -> None:
     small = replace(target, caches=Caches(4096, 8192, 65536))
     x = _input("x", (1, 13, 17, 11))
     inner = _layer(ops.QuantisedConv2d(addend=True, **{**RANGE, "low": 0}), x, _integers((1, 1, 11, 48), 1), 9000.0)
-    op = ops.QuantisedDepthwiseConv2d((1, 1), (dilation,) * 2, (dilation,) * 4, addend=True, **RANGE)
-    node = _layer(op, inner, _integers((3, 3, 48, 1), 3), 20000.0)
+    op = ops.QuantisedConv2d((1, 1), (dilation,) * 2, (dilation,) * 4, addend=True, groups=48, **RANGE)
+    node = _layer(op, inner, _integers((3, 3, 1, 48), 3), 20000.0)
     _check(node, {"x": _integers((1, 13, 17, 11), 2)}, small, "expand_depthwise", 9 * 12, fused=True)
 
 

@@ -40,17 +40,25 @@ def _targets() -> list[Target]:
 
 TARGETS = _targets()
 BEST = TARGETS[-1]
-SAME = ops.QuantisedDepthwiseConv2d(pads=(1, 1, 1, 1), zero_point=7, bias=True, result_zero_point=11)
+SAME = ops.QuantisedConv2d(pads=(1, 1, 1, 1), zero_point=7, bias=True, result_zero_point=11)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A depthwise convolution with random operands; ``spread`` is how many steps a typical sum makes."""
+    """A depthwise convolution with random operands; ``spread`` is how many steps a typical sum makes.
+
+    The operation is given without its groups.
+    """
 
     shape: tuple[int, int, int, int]
     kernel: tuple[int, int] = (3, 3)
-    op: ops.QuantisedDepthwiseConv2d = SAME
+    op: ops.QuantisedConv2d = SAME
     spread: float = 60.0
+
+    @property
+    def whole(self) -> ops.QuantisedConv2d:
+        """The operation with a group for each channel."""
+        return replace(self.op, groups=self.shape[3])
 
     def operands(self) -> list[NDArray[Any] | Node]:
         """Return the operands: the pixels are an input, the others constants."""
@@ -59,7 +67,7 @@ class Case:
         size = self.spread / (np.sqrt(self.kernel[0] * self.kernel[1]) * 74 * 74)
         result: list[NDArray[Any] | Node] = [
             rng.integers(0, 256, self.shape).astype(np.uint8),
-            weights(rng.integers(-128, 128, (*self.kernel, channels, 1)).astype(np.int8)),
+            weights(rng.integers(-128, 128, (*self.kernel, 1, channels)).astype(np.int8)),
             weights((size * rng.uniform(0.5, 2, channels)).astype(np.float32)),
         ]
         if self.op.bias:
@@ -70,7 +78,7 @@ class Case:
 
     def check(self, target: Target) -> NDArray[Any]:
         """Compare with the reference."""
-        return check(self.op, self.operands(), target, KERNELS)
+        return check(self.whole, self.operands(), target, KERNELS)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
@@ -177,8 +185,8 @@ def test_result_types(target: Target, dtype: DType, addend: bool) -> None:
 @pytest.mark.parametrize("value", (-128, 127))
 def test_extreme_products(target: Target, value: int) -> None:
     x = np.full((1, 5, 6, 100), 255, np.uint8)
-    w = np.full((3, 3, 100, 1), value, np.int8)
-    op = ops.QuantisedDepthwiseConv2d(pads=(1, 1, 1, 1), result_zero_point=128)
+    w = np.full((3, 3, 1, 100), value, np.int8)
+    op = ops.QuantisedConv2d(pads=(1, 1, 1, 1), result_zero_point=128, groups=100)
     result = check(op, [x, weights(w), weights(np.full(100, 2.0**-12, np.float32))], target, KERNELS)
     assert 0 < result.min() < result.max() < 255
 
@@ -188,7 +196,7 @@ def test_steps_beyond_int32(multiplier: float) -> None:
     case = Case((1, 5, 6, 100), op=replace(SAME, low=3, high=250))
     operands = case.operands()
     operands[2] = weights(np.full(100, multiplier, np.float32))
-    result = check(case.op, operands, BEST, KERNELS)
+    result = check(case.whole, operands, BEST, KERNELS)
     assert set(np.unique(result)) <= {3, 11, 250}
 
 
@@ -198,7 +206,7 @@ def test_image_of_any_size(target: Target, stride: int) -> None:
     op = replace(SAME, stride=(stride, stride), dilation=(3 - stride, 3 - stride), pads=(2, 2, 2, 2))
     case = Case((1, 9, 14, 70), op=op)
     x = input_node("x", DType.UINT8, (1, symbol("H"), symbol("W"), 70))
-    graph = Graph((x,), (make_node(op, (x, *case.operands()[1:]), "y"),), ("y:0",), Level.CANONICAL)
+    graph = Graph((x,), (make_node(case.whole, (x, *case.operands()[1:]), "y"),), ("y:0",), Level.CANONICAL)
     compiled = compile_graph(graph, target, KERNELS)
     for size in ((9, 14), (3, 3), (21, 4), (2, 27)):
         image = np.random.default_rng(3).integers(0, 256, (1, *size, 70)).astype(np.uint8)
@@ -211,7 +219,7 @@ def test_image_of_any_size(target: Target, stride: int) -> None:
 @pytest.mark.parametrize("rows", [1, 3, 20])
 def test_every_tile_gives_the_same_bits(block: int, rows: int) -> None:
     case = Case((1, 13, 7, 100))
-    graph = single(case.op, case.operands())
+    graph = single(case.whole, case.operands())
     (node,) = graph.outputs
     forced = KernelPlan((0,), packed_filters(node, BEST, block), (), DepthwiseTile(block, rows, epilogue_of(node)))
     compiled = compile_graph(graph, BEST, KERNELS, {node.name: forced})
@@ -225,7 +233,7 @@ def test_every_tile_gives_the_same_bits(block: int, rows: int) -> None:
 def test_code_for_other_cpus(name: str, channels: int) -> None:
     target = Target.parse(name)
     case = Case((1, 5, 6, channels))
-    plan = plan_graph(single(case.op, case.operands()), target, KERNELS)
+    plan = plan_graph(single(case.whole, case.operands()), target, KERNELS)
     assert emit_object(build_module(plan).text, target).startswith(b"\x7fELF")
 
 
@@ -239,7 +247,7 @@ def test_strips_cover_all_channels(name: str, channels: int) -> None:
 
 def test_other_types_are_left_to_other_kernels() -> None:
     x = np.zeros((1, 4, 4, 8), np.int16)
-    w = weights(np.zeros((3, 3, 8, 1), np.int16))
-    op = ops.QuantisedDepthwiseConv2d(dtype=DType.INT16, low=-32768, high=32767)
+    w = weights(np.zeros((3, 3, 1, 8), np.int16))
+    op = ops.QuantisedConv2d(dtype=DType.INT16, low=-32768, high=32767, groups=8)
     (node,) = single(op, [x, w, weights(np.ones(8, np.float32))]).outputs
     assert not DepthwiseKernel().accepts(node, BEST)

@@ -37,13 +37,13 @@ def _targets() -> list[Target]:
 
 TARGETS = _targets()
 BEST = TARGETS[-1]
-SAME = ops.QuantisedDepthwiseConv2d(pads=(1, 1, 1, 1))
+SAME = ops.QuantisedConv2d(pads=(1, 1, 1, 1))
 
 
 def _block(
     size: tuple[int, int],
     channels: int,
-    op: ops.QuantisedDepthwiseConv2d,
+    op: ops.QuantisedConv2d,
     kernel: tuple[int, int] = (3, 3),
     mutable: bool = False,
     batch: int = 1,
@@ -58,9 +58,9 @@ def _block(
     addends = () if not addend else (weights((9 * rng.standard_normal(channels)).astype(np.float32)),)
     wide_op = ops.QuantisedConv2d(zero_point=120, bias=True, addend=addend, result_zero_point=9, low=9, high=240)
     wide = make_node(wide_op, (x, weights(w), weights(multiplier), weights(bias), *addends), "wide")
-    taps = rng.integers(-128, 128, (*kernel, channels, 1)).astype(np.int8)
+    taps = rng.integers(-128, 128, (*kernel, 1, channels)).astype(np.int8)
     filters = (weights(taps), weights(rng.uniform(1e-3, 6e-3, channels).astype(np.float32)), weights(bias))
-    full = replace(op, zero_point=9, bias=True, result_zero_point=31, low=3)
+    full = replace(op, groups=channels, zero_point=9, bias=True, result_zero_point=31, low=3)
     node = make_node(full, (wide, *filters), "y")
     return Graph((x,), (node,), ("y:0",), Level.CANONICAL)
 
@@ -99,7 +99,7 @@ GEOMETRIES = [
 
 @pytest.mark.parametrize("mutable", [False, True])
 @pytest.mark.parametrize("op", GEOMETRIES, ids=lambda o: f"s{o.stride}d{o.dilation}p{o.pads}")
-def test_geometry(op: ops.QuantisedDepthwiseConv2d, mutable: bool) -> None:
+def test_geometry(op: ops.QuantisedConv2d, mutable: bool) -> None:
     sizes = [(13, 17), (6, 40), (29, 9)] if mutable else [(13, 17)]
     graph = _block(sizes[0], 80, op, mutable=mutable)
     compiled = _compile(graph, BEST)
@@ -116,7 +116,7 @@ def test_channels(target: Target, channels: int) -> None:
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 @pytest.mark.parametrize("op", [GEOMETRIES[1], GEOMETRIES[3]], ids=["stride", "dilation"])
-def test_geometry_of_every_target(target: Target, op: ops.QuantisedDepthwiseConv2d) -> None:
+def test_geometry_of_every_target(target: Target, op: ops.QuantisedConv2d) -> None:
     graph = _block((15, 18), 72, op)
     _check(graph, (15, 18), _compile(graph, target))
 

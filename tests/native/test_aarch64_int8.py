@@ -6,7 +6,7 @@ All cases run in one emulated process, each between guard pages, with three thre
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,17 +71,17 @@ def convolution(
     return Work(single(op, operands), arrays, name)
 
 
-def depthwise(channels: int, op: ops.QuantisedDepthwiseConv2d, kernel: tuple[int, int] = (3, 3)) -> Work:
+def depthwise(channels: int, op: ops.QuantisedConv2d, kernel: tuple[int, int] = (3, 3)) -> Work:
     """Return a depthwise convolution with random operands."""
     rng = np.random.default_rng(channels)
     x = rng.integers(0, 256, (1, 9, 7, channels)).astype(np.uint8)
     size = 60.0 / (np.sqrt(kernel[0] * kernel[1]) * 74 * 74)
     constants = (
-        weights(rng.integers(-128, 128, (*kernel, channels, 1)).astype(np.int8)),
+        weights(rng.integers(-128, 128, (*kernel, 1, channels)).astype(np.int8)),
         weights((size * rng.uniform(0.5, 2, channels)).astype(np.float32)),
         weights(rng.integers(-5000, 5000, channels).astype(np.int32)),
     )
-    return Work(single(op, [x, *constants]), {"x0": x}, "i8_depthwise")
+    return Work(single(replace(op, groups=channels), [x, *constants]), {"x0": x}, "i8_depthwise")
 
 
 def expand_depthwise(channels: int) -> Work:
@@ -93,9 +93,9 @@ def expand_depthwise(channels: int) -> Work:
     multiplier = weights(rng.uniform(1e-3, 4e-3, channels).astype(np.float32))
     wide_op = ops.QuantisedConv2d(zero_point=120, bias=True, result_zero_point=9, low=9, high=240)
     wide = make_node(wide_op, (x, w, multiplier, bias), "wide")
-    filters = weights(rng.integers(-128, 128, (3, 3, channels, 1)).astype(np.int8))
-    op = ops.QuantisedDepthwiseConv2d(
-        dilation=(2, 2), pads=(2, 2, 2, 2), zero_point=9, bias=True, result_zero_point=31, low=3
+    filters = weights(rng.integers(-128, 128, (3, 3, 1, channels)).astype(np.int8))
+    op = ops.QuantisedConv2d(
+        dilation=(2, 2), pads=(2, 2, 2, 2), zero_point=9, bias=True, result_zero_point=31, low=3, groups=channels
     )
     node = make_node(op, (wide, filters, weights(rng.uniform(1e-3, 6e-3, channels).astype(np.float32)), bias), "y")
     image = rng.integers(0, 256, (1, 21, 18, 13)).astype(np.uint8)
@@ -122,14 +122,14 @@ def works() -> Iterator[tuple[str, Work]]:
     for stride, dilation in (((1, 1), (2, 2)), ((2, 2), (1, 1))):
         op = ops.QuantisedConv2d(stride, dilation, (2, 2, 2, 2), zero_point=7, bias=True, result_zero_point=11)
         yield f"3x3 stride {stride[0]}", convolution((1, 9, 11, 7), 21, op, (3, 3))
-    same = ops.QuantisedDepthwiseConv2d(pads=(1, 1, 1, 1), zero_point=7, bias=True, result_zero_point=11)
+    same = ops.QuantisedConv2d(pads=(1, 1, 1, 1), zero_point=7, bias=True, result_zero_point=11)
     for channels in (1, 71):
         yield f"depthwise {channels}", depthwise(channels, same)
-    strided = ops.QuantisedDepthwiseConv2d((2, 2), (1, 1), (0, 1, 0, 1), zero_point=200, bias=True)
+    strided = ops.QuantisedConv2d((2, 2), (1, 1), (0, 1, 0, 1), zero_point=200, bias=True)
     yield "depthwise stride 2", depthwise(33, strided)
     yield (
         "depthwise 8x8",
-        depthwise(20, ops.QuantisedDepthwiseConv2d(pads=(4, 3, 4, 3), zero_point=9, bias=True), (8, 8)),
+        depthwise(20, ops.QuantisedConv2d(pads=(4, 3, 4, 3), zero_point=9, bias=True), (8, 8)),
     )
     yield "expand and depthwise", expand_depthwise(48)
 

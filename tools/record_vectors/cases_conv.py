@@ -33,9 +33,10 @@ def _conv_case(
     dilation: int = 1,
     pads: Sequence[int] = (),
     batch: int = 1,
+    groups: int = 1,
 ) -> Case:
     rng = rng_of(name)
-    x, w = floats(rng, (batch, *image)), floats(rng, (*kernel, image[2], out), 0.5)
+    x, w = floats(rng, (batch, *image)), floats(rng, (*kernel, image[2] // groups, out), 0.5)
 
     def build() -> list[tf.Tensor]:
         return [_conv(placeholder("x", x.shape), w, stride, padding, dilation, pads)]
@@ -190,6 +191,8 @@ def cases() -> Iterator[Case]:
     for multiplier in (2, 3):
         yield _depthwise_case(f"depthwise/multiplier{multiplier}", (5, 6, 7), (3, 3), multiplier)
     yield _conv_case("conv2d/batch3", (6, 5, 4), (3, 3), 5, batch=3)
+    for groups, channels, out in ((2, 6, 4), (3, 3, 3), (4, 8, 20)):
+        yield _conv_case(f"conv2d/groups{groups}", (6, 5, channels), (3, 3), out, 2, groups=groups)
     yield _conv_case("conv2d/larger_than_image", (2, 3, 3), (5, 5), 4)
     yield _depthwise_case("depthwise/batch3", (6, 5, 4), (3, 3), batch=3)
     for dilation in DILATIONS:

@@ -29,6 +29,8 @@ def _unary_cases() -> Iterator[Case]:
         ("round", raw.Round, np.concatenate([x, np.float32([0.5, 1.5, 2.5, -0.5, -1.5])]), EXACT),
         ("sigmoid", raw.Sigmoid, x, "ulp:4"),
         ("tanh", raw.Tanh, x, "ulp:6"),
+        ("silu", lambda x: x * raw.Sigmoid(x=x), x, "ulp:6"),
+        ("softplus", lambda x: raw.Softplus(features=x), x, "ulp:8"),
     )
     for name, operation, values, tolerance in table:
         yield unary_case(f"unary/{name}", values, lambda y, f=operation: f(x=y), tolerance)
@@ -166,6 +168,19 @@ def _reduce_cases() -> Iterator[Case]:
     )
 
 
+def _running_sum_cases() -> Iterator[Case]:
+    rng = rng_of("cumsum")
+    for kind, values in (("float", floats(rng, (2, 5, 4))), ("int32", rng.integers(-99, 99, (2, 5, 4)).astype(INT))):
+        for exclusive in (False, True):
+            for axis, reverse in ((1, False), (-1, True), (0, False)):
+                yield unary_case(
+                    f"cumsum/{kind}_{axis}_{'reverse' if reverse else 'forward'}{'_exclusive' if exclusive else ''}",
+                    values,
+                    lambda y, a=axis, e=exclusive, r=reverse: raw.Cumsum(x=y, axis=a, exclusive=e, reverse=r),
+                    "float:5" if kind == "float" else EXACT,
+                )
+
+
 def _product_cases() -> Iterator[Case]:
     rng = rng_of("product")
     for transpose_a in (False, True):
@@ -225,5 +240,6 @@ def cases() -> Iterator[Case]:
     yield from _select_cases()
     yield from _cast_cases()
     yield from _reduce_cases()
+    yield from _running_sum_cases()
     yield from _product_cases()
     yield from _dequantize_cases()

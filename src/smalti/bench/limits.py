@@ -10,9 +10,7 @@ from smalti.artifact.manifest import Manifest
 from smalti.bench.peak import Arithmetic
 from smalti.numerics import DType
 
-WEIGHTED = frozenset(
-    ("Conv2d", "DepthwiseConv2d", "MatMul", "QuantisedConv2d", "ImageConv2d", "QuantisedDepthwiseConv2d")
-)
+WEIGHTED = frozenset(("Conv2d", "DepthwiseConv2d", "MatMul", "QuantisedConv2d", "ImageConv2d"))
 """Operations of which a file says how many multiply-adds they are."""
 
 _SHORT = {

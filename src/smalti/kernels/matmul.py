@@ -14,7 +14,7 @@ from smalti.ir.graph import Node
 from smalti.kernels.argmax import load_spaced
 from smalti.kernels.conv.convolution import wide_constant
 from smalti.kernels.elementwise.kernel import computes
-from smalti.kernels.elementwise.mathfn import madd
+from smalti.kernels.elementwise.mathfn import multiply_add
 from smalti.kernels.epilogue.steps import Epilogue
 from smalti.kernels.kernel import Kernel, KernelPlan, ReadsAll, StepEmitter
 from smalti.kernels.matrix.core import Constants, MatrixSpec, Packed
@@ -24,9 +24,8 @@ from smalti.kernels.matrix.shapes import Depth, GemmTile
 from smalti.kernels.matrix.tile import SPARE, SPARE_WIDENED, choose_tile
 from smalti.kernels.nodes import array_of, attributes, known, static_channels
 from smalti.kernels.takes import FLOATS, Takes, takes
-from smalti.kernels.values import is_float_type, load_value, native_half, number, register_type, store_value
+from smalti.kernels.values import load_value, native_half, number, register_type, store_value
 from smalti.kernels.walk import Index, in_vectors
-from smalti.llvm.builder import Fn
 from smalti.numerics import DType
 from smalti.target.target import Target
 
@@ -88,11 +87,6 @@ class MatMulKernel(ReadsAll):
                     store_value(fn, dtype, total, fn.at(result, fn.mul(offset, dtype.itemsize)), width)
 
             in_vectors(fn, 0, fn.minimum(lanes, fn.sub(columns, column)), lanes, piece)
-
-
-def multiply_add(fn: Fn, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-    """Return ``a * b + c`` for floats (fused where the target can) and integers."""
-    return madd(fn, a, b, c) if is_float_type(a.type) else fn.b.add(fn.b.mul(a, b), c)
 
 
 @dataclass(frozen=True, slots=True)

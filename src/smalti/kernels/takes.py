@@ -38,6 +38,10 @@ class Takes:
     op: type[Op]
     attributes: tuple[tuple[str, Allowed], ...]
 
+    def also(self, *anything: str) -> Takes:
+        """Return the declaration that allows any value of these attributes, too."""
+        return Takes(self.op, (*self.attributes, *((name, ANY) for name in anything)))
+
     def refused(self, op: Op) -> list[str]:
         """Return the attributes of a record (of this type or one derived from it) whose values are not supported."""
         declared = dict(self.attributes)

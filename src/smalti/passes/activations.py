@@ -1,6 +1,7 @@
-"""Activations join the convolution before them; RELU6 in other spellings is recognised.
+"""Activations join the convolution before them; RELU6 and SILU in other spellings are recognised.
 
-``min(max(x, 0), 6)``, ``min(relu(x), 6)`` and ``max(min(x, 6), 0)`` are RELU6 for every x, NaN included.
+``min(max(x, 0), 6)``, ``min(relu(x), 6)`` and ``max(min(x, 6), 0)`` are RELU6 for every x, NaN included;
+``x * sigmoid(x)`` is SILU, rounded once more.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _FUSED = "relu(conv(x)) = conv(x) with relu"
 
 
 def fuse(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
-    """Fuse RELU and RELU6 into convolutions."""
+    """Fuse activations into convolutions."""
     graph, _ = rewrite(graph, SPELLINGS)
     graph, stats = rewrite(graph, FUSIONS)
     fused = stats.hits.get(_FUSED, 0)
@@ -55,6 +56,15 @@ def _relu_of_minimum(node: Node, context: Context) -> Node | None:
     return None if x is None else make_node(ops.Unary(UnaryFn.RELU6), (x,), node.name)
 
 
+def _silu(node: Node, context: Context) -> Node | None:
+    if not isinstance(node.op, ops.Binary) or node.op.fn is not BinaryFn.MUL:
+        return None
+    for x, gate in (node.inputs, node.inputs[::-1]):
+        if isinstance(gate.op, ops.Unary) and gate.op.fn is UnaryFn.SIGMOID and gate.x is x:
+            return make_node(ops.Unary(UnaryFn.SILU), (x,), node.name)
+    return None
+
+
 _ACTIVATION = {UnaryFn(a.value): a for a in FUSED if a is not Activation.NONE}
 _IN_TURN = {(Activation.NONE, a): a for a in FUSED} | {
     (Activation.RELU, Activation.RELU): Activation.RELU,
@@ -82,6 +92,7 @@ SPELLINGS: tuple[Rule, ...] = (
     Rule("max(x, 0) = relu(x)", (ops.Binary,), _relu),
     Rule("min(relu(x), 6) = relu6(x)", (ops.Binary,), _relu6),
     Rule("relu(min(x, 6)) = relu6(x)", (ops.Unary,), _relu_of_minimum),
+    Rule("x * sigmoid(x) = silu(x)", (ops.Binary,), _silu),
 )
 
 FUSIONS: tuple[Rule, ...] = (Rule(_FUSED, (ops.Unary,), _fuse),)

@@ -68,10 +68,6 @@ class _Planner:
     def plan(self) -> Plan:
         outputs = {node: i for i, node in enumerate(self.graph.outputs)}
         inputs = {node: i for i, node in enumerate(self.graph.inputs)}
-        for node in self.graph.nodes():
-            # Kernels, fused ones too, read a convolution as if it had one group.
-            if isinstance(node.op, ops.Conv2d) and node.op.groups != 1:
-                raise CompilerError(f"no kernel for {node!r} of {node.op.groups} groups on {self.target}")
         choices, absorbed = self._fuse()
         for node in self.graph.nodes():
             if node in absorbed:

@@ -11,7 +11,7 @@ from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import Layout
 from smalti.ir.ops.quantised import LARGEST_DOUBLE_OFFSET
 from smalti.numerics import DType
-from smalti.quant.params import MAX_BIAS, QParams
+from smalti.quant.params import CLIPS, MAX_BIAS, QParams
 
 LARGEST_WEIGHT = 32767
 LARGEST_SUM = 1 << 30
@@ -23,7 +23,7 @@ def reads_image(node: Node) -> bool:
     op = node.op
     if not isinstance(op, ops.Conv2d) or op.residual or op.groups != 1 or op.layout is not Layout.NHWC:
         return False
-    if op.dilation != (1, 1):
+    if op.dilation != (1, 1) or op.activation not in CLIPS:
         return False
     double = 2.0 * op.input_offset
     if node.inputs[0].type.dtype is not DType.UINT8 or double % 1.0 or not 0.0 <= double <= LARGEST_DOUBLE_OFFSET:

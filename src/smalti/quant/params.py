@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.errors import never
 from smalti.ir.ops import Activation
 from smalti.numerics import DType
 from smalti.quant.modes import ActivationScheme, Granularity
 
 WEIGHT_LEVELS = {DType.INT8: 127, DType.INT16: 32767}
 MAX_BIAS = 1 << 30
-RELU6_LIMIT = 6.0
+CLIPS = {Activation.NONE: (None, None), Activation.RELU: (0.0, None), Activation.RELU6: (0.0, 6.0)}
+"""The activations that only limit numbers, and their limits; others take a table (see :mod:`smalti.quant.tables`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,12 @@ class QParams:
         return (low - self.zero_point) * self.scale, (high - self.zero_point) * self.scale
 
     def limits(self, activation: Activation) -> tuple[int, int]:
-        """Return the lowest and highest integer that an activation lets through."""
+        """Return the lowest and highest integer that an activation which is among ``CLIPS`` lets through."""
         low, high = self.dtype.limits
-        if activation is Activation.NONE:
-            return low, high
-        if activation is Activation.RELU:
-            return max(low, self.zero_point), high
-        if activation is Activation.RELU6:
-            return max(low, self.zero_point), min(high, self.zero_point + round(RELU6_LIMIT / self.scale))
-        never(activation)
+        lowest, highest = CLIPS[activation]
+        if lowest is not None:
+            low = max(low, self.zero_point + round(lowest / self.scale))
+        return low, high if highest is None else min(high, self.zero_point + round(highest / self.scale))
 
 
 def activation_params(low: float, high: float, dtype: DType, scheme: ActivationScheme) -> QParams:

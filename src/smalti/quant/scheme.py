@@ -22,6 +22,7 @@ from smalti.quant.half import half_constant, to_half
 from smalti.quant.image import image_convolution, reads_image
 from smalti.quant.modes import Granularity, QuantMode, QuantOptions
 from smalti.quant.params import (
+    CLIPS,
     MAX_BIAS,
     WEIGHT_LEVELS,
     QParams,
@@ -31,6 +32,7 @@ from smalti.quant.params import (
 )
 from smalti.quant.record import CalibrationRecord, TensorStats
 from smalti.quant.rounding import round_filters
+from smalti.quant.tables import ending
 from smalti.quant.tail import CONVOLUTIONS, tail_of
 
 Convolution = ops.Conv2d | ops.DepthwiseConv2d
@@ -108,7 +110,7 @@ def quantisable(node: Node) -> bool:
         return False
     if isinstance(op, ops.DepthwiseConv2d) and (w.type.shape[3] != 1 or not _is_constant(node.bias)):
         return False
-    if isinstance(op, ops.Conv2d) and (op.input_offset or op.groups != 1):
+    if isinstance(op, ops.Conv2d) and op.input_offset:
         return False
     return bool(np.isfinite(w.op.value).all())
 
@@ -194,6 +196,9 @@ class _Scheme:
     def _quantisable(self, node: Node) -> bool:
         """Whether a layer can be quantised and the ranges of what it reads (and adds up) are known."""
         if not quantisable(node) or not self._has_range(node.inputs[0]):
+            return False
+        op = node.op
+        if isinstance(op, ops.Conv2d) and op.residual and self.dtype is DType.INT16 and op.activation not in CLIPS:
             return False
         return not has_residual(node) or (self._has_range(node) and self._has_range(node.inputs[-1]))
 
@@ -332,11 +337,13 @@ class _Scheme:
         x, source = node.inputs[0], self._integer(node.inputs[0])
         own = self.params.get(node)
         users = self.users[node]
-        as_integers = own is not None and (has_residual(node) or any(self._takes_integers(u, node) for u in users))
+        end = None
+        if own is not None and (has_residual(node) or any(self._takes_integers(u, node) for u in users)):
+            end = ending(own, op.activation)
         steps = self.params[x]
         weights, bias = self._weights(node, steps)
         step_in = steps.scale * weights.scales
-        step_out = own.scale if own is not None and as_integers else 1.0
+        step_out = 1.0 if end is None else end.steps.scale
         multiplier = (step_in / step_out).astype(np.float32)
         operands = [source, constant(weights.values, f"{node.name}/weights"), constant(multiplier)]
         fields: dict[str, object] = {}
@@ -347,10 +354,9 @@ class _Scheme:
         if addend is not None:
             operands.append(addend)
             fields["addend"] = True
-        if own is not None and as_integers:
-            low, high = own.limits(op.activation)
-            fields |= {"dtype": self.dtype, "scale": own.scale, "result_zero_point": own.zero_point}
-            fields |= {"low": low, "high": high}
+        if own is not None and end is not None:
+            fields |= {"dtype": self.dtype, "scale": own.scale, "result_zero_point": end.steps.zero_point}
+            fields |= {"low": end.low, "high": end.high, "table": end.table}
         else:
             fields |= {"dtype": self._float_result(node), "activation": op.activation}
         if has_residual(node):
@@ -360,9 +366,9 @@ class _Scheme:
             fields["residual_scale"] = float(np.float32(other.scale / step_out))
             operands.append(self._integer(residual))
         common = {"stride": op.stride, "dilation": op.dilation, "pads": op.pads, "zero_point": steps.zero_point}
-        kind = ops.QuantisedConv2d if isinstance(op, ops.Conv2d) else ops.QuantisedDepthwiseConv2d
-        made = make_node(kind(**common, **fields), operands, node.name)  # type: ignore[arg-type]
-        if as_integers:
+        groups = op.groups if isinstance(op, ops.Conv2d) else weights.values.shape[3]
+        made = make_node(ops.QuantisedConv2d(**common, groups=groups, **fields), operands, node.name)  # type: ignore[arg-type]
+        if end is not None:
             self.integers[node] = made
         else:
             self.floats[node, made.type.dtype] = made
@@ -392,7 +398,7 @@ class _Scheme:
             values, scales = round_filters(shaped, made.scales, levels)
             made = QWeights(values.astype(self.weight_type.numpy), scales)
         bias = bias - self._mean_error(node.inputs[0], made.real - shaped, depthwise)
-        return QWeights(made.values.reshape(weights.shape), made.scales), bias
+        return QWeights(made.values.reshape(*weights.shape[:2], -1, channels), made.scales), bias
 
     def _mean_error(self, x: Node, error: NDArray[np.float64], depthwise: bool) -> NDArray[np.float64]:
         """Return how far rounded weights move each result channel on average, given the mean of each input channel.
@@ -401,11 +407,14 @@ class _Scheme:
         Quantization Through Weight Equalization and Bias Correction", 2019, section 4.2, with observed means).
         """
         stats = self._stats(x)
-        if stats is None or len(stats.channel_mean) != error.shape[2]:
+        if stats is None or len(stats.channel_mean) != x.type.shape[3]:
             return np.zeros(error.shape[-1])
-        means = np.asarray(stats.channel_mean)
-        taps = error.sum(axis=(0, 1))
-        return np.asarray(taps * means if depthwise else means @ taps)
+        means, taps = np.asarray(stats.channel_mean), error.sum(axis=(0, 1))
+        if depthwise:
+            return np.asarray(taps * means)
+        groups = means.size // taps.shape[0]
+        parts = zip(np.split(means, groups), np.split(taps, groups, axis=1), strict=True)
+        return np.concatenate([mean @ tap for mean, tap in parts])
 
     def _addend(self, node: Node, bias: NDArray[np.float64], step_out: float) -> Node | None:
         """Return what is added to a layer's sums in float32: a bias computed at run time, or any beside int16."""

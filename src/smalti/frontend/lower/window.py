@@ -53,16 +53,26 @@ def convolution(
     padding: Padding,
     layout: Layout,
 ) -> Value:
-    """2-D convolution of float images of ``layout`` with weights ``[height, width, in, out or multiplier]``."""
+    """2-D convolution of float images of ``layout`` with weights ``[height, width, in, out or multiplier]``.
+
+    Where weights of a plain convolution take a part of the channels, there are as many groups as parts; where they take
+    one channel, it is a depthwise convolution.
+    """
     ctx.require_float(x, weights)
     ctx.require_rank(x, 4)
     ctx.require_rank(weights, 4)
     kernel = _kernel_size(ctx, weights.type)
     channels, taken = x.type.shape[spatial_axes(layout)[2]], weights.type.shape[2]
-    if isinstance(channels, int) and isinstance(taken, int) and 0 < taken < channels and channels % taken == 0:
-        ctx.unsupported("a convolution in groups")
     pads = _pads(padding, x.type, layout, kernel, stride, dilation)
-    return ctx.emit(record(stride, dilation, pads, layout), (x, weights))
+    if record is ops.DepthwiseConv2d or not (
+        isinstance(channels, int) and isinstance(taken, int) and 0 < taken < channels
+    ):
+        return ctx.emit(record(stride, dilation, pads, layout), (x, weights))
+    results = weights.type.shape[3]
+    if taken == 1 and isinstance(results, int) and results % channels == 0:
+        filters = ctx.part(ops.Reshape((*kernel, channels, results // channels)), (weights,), "filters")
+        return ctx.emit(ops.DepthwiseConv2d(stride, dilation, pads, layout), (x, filters))
+    return ctx.emit(ops.Conv2d(stride, dilation, pads, layout, groups=channels // taken), (x, weights))
 
 
 def pool(

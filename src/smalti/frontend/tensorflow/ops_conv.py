@@ -65,7 +65,7 @@ def _read_window(ctx: Context) -> tuple[Layout, tuple[int, int], tuple[int, int]
     inputs=2,
     ignore=("use_cudnn_on_gpu",),
     types={"T": 0},
-    note="NHWC and NCHW; SAME, VALID, EXPLICIT; dilations; one group",
+    note="NHWC and NCHW; SAME, VALID, EXPLICIT; dilations; groups",
 )
 @tf_op(
     "DepthwiseConv2dNative",

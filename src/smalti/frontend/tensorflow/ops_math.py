@@ -6,6 +6,7 @@ from smalti.frontend.lower import elementwise
 from smalti.frontend.tensorflow.registry import Context, Handled, check_number, tf_op
 from smalti.frontend.tensorflow.tensors import TfType
 from smalti.ir.ops import BinaryFn, UnaryFn
+from smalti.ir.ops.elementwise import UNARY
 
 _T = {"T": 0}
 
@@ -31,7 +32,8 @@ _BINARY = {
 }
 _OTHERWISE = frozenset((UnaryFn.LEAKY_RELU, UnaryFn.LOGICAL_NOT))
 """Functions with a handler of their own below."""
-_UNARY = {fn.value.title().replace("_", ""): fn for fn in UnaryFn if fn not in _OTHERWISE} | {"Rint": UnaryFn.ROUND}
+_NAMED = [fn for fn, meaning in UNARY.items() if fn not in _OTHERWISE and not meaning.written_out]
+_UNARY = {fn.value.title().replace("_", ""): fn for fn in _NAMED} | {"Rint": UnaryFn.ROUND}
 """TensorFlow writes the names of the functions in capitals; ROUND has two."""
 
 

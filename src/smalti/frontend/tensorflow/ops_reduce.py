@@ -30,6 +30,13 @@ def reduce(ctx: Context) -> Handled:
     return lower.reduce_logical(ctx, ctx.op == "All", x, axes, keep_dims)
 
 
+@tf_op("Cumsum", inputs=2, types={"T": 0, "Tidx": 1}, note="constant axis")
+def cum_sum(ctx: Context) -> Handled:
+    """Running sums along an axis."""
+    x, exclusive, reverse = ctx.value(0), ctx.attrs.flag("exclusive", False), ctx.attrs.flag("reverse", False)
+    return ctx.emit(ops.CumSum(ctx.axis(1, x.type.rank), exclusive, reverse), (x,))
+
+
 @tf_op("ArgMax", inputs=2, types={"T": 0, "Tidx": 1}, note="constant axis; int32 or int64 result")
 def arg_max(ctx: Context) -> Handled:
     """Number of the first largest element along an axis."""

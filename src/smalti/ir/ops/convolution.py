@@ -29,9 +29,10 @@ class Activation(Enum):
     NONE = "none"
     RELU = "relu"
     RELU6 = "relu6"
+    SILU = "silu"
 
 
-FUSED = frozenset((Activation.NONE, Activation.RELU, Activation.RELU6))
+FUSED = frozenset((Activation.NONE, Activation.RELU, Activation.RELU6, Activation.SILU))
 """The activations that a convolution may have."""
 
 
@@ -46,12 +47,14 @@ def weight_sizes(x: TensorType, w: TensorType, layout: Layout, what: str, groups
     Raises:
         GraphError: they do not.
     """
+    require(groups > 0, f"{what} of {groups} groups")
     require(x.rank == 4, f"{what} needs a 4-D input, not {x}")
     require(w.rank == 4, f"{what} needs 4-D weights, not {w}")
     kh, kw, cin, cout = w.shape
     if not (isinstance(kh, int) and isinstance(kw, int) and isinstance(cin, int) and isinstance(cout, int)):
         raise GraphError(f"{what} needs weights of constant shape, not {w}")
     require(min(kh, kw, cin, cout) > 0, f"{what} has empty weights {w}")
+    require(cout % groups == 0, f"{what}: {cout} results do not split into {groups} groups")
     channels = cin * groups
     require(x.shape[spatial_axes(layout)[2]] == channels, f"{what}: the input {x} does not have {channels} channels")
     return kh, kw, cin, cout
@@ -72,6 +75,8 @@ def sum_of_taps(
     def part(view: Array, tap: Array) -> Array:
         if groups == 1:
             return np.ascontiguousarray(view).reshape(-1, cin) @ tap
+        if cin == 1 and cout == groups:
+            return np.asarray(view * tap)
         split = np.ascontiguousarray(view).reshape(-1, groups, cin)
         return np.asarray(np.einsum("pgc,cgo->pgo", split, tap.reshape(cin, groups, cout // groups)))
 
@@ -128,9 +133,7 @@ class Conv2d(Op):
         self, x: TensorType, weights: TensorType, bias: TensorType | None = None, residual: TensorType | None = None
     ) -> TensorType:
         """An image of ``out`` channels, of the type of the weights."""
-        require(self.groups > 0, f"Conv2d of {self.groups} groups")
         kh, kw, _, cout = weight_sizes(x, weights, self.layout, "Conv2d", self.groups)
-        require(cout % self.groups == 0, f"Conv2d: {cout} results do not split into {self.groups} groups")
         if x.dtype is DType.UINT8:
             fits = weights.dtype.is_float and weights.dtype is not DType.FLOAT64
             require(fits, "a convolution of a uint8 image has float32 weights")

@@ -53,6 +53,8 @@ class UnaryFn(Enum):
     LEAKY_RELU = "leaky_relu"
     ELU = "elu"
     SIGMOID = "sigmoid"
+    SILU = "silu"
+    SOFTPLUS = "softplus"
     TANH = "tanh"
     LOGICAL_NOT = "logical_not"
 
@@ -88,12 +90,14 @@ class BinaryFn(Enum):
 class UnaryMeaning:
     """What a function of one operand computes, from the operand and ``alpha``.
 
-    ``floats``: frameworks define it for floating point only.  ``keeps_zero``: f(0) = 0.
+    ``floats``: frameworks define it for floating point only.  ``keeps_zero``: f(0) = 0.  ``written_out``: they have no
+    operation of its name, but write it with others.
     """
 
     of: Callable[[Array, float], Array]
     floats: bool = False
     keeps_zero: bool = False
+    written_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +114,8 @@ def _exact(fn: Callable[[Array], Array], keeps_zero: bool = False) -> UnaryMeani
     return UnaryMeaning(lambda x, alpha: fn(x), keeps_zero=keeps_zero)
 
 
-def _precise(fn: Callable[[Array], Array], keeps_zero: bool = False) -> UnaryMeaning:
-    return UnaryMeaning(lambda x, alpha: precise(fn, x), floats=True, keeps_zero=keeps_zero)
+def _precise(fn: Callable[[Array], Array], keeps_zero: bool = False, written_out: bool = False) -> UnaryMeaning:
+    return UnaryMeaning(lambda x, alpha: precise(fn, x), True, keeps_zero, written_out)
 
 
 def _rounding(fn: Callable[[Array], Array]) -> Callable[[Array, float], Array]:
@@ -156,6 +160,8 @@ UNARY: Mapping[UnaryFn, UnaryMeaning] = MappingProxyType(
         ),
         UnaryFn.ELU: UnaryMeaning(lambda x, alpha: _elu(x), floats=True, keeps_zero=True),
         UnaryFn.SIGMOID: _precise(lambda x: 1.0 / (1.0 + np.exp(-x))),
+        UnaryFn.SILU: _precise(lambda x: x / (1.0 + np.exp(-x)), keeps_zero=True, written_out=True),
+        UnaryFn.SOFTPLUS: _precise(lambda x: np.logaddexp(x, 0.0)),
         UnaryFn.TANH: _precise(np.tanh, keeps_zero=True),
         UnaryFn.LOGICAL_NOT: _exact(np.logical_not),
     }

@@ -15,7 +15,6 @@ from smalti.ir.ops.convolution import (
     Activation,
     activate,
     positive,
-    sum_of_depthwise_taps,
     sum_of_taps,
     weight_sizes,
 )
@@ -25,10 +24,11 @@ from smalti.ir.shapes import image_shape, require, windows
 from smalti.ir.types import Layout, Pads, Shape, TensorType
 from smalti.numerics import DType
 
-__all__ = ["Dequantise", "ImageConv2d", "Quantise", "QuantisedConv2d", "QuantisedDepthwiseConv2d", "QuantisedMean"]
+__all__ = ["Dequantise", "ImageConv2d", "Quantise", "QuantisedConv2d", "QuantisedMean"]
 
 QUANTISED_TYPES = (DType.UINT8, DType.INT16)
 """Types of quantised activations."""
+BYTES = 256
 LARGEST_DOUBLE_OFFSET = 510
 """Twice the largest pixel."""
 
@@ -118,14 +118,16 @@ class Dequantise(Op):
 )
 @dataclass(frozen=True, slots=True)
 class QuantisedConv2d(Op):
-    """2-D convolution of integers, NHWC.
+    """2-D convolution of integers, NHWC; a depthwise one has as many groups as channels.
 
-    Operands: x (uint8, or int16), weights (int8, or int16) ``[kh, kw, in, out]``, multiplier float32 ``[out]``, bias
-    int32 ``[out]``, addend float32 ``[out]`` (it may be computed at run time), residual (type and shape of the result).
+    Operands: x (uint8, or int16), weights (int8, or int16) ``[kh, kw, in / groups, out]``, multiplier float32
+    ``[out]``, bias int32 ``[out]``, addend float32 ``[out]`` (it may be computed at run time), residual (type and shape
+    of the result).
 
     ``sum = conv(x - zero_point, w) + bias``; padded positions count as zero.  Then, in float32 with one rounding for
     each operation, ``t = sum * multiplier + addend + (residual - residual_zero_point) * residual_scale``.  A result of
-    type uint8 or int16 is ``clip(rint(t) + result_zero_point, low, high)``; a float result is ``activation(t)``.
+    type uint8 or int16 is ``clip(rint(t) + result_zero_point, low, high)``, and with a ``table`` of 256 bytes the entry
+    of that byte; a float result is ``activation(t)``.
 
     With int16 weights sums are float32 (``x * w`` needs 32 bits alone), so the last step may differ between CPUs; with
     int8 weights sums are int32 and results are the same everywhere.
@@ -148,6 +150,8 @@ class QuantisedConv2d(Op):
     low: int = 0
     high: int = 255
     activation: Activation = Activation.NONE
+    table: tuple[int, ...] = ()
+    groups: int = 1
 
     def result(
         self,
@@ -159,7 +163,7 @@ class QuantisedConv2d(Op):
         residual: TensorType | None = None,
     ) -> TensorType:
         """An image of ``out`` channels."""
-        kh, kw, _, cout = weight_sizes(x, weights, Layout.NHWC, "QuantisedConv2d")
+        kh, kw, _, cout = weight_sizes(x, weights, Layout.NHWC, "QuantisedConv2d", self.groups)
         size = windows(x.shape, Layout.NHWC, (kh, kw), self.stride, self.dilation, self.pads)
         result = TensorType(self.dtype, image_shape(x.shape[0], size, cout, Layout.NHWC))
         _check_operands(self.dtype, (cout,), x, weights, multiplier, bias, addend)
@@ -186,16 +190,19 @@ class QuantisedConv2d(Op):
         low: int,
         high: int,
         activation: Activation,
+        table: tuple[int, ...],
+        groups: int,
     ) -> Array:
         """Exact sums over all taps, then the requantisation."""
         # Sums of at most 2^32 products of 8-bit integers are exact in float64, and float64 has a fast matrix product.
-        total = sum_of_taps(x.astype(np.float64) - zero_point, weights.astype(np.float64), stride, dilation, pads)
+        wide = x.astype(np.float64) - zero_point
+        total = sum_of_taps(wide, weights.astype(np.float64), stride, dilation, pads, groups)
         real = None
         if residual is not None:
             steps = (residual.astype(np.int32) - np.int32(residual_zero_point)).astype(np.float32)
             real = steps * np.float32(residual_scale)
         scaled = _scaled(total, weights, multiplier, bias, addend, real)
-        return _rounded(scaled, dtype, result_zero_point, low, high, activation)
+        return _rounded(scaled, dtype, result_zero_point, low, high, activation, table)
 
     def multiply_adds(self, result: TensorType, weights: TensorType) -> int | Dim:
         """Taps and input channels for each result."""
@@ -203,7 +210,16 @@ class QuantisedConv2d(Op):
 
     def problems(self) -> Iterator[str]:
         """Strides are positive; integer results have a step and limits, float ones an activation."""
-        yield from _convolution_problems(self)
+        yield from positive(self.stride, self.dilation)
+        fits = len(self.table) in (0, BYTES) and set(self.table) <= set(range(BYTES))
+        if not fits or (self.table and self.dtype is not DType.UINT8):
+            yield "a table is of 256 bytes, for results that are bytes"
+        if self.dtype.is_float:
+            return
+        yield from step_problems(self.scale, self.result_zero_point, self.dtype)
+        yield from range_problems(self.low, self.high, self.dtype)
+        if self.activation is not Activation.NONE:
+            yield "an integer result has limits, no activation"
 
 
 @operation("x", "weights", "multiplier", "bias?", levels=QUANTISED, silent=("scale",))
@@ -275,85 +291,6 @@ class ImageConv2d(Op):
         yield from range_problems(self.low, self.high, DType.UINT8)
 
 
-@operation(
-    "x",
-    "weights",
-    "multiplier",
-    "bias?",
-    "addend?",
-    levels=QUANTISED,
-    values={"dtype": _RESULTS, "activation": FUSED},
-    silent=("scale",),
-)
-@dataclass(frozen=True, slots=True)
-class QuantisedDepthwiseConv2d(Op):
-    """Depthwise 2-D convolution of integers, NHWC, multiplier 1.
-
-    Operands: x, weights ``[kh, kw, channels, 1]``, multiplier float32 ``[channels]``, bias int32, addend float32.  The
-    arithmetic is that of :class:`QuantisedConv2d`.
-    """
-
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
-    pads: Pads = (0, 0, 0, 0)
-    zero_point: int = 0
-    bias: bool = False
-    addend: bool = False
-    dtype: DType = DType.UINT8
-    scale: float = 1.0
-    result_zero_point: int = 0
-    low: int = 0
-    high: int = 255
-    activation: Activation = Activation.NONE
-
-    def result(
-        self,
-        x: TensorType,
-        weights: TensorType,
-        multiplier: TensorType,
-        bias: TensorType | None = None,
-        addend: TensorType | None = None,
-    ) -> TensorType:
-        """An image of as many channels."""
-        kh, kw, cin, results = weight_sizes(x, weights, Layout.NHWC, "QuantisedDepthwiseConv2d")
-        require(results == 1, "QuantisedDepthwiseConv2d gives one result channel for each channel")
-        size = windows(x.shape, Layout.NHWC, (kh, kw), self.stride, self.dilation, self.pads)
-        _check_operands(self.dtype, (cin,), x, weights, multiplier, bias, addend)
-        return TensorType(self.dtype, image_shape(x.shape[0], size, cin, Layout.NHWC))
-
-    @staticmethod
-    def meaning(
-        x: Array,
-        weights: Array,
-        multiplier: Array,
-        bias: Array | None = None,
-        addend: Array | None = None,
-        *,
-        stride: tuple[int, int],
-        dilation: tuple[int, int],
-        pads: Numbers,
-        zero_point: int,
-        dtype: DType,
-        result_zero_point: int,
-        low: int,
-        high: int,
-        activation: Activation,
-    ) -> Array:
-        """Exact sums over all taps, then the requantisation."""
-        wide = x.astype(np.float64) - zero_point
-        total = sum_of_depthwise_taps(wide, weights.astype(np.float64), stride, dilation, pads)
-        scaled = _scaled(total, weights, multiplier, bias, addend, None)
-        return _rounded(scaled, dtype, result_zero_point, low, high, activation)
-
-    def multiply_adds(self, result: TensorType, weights: TensorType) -> int | Dim:
-        """Taps for each result."""
-        return result.elements * product(weights.shape[:2])
-
-    def problems(self) -> Iterator[str]:
-        """Strides are positive; integer results have a step and limits, float ones an activation."""
-        yield from _convolution_problems(self)
-
-
 @operation("x", levels=QUANTISED, silent=("scale",))
 @dataclass(frozen=True, slots=True)
 class QuantisedMean(Op):
@@ -422,16 +359,6 @@ def _check_operands(
     require(addend in (None, TensorType(DType.FLOAT32, channels)), f"the addend is {addend}")
 
 
-def _convolution_problems(op: QuantisedConv2d | QuantisedDepthwiseConv2d) -> Iterator[str]:
-    yield from positive(op.stride, op.dilation)
-    if op.dtype.is_float:
-        return
-    yield from step_problems(op.scale, op.result_zero_point, op.dtype)
-    yield from range_problems(op.low, op.high, op.dtype)
-    if op.activation is not Activation.NONE:
-        yield "an integer result has limits, no activation"
-
-
 def _scaled(
     total: Array, weights: Array, multiplier: Array, bias: Array | None, addend: Array | None, residual: Array | None
 ) -> Array:
@@ -445,7 +372,10 @@ def _scaled(
     return steps if residual is None else steps + residual
 
 
-def _rounded(steps: Array, dtype: DType, zero_point: int, low: int, high: int, activation: Activation) -> Array:
+def _rounded(
+    steps: Array, dtype: DType, zero_point: int, low: int, high: int, activation: Activation, table: tuple[int, ...]
+) -> Array:
     if dtype.is_float:
         return activate(steps, activation).astype(np.float16 if dtype is DType.FLOAT16 else np.float32)
-    return numerics.round_and_clip(steps, zero_point, low, high).astype(dtype.numpy)
+    whole = numerics.round_and_clip(steps, zero_point, low, high)
+    return (np.asarray(table)[whole] if table else whole).astype(dtype.numpy)

@@ -15,7 +15,7 @@ from smalti.ir.shapes import require
 from smalti.ir.types import TensorType
 from smalti.numerics import DType
 
-__all__ = ["ArgMax", "Reduce", "ReduceFn", "Softmax"]
+__all__ = ["ArgMax", "CumSum", "Reduce", "ReduceFn", "Softmax"]
 
 
 class ReduceFn(Enum):
@@ -92,6 +92,34 @@ class Reduce(Op):
     def problems(self) -> Iterator[str]:
         """Axes are sorted and distinct."""
         yield from axes_problems(self.axes)
+
+
+@operation("x")
+@dataclass(frozen=True, slots=True)
+class CumSum(Op):
+    """Running sums along ``axis`` (non-negative), from its end if ``reverse``.
+
+    A sum holds the element at its place, or if ``exclusive`` only those before it.
+    """
+
+    axis: int
+    exclusive: bool = False
+    reverse: bool = False
+
+    def result(self, x: TensorType) -> TensorType:
+        """The type of the operand."""
+        require(0 <= self.axis < x.rank, f"CumSum: axis {self.axis} is outside {x}")
+        require(x.dtype is not DType.BOOL, "CumSum does not take bool")
+        return x
+
+    @staticmethod
+    def meaning(x: Array, *, axis: int, exclusive: bool, reverse: bool) -> Array:
+        """Sums of floats are accumulated in float64 and rounded once; integer sums wrap."""
+        terms = np.moveaxis(x, axis, 0)[:: -1 if reverse else 1]
+        total = np.cumsum(terms, axis=0, dtype=np.float64 if x.dtype.kind == "f" else x.dtype)
+        if exclusive:
+            total = np.concatenate([np.zeros_like(total[:1]), total[:-1]])
+        return np.moveaxis(total[:: -1 if reverse else 1], 0, axis).astype(x.dtype)
 
 
 @operation("x")

@@ -14,17 +14,7 @@ from smalti.ir.graph import Node
 from smalti.ir.ops import Pads
 from smalti.ir.reference import bfloat16_to_float32
 from smalti.ir.schema import operand_index
-from smalti.kernels.epilogue.steps import (
-    ACTIVATIONS,
-    Begin,
-    Epilogue,
-    Requantise,
-    Residual,
-    ScaleAdd,
-    Step,
-    activation,
-    of_floats,
-)
+from smalti.kernels.epilogue.steps import ACTIVATIONS, Begin, Epilogue, ScaleAdd, of_floats, of_integers
 from smalti.kernels.matrix.floats import FloatDot, FloatingDot, PairDot, element_lanes
 from smalti.kernels.nodes import array_of
 from smalti.kernels.takes import FLOATS, takes
@@ -36,21 +26,15 @@ PREFIXES = {DType.FLOAT32: "f32", DType.FLOAT16: "f16", DType.BFLOAT16: "bf16", 
 """Element types of weights, and what the names of their kernels begin with."""
 
 _WINDOW = ("stride", "dilation", "pads")
-_QUANTISED = (*_WINDOW, "zero_point", "addend", "scale", "result_zero_point", "low", "high")
+_QUANTISED = (*_WINDOW, "zero_point", "bias", "addend", "scale", "result_zero_point", "low", "high", "table")
 _RESIDUAL = ("residual", "residual_zero_point", "residual_scale")
 _RESULTS = FLOATS | {DType.INT16, DType.UINT8}
 FLOAT_CONV = takes(ops.Conv2d, *_WINDOW, "bias", "residual", "input_offset", activation=ACTIVATIONS)
 FLOAT_DEPTHWISE = takes(ops.DepthwiseConv2d, *_WINDOW, "bias", activation=ACTIVATIONS)
-CONVOLUTIONS = (
-    FLOAT_CONV,
-    takes(ops.QuantisedConv2d, *_QUANTISED, *_RESIDUAL, dtype=_RESULTS, activation=ACTIVATIONS),
-)
-DEPTHWISE = (
-    FLOAT_DEPTHWISE,
-    takes(ops.QuantisedDepthwiseConv2d, *_QUANTISED, dtype=_RESULTS, activation=ACTIVATIONS),
-)
-Convolutions = ops.Conv2d | ops.DepthwiseConv2d | ops.QuantisedConv2d | ops.QuantisedDepthwiseConv2d
-_DEPTHWISE = (ops.DepthwiseConv2d, ops.QuantisedDepthwiseConv2d)
+INTEGER_CONV = takes(ops.QuantisedConv2d, *_QUANTISED, *_RESIDUAL, dtype=_RESULTS, activation=ACTIVATIONS)
+INTEGER_DEPTHWISE = INTEGER_CONV.also("groups")
+CONVOLUTIONS, DEPTHWISE = (FLOAT_CONV, INTEGER_CONV), (FLOAT_DEPTHWISE, INTEGER_DEPTHWISE)
+Convolutions = ops.Conv2d | ops.DepthwiseConv2d | ops.QuantisedConv2d
 
 
 class Arithmetic(Enum):
@@ -113,33 +97,24 @@ def read_convolution(node: Node, target: Target) -> Convolution | None:
     op = node.op
     if not isinstance(op, Convolutions) or array_of(node.weights) is None:
         return None
-    x, weights = (n.type.dtype for n in node.inputs[:2])
+    x, weights, residual = node.x.type.dtype, node.weights.type.dtype, node.residual is not None
     native = target.has("avx512bf16") or target.has("bf16")
-    if isinstance(op, (ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d)):
+    if isinstance(op, ops.QuantisedConv2d):
         if x is not DType.INT16 or op.bias or not (op.dtype.is_float or op.activation is ops.Activation.NONE):
             return None
         offset = float(op.zero_point)
-        residual = isinstance(op, ops.QuantisedConv2d) and op.residual
-        steps: tuple[Step, ...] = (ScaleAdd(),)
-        if isinstance(op, ops.QuantisedConv2d) and op.residual:
-            steps += (Residual(op.dtype, op.residual_zero_point, float(np.float32(op.residual_scale))),)
-        if op.dtype.is_float:
-            steps += activation(op.activation)
-        else:
-            steps += (Requantise(op.dtype, op.result_zero_point, op.low, op.high),)
-        epilogue = Epilogue(steps, op.dtype, native)
+        epilogue = Epilogue((ScaleAdd(), *of_integers(op)), op.dtype, native)
         parameters: tuple[int | None, ...] = (operand_index(op, "multiplier"), operand_index(op, "addend"))
     else:
         if weights not in FLOATS or op.layout is not ops.Layout.NHWC:
             return None
         offset = 0.0 if isinstance(op, ops.DepthwiseConv2d) else op.input_offset
-        residual = isinstance(op, ops.Conv2d) and op.residual
-        steps = (Begin(), *of_floats(op.activation, node.type.dtype, residual))
-        epilogue = Epilogue(steps, node.type.dtype, native)
+        steps = of_floats(op.activation, node.type.dtype, residual)
+        epilogue = Epilogue((Begin(), *steps), node.type.dtype, native)
         parameters = (operand_index(op, "bias"),)
     if weights is DType.FLOAT32:
         arithmetic = Arithmetic.PLAIN
-    elif native and x is weights is DType.BFLOAT16 and not isinstance(op, _DEPTHWISE) and not offset:
+    elif native and x is weights is DType.BFLOAT16 and not is_depthwise(node) and not offset:
         arithmetic = Arithmetic.PAIRS
     else:
         # Families without these instructions also have short vectors: too few products for each widened weight.
@@ -165,8 +140,10 @@ def dot_of(c: Convolution, target: Target) -> FloatingDot:
 
 
 def is_depthwise(node: Node) -> bool:
-    """Whether the node is a depthwise convolution."""
-    return isinstance(node.op, _DEPTHWISE)
+    """Whether the node is a depthwise convolution: one of floats, or one of integers with a group for each channel."""
+    if isinstance(node.op, ops.QuantisedConv2d):
+        return node.op.groups == node.x.type.shape[3] == node.type.shape[3]
+    return isinstance(node.op, ops.DepthwiseConv2d)
 
 
 def wide_constant(node: Node) -> NDArray[np.float32] | None:

@@ -92,14 +92,14 @@ class DepthwiseKernel:
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is a depthwise convolution with multiplier 1 and constant weights and parameters."""
         c = read_convolution(node, target)
-        if c is None or not is_depthwise(node) or c.weights is not self.dtype:
+        if c is None or not is_depthwise(node) or c.residual or c.weights is not self.dtype:
             return False
-        return static_shape(node.weights)[3] == 1 and not runtime_parameters(node, c)
+        return static_channels(node) == static_channels(node.x) and not runtime_parameters(node, c)
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the channel block so that the rows of a window stay in the second-level cache."""
         c = convolution(node, target)
-        kh, _, channels, _ = static_shape(node.weights)
+        kh, channels = static_shape(node.weights)[0], static_channels(node)
         _, high = bounds(node.x.type.shape[2])
         width = NOMINAL_WIDTH if high is None else int(high)
         window = ((kh - 1) * c.dilation[0] + 1) * width * c.x.itemsize
@@ -173,7 +173,7 @@ def filters(node: Node, c: Convolution) -> tuple[NDArray[np.float32], NDArray[np
     weights = wide_constant(node.weights)
     if weights is None:
         raise CompilerError(f"{node!r}: the weights are not constant")
-    return weights.reshape(-1, weights.shape[2]), constant_parameters(node, c)
+    return weights.reshape(-1, static_channels(node)), constant_parameters(node, c)
 
 
 def depthwise_spec(node: Node, c: Convolution, channels: int, source_pixel: int) -> DepthwiseSpec:
@@ -181,7 +181,7 @@ def depthwise_spec(node: Node, c: Convolution, channels: int, source_pixel: int)
 
     Pixels are read in the type of ``c.x`` and lie ``source_pixel`` bytes apart.
     """
-    kh, kw, every, _ = static_shape(node.weights)
+    (kh, kw), every = static_shape(node.weights)[:2], static_channels(node)
     result_pixel = c.epilogue.itemsize * every
     return DepthwiseSpec(
         kh, kw, c.stride[1], c.dilation[1], source_pixel, result_pixel, 4 * every, channels, 4 * every, c.x, c.offset,

@@ -17,7 +17,6 @@ from smalti.kernels.conv.convolution import (
     Convolution,
     convolution,
     dot_of,
-    is_depthwise,
     read_convolution,
 )
 from smalti.kernels.conv.matrix import matrix_plan, panels_of
@@ -46,7 +45,7 @@ class GeneralConvKernel:
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is a convolution (of such elements or of uint8) with constant weights."""
         c = read_convolution(node, target)
-        return c is not None and not is_depthwise(node) and c.weights is self.dtype
+        return c is not None and c.weights is self.dtype
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the tile, pack weights and parameters, reserve the band."""

@@ -15,7 +15,6 @@ from smalti.kernels.conv.convolution import (
     Arithmetic,
     convolution,
     dot_of,
-    is_depthwise,
     read_convolution,
 )
 from smalti.kernels.conv.matrix import gemm_tile, matrix_plan, panels_of
@@ -45,7 +44,7 @@ class PointwiseKernel:
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is an unpadded, unstrided 1x1 convolution with constant weights."""
         c = read_convolution(node, target)
-        if c is None or is_depthwise(node) or c.weights is not self.dtype or c.x is DType.UINT8:
+        if c is None or c.weights is not self.dtype or c.x is DType.UINT8:
             return False
         if c.arithmetic is Arithmetic.PLAIN and c.offset:
             return False

@@ -67,6 +67,24 @@ def _elu(fn: Fn, x: ir.Value) -> ir.Value:
     return fn.b.select(fn.b.fcmp_ordered("<", x, number(x.type, 0.0)), below, x)
 
 
+def _silu(fn: Fn, x: ir.Value) -> ir.Value:
+    b = fn.b
+    # The root of e ** -|x|, twice: the power itself loses its last places long before the result does.
+    root = mathfn.exp(fn, b.fmul(mathfn.magnitude(fn, x), number(x.type, -0.5)))
+    above = b.select(b.fcmp_ordered("<", x, number(x.type, 0.0)), b.fmul(b.fmul(x, root), root), x)
+    return b.fdiv(above, mathfn.madd(fn, root, root, number(x.type, 1.0)))
+
+
+def _softplus(fn: Fn, x: ir.Value) -> ir.Value:
+    b, one = fn.b, number(x.type, 1.0)
+    power = mathfn.exp(fn, b.fneg(mathfn.magnitude(fn, x)))
+    sum_ = b.fadd(power, one)
+    # log(1 + p) loses what the sum rounds off; the factor gives it back (Kahan).
+    below = b.fdiv(b.fmul(mathfn.log(fn, sum_), power), b.fsub(sum_, one))
+    below = b.select(b.fcmp_ordered("==", sum_, one), power, below)
+    return b.fadd(mathfn.clamp(fn, x, 0.0, None), below)
+
+
 UNARY: dict[UnaryFn, Unary] = {
     UnaryFn.NEG: Unary(lambda fn, x, alpha: fn.b.fneg(x), lambda fn, x, signed: fn.b.sub(number(x.type, 0), x)),
     UnaryFn.ABS: Unary(_plain(mathfn.magnitude), _absolute),
@@ -83,6 +101,8 @@ UNARY: dict[UnaryFn, Unary] = {
     UnaryFn.LEAKY_RELU: Unary(_leaky_relu),
     UnaryFn.ELU: Unary(_plain(_elu)),
     UnaryFn.SIGMOID: Unary(_plain(mathfn.sigmoid)),
+    UnaryFn.SILU: Unary(_plain(_silu)),
+    UnaryFn.SOFTPLUS: Unary(_plain(_softplus)),
     UnaryFn.TANH: Unary(_plain(mathfn.tanh)),
     UnaryFn.LOGICAL_NOT: Unary(),
 }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from smalti.kernels.values import bits_type, element_of, number
+from smalti.kernels.values import bits_type, element_of, is_float_type, number
 from smalti.llvm.builder import F32, Fn
 
 
@@ -43,6 +43,11 @@ def _format(type: ir.Type) -> _Format:
 def madd(fn: Fn, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     """Return ``a * b + c``, fused where the target can."""
     return fn.intrinsic("llvm.fmuladd", a.type, a, b, c)
+
+
+def multiply_add(fn: Fn, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+    """Return ``a * b + c`` for floats (fused where the target can) and integers."""
+    return madd(fn, a, b, c) if is_float_type(a.type) else fn.b.add(fn.b.mul(a, b), c)
 
 
 def _polynomial(fn: Fn, x: ir.Value, coefficients: list[float]) -> ir.Value:

@@ -96,7 +96,10 @@ class Finisher:
                 ordered = values if self.epilogue.makes_bytes else by_channel(fn, values)
                 return [unary_value(fn, step.fn, v, DType.FLOAT32, step.alpha) for v in ordered]
             case Requantise():
-                return [to_bytes(fn, self.x86, step, values)] if packed else [_rounded(fn, step, v) for v in values]
+                if packed:
+                    return [to_bytes(fn, self.x86, step, values)]
+                whole = [_rounded(fn, step, v) for v in values]
+                return [_as_bytes(fn, v) for v in whole] if self.epilogue.find(Table) else whole
             case Quantise():
                 return [_quantised(fn, step, v) for v in values]
             case Table():
@@ -160,10 +163,15 @@ def load_wide(fn: Fn, dtype: DType, address: ir.Value, lanes: int, offset: float
 
 def _rounded(fn: Fn, step: Requantise, value: ir.Value) -> ir.Value:
     """Return the integers as float32: the next convolution may read them as such from scratch."""
-    value = fn.clamp_low(value, float(step.low - step.zero_point))
-    value = fn.clamp_high(value, float(step.high - step.zero_point))
+    value = fn.clamp_high(_at_least(fn, value, step.low - step.zero_point), float(step.high - step.zero_point))
     value = fn.intrinsic("llvm.nearbyint", value.type, value)
     return fn.b.fadd(value, fn.f32(float(step.zero_point), lanes_of(value))) if step.zero_point else value
+
+
+def _at_least(fn: Fn, value: ir.Value, low: float) -> ir.Value:
+    """Return ``max(value, low)``; NaN becomes the lowest."""
+    bottom = fn.f32(low, lanes_of(value))
+    return fn.b.select(fn.b.fcmp_ordered(">", value, bottom), value, bottom)
 
 
 def _quantised(fn: Fn, step: Quantise, value: ir.Value) -> ir.Value:
@@ -173,9 +181,7 @@ def _quantised(fn: Fn, step: Quantise, value: ir.Value) -> ir.Value:
             reciprocal = float(np.float32(1) / np.float32(step.scale))
         value = fn.b.fmul(value, fn.f32(reciprocal, lanes))
     low, high = (float(limit - step.zero_point) for limit in step.dtype.limits)
-    bottom = fn.f32(low, lanes)
-    value = fn.b.select(fn.b.fcmp_ordered(">", value, bottom), value, bottom)
-    whole = nearest(fn, fn.clamp_high(value, high))
+    whole = nearest(fn, fn.clamp_high(_at_least(fn, value, low), high))
     if step.zero_point:
         whole = fn.b.add(whole, number(whole.type, step.zero_point))
     return fn.b.trunc(whole, vector(scalar_type(step.dtype), lanes))
@@ -186,6 +192,12 @@ def nearest(fn: Fn, value: ir.Value) -> ir.Value:
     lanes = lanes_of(value)
     kinds = "i32.f32" if lanes == 1 else f"v{lanes}i32.v{lanes}f32"
     return named_intrinsic(fn, f"llvm.lrint.{kinds}", vector(I32, lanes), value)
+
+
+def _as_bytes(fn: Fn, value: ir.Value) -> ir.Value:
+    """Return whole float32 numbers from 0 to 255 as bytes."""
+    lanes = lanes_of(value)
+    return fn.b.trunc(fn.b.fptosi(value, vector(I32, lanes)), vector(I8, lanes))
 
 
 def looked_up(fn: Fn, step: Table, value: ir.Value) -> ir.Value:

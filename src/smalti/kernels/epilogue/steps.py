@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+import numpy as np
+
 from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.ops import Activation, UnaryFn
@@ -148,6 +150,17 @@ def activation(kind: Activation) -> tuple[Apply, ...]:
 def of_floats(kind: Activation, dtype: DType, residual: bool) -> tuple[Step, ...]:
     """Return what follows the sums of a float convolution (they have begun with the bias)."""
     return (*((Residual(dtype),) if residual else ()), *activation(kind))
+
+
+def of_integers(op: ops.QuantisedConv2d, bounded: bool = False) -> tuple[Step, ...]:
+    """Return what follows the scaled sums of an integer convolution: residual, limits and table, or an activation."""
+    steps: tuple[Step, ...] = ()
+    if op.residual:
+        steps = (Residual(op.dtype, op.residual_zero_point, float(np.float32(op.residual_scale))),)
+    if op.dtype.is_float:
+        return (*steps, *activation(op.activation))
+    limits = Requantise(op.dtype, op.result_zero_point, op.low, op.high, bounded)
+    return (*steps, limits, *((Table(op.table),) if op.table else ()))
 
 
 def quantising(op: ops.Quantise) -> Quantise:

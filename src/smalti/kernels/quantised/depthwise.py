@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.graph import Node
+from smalti.kernels.conv.convolution import INTEGER_DEPTHWISE, is_depthwise
 from smalti.kernels.conv.depthwise import valid_taps
 from smalti.kernels.epilogue.steps import Add, Epilogue
 from smalti.kernels.kernel import KernelPlan, StepEmitter
 from smalti.kernels.nodes import array_of, attributes, known, static_channels, static_shape
 from smalti.kernels.quantised.dot import Dot
 from smalti.kernels.quantised.packing import bias_of, epilogue_of
-from smalti.kernels.quantised.requant import BYTE_DEPTHWISE, has_epilogue
+from smalti.kernels.quantised.requant import has_epilogue
 from smalti.kernels.quantised.strips import Filters, Strips, cut, pack_filters
 from smalti.kernels.quantised.window import ROW_ARGS, RowSpec, WindowSpec, depthwise_row
 from smalti.kernels.takes import Takes
@@ -44,13 +45,13 @@ class DepthwiseTile:
 class DepthwiseKernel:
     """Depthwise convolution in integers."""
 
-    takes: ClassVar[tuple[Takes, ...]] = (BYTE_DEPTHWISE,)
+    takes: ClassVar[tuple[Takes, ...]] = (INTEGER_DEPTHWISE,)
     name: str = "i8_depthwise"
 
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is a depthwise convolution of uint8 by int8, all but the pixels constant."""
         op = node.op
-        if not isinstance(op, ops.QuantisedDepthwiseConv2d) or not has_epilogue(op):
+        if not isinstance(op, ops.QuantisedConv2d) or not is_depthwise(node) or op.residual or not has_epilogue(op):
             return False
         if node.x.type.dtype is not DType.UINT8 or node.weights.type.dtype is not DType.INT8:
             return False
@@ -64,7 +65,7 @@ class DepthwiseKernel:
 
     def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
         """Write the step: an item is a band of rows of one channel block."""
-        op, tile = attributes(node, ops.QuantisedDepthwiseConv2d), plan.tile
+        op, tile = attributes(node, ops.QuantisedConv2d), plan.tile
         if not isinstance(tile, DepthwiseTile):
             raise CompilerError(f"{self.name}: foreign tile {tile}")
         fn = e.fn
@@ -137,16 +138,16 @@ def blocks_of(target: Target, channels: int, block: int) -> tuple[tuple[Strips, 
 
 def window_spec(node: Node, epilogue: Epilogue, source_pixel: int) -> WindowSpec:
     """Return the row geometry of a depthwise node whose pixels lie so many bytes apart."""
-    op = attributes(node, ops.QuantisedDepthwiseConv2d)
-    kh, kw, channels, _ = static_shape(node.weights)
+    op = attributes(node, ops.QuantisedConv2d)
+    (kh, kw), channels = static_shape(node.weights)[:2], static_channels(node)
     filters = Filters(kh, kw, epilogue.find(Add) is not None)
     return WindowSpec(filters, op.stride[1], op.dilation[1], source_pixel, channels * epilogue.itemsize, epilogue)
 
 
 def packed_filters(node: Node, target: Target, block: int) -> tuple[NDArray[np.generic], ...]:
     """Return packed weights, packed parameters and a row of zero points, for blocks of so many channels."""
-    op = attributes(node, ops.QuantisedDepthwiseConv2d)
-    weights = known(node.weights).astype(np.int8)[..., 0]
+    op = attributes(node, ops.QuantisedConv2d)
+    weights = known(node.weights).astype(np.int8)[:, :, 0]
     channels = weights.shape[2]
     # Sums wrap around as int32 does, so the zero point can be taken out beforehand.
     bias = bias_of(node).astype(np.int64) - (op.zero_point - Dot.of(target).shift) * weights.sum(

@@ -12,6 +12,7 @@ from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.graph import Node
 from smalti.kernels.conv.bands import Band, Index, Rows, choose_band, dividing_blocks, emit_bands, nominal
+from smalti.kernels.conv.convolution import INTEGER_DEPTHWISE
 from smalti.kernels.epilogue.steps import Add, Epilogue
 from smalti.kernels.kernel import KernelPlan, Readers, StepEmitter, asks
 from smalti.kernels.matrix.core import Constants, Packed, Run, call_panels
@@ -20,7 +21,6 @@ from smalti.kernels.nodes import attributes, static_channels, static_shape
 from smalti.kernels.quantised.depthwise import DepthwiseKernel, packed_filters, window_spec
 from smalti.kernels.quantised.packing import ROW_COUNT, epilogue_of, pack_convolution, run_time_addend
 from smalti.kernels.quantised.pointwise import PointwiseKernel, pixels_at, pointwise_spec, widened
-from smalti.kernels.quantised.requant import BYTE_DEPTHWISE
 from smalti.kernels.quantised.strips import cut
 from smalti.kernels.quantised.tile import choose_tile
 from smalti.kernels.quantised.window import ROW_ARGS, RowSpec, depthwise_row
@@ -46,14 +46,14 @@ class ExpandDepthwiseTile:
 class ExpandDepthwiseKernel:
     """Both convolutions of an inverted residual block, the wide tensor never in memory."""
 
-    takes: ClassVar[tuple[Takes, ...]] = (BYTE_DEPTHWISE,)
+    takes: ClassVar[tuple[Takes, ...]] = (INTEGER_DEPTHWISE,)
     name: str = "i8_expand_depthwise"
 
     def matches(self, node: Node, target: Target, readers: Readers) -> bool:
         """Whether the node is a depthwise convolution that alone reads a 1x1 convolution too wide for the cache."""
         if not DepthwiseKernel().accepts(node, target):
             return False
-        expand, op = node.x, attributes(node, ops.QuantisedDepthwiseConv2d)
+        expand, op = node.x, attributes(node, ops.QuantisedConv2d)
         if readers[expand] != 1 or not asks(PointwiseKernel(), expand, target):
             return False
         wide = attributes(expand, ops.QuantisedConv2d)
@@ -152,7 +152,7 @@ class _Work:
             self.row_bytes,
             self.width,
             self.result_width,
-            e.size(attributes(self.node, ops.QuantisedDepthwiseConv2d).pads[2]),
+            e.size(attributes(self.node, ops.QuantisedConv2d).pads[2]),
         )
 
 
@@ -161,5 +161,5 @@ def _depth(node: Node) -> int:
 
 
 def _rows(node: Node) -> Rows:
-    op = attributes(node, ops.QuantisedDepthwiseConv2d)
+    op = attributes(node, ops.QuantisedConv2d)
     return Rows(static_shape(node.weights)[0], op.stride[0], op.dilation[0], op.pads[0])

@@ -8,6 +8,7 @@ from typing import ClassVar
 from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.graph import Node
+from smalti.kernels.conv.convolution import INTEGER_CONV
 from smalti.kernels.kernel import KernelPlan, StepEmitter
 from smalti.kernels.matrix.band import Band, Conversion, Fill, emit_bands
 from smalti.kernels.matrix.core import MatrixSpec
@@ -15,7 +16,6 @@ from smalti.kernels.matrix.shapes import Depth
 from smalti.kernels.nodes import attributes, static_shape
 from smalti.kernels.quantised.packing import ConvolutionPlan, computes_bytes, pack_convolution, panels_of
 from smalti.kernels.quantised.products import ByteDot
-from smalti.kernels.quantised.requant import BYTE_CONV
 from smalti.kernels.takes import Takes
 from smalti.numerics import DType
 from smalti.target.target import Target
@@ -25,7 +25,7 @@ from smalti.target.target import Target
 class GeneralConvKernel:
     """Any convolution of uint8 by constant int8 weights."""
 
-    takes: ClassVar[tuple[Takes, ...]] = (BYTE_CONV,)
+    takes: ClassVar[tuple[Takes, ...]] = (INTEGER_CONV,)
     name: str = "i8_conv2d"
 
     def accepts(self, node: Node, target: Target) -> bool:

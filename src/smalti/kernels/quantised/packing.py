@@ -8,7 +8,6 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.graph import Node
 from smalti.kernels.epilogue.steps import Epilogue
@@ -72,16 +71,14 @@ class PackedConvolution:
 
 def epilogue_of(node: Node) -> Epilogue:
     """Return what happens to the sums of a convolution."""
-    op = node.op
-    if not isinstance(op, (ops.QuantisedConv2d, ops.QuantisedDepthwiseConv2d)):
-        raise CompilerError(f"{node!r} is not a quantised convolution")
+    op = attributes(node, ops.QuantisedConv2d)
     weights, multiplier = (known(n) for n in (node.weights, node.multiplier))
     channels = multiplier.shape[0]
     addend = node.operand("addend")
     added = np.zeros(channels, np.float32) if addend is None else array_of(addend)
     if added is None:
         return requantising(op, bounded=False)
-    scale = op.residual_scale if isinstance(op, ops.QuantisedConv2d) and op.residual else 0.0
+    scale = op.residual_scale if op.residual else 0.0
     taps, bias = weights.astype(np.int8).reshape(-1, channels), bias_of(node).astype(np.int32)
     fits = steps_fit(taps, multiplier.astype(np.float32), bias, added.astype(np.float32), scale)
     return requantising(op, fits)

@@ -10,6 +10,7 @@ from llvmlite import ir
 from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.graph import Node
+from smalti.kernels.conv.convolution import INTEGER_CONV
 from smalti.kernels.epilogue.steps import Epilogue
 from smalti.kernels.kernel import KernelPlan, StepEmitter
 from smalti.kernels.matrix.core import MatrixSpec
@@ -18,7 +19,6 @@ from smalti.kernels.matrix.shapes import Depth
 from smalti.kernels.nodes import static_shape
 from smalti.kernels.quantised.packing import ConvolutionPlan, computes_bytes, pack_convolution, panels_of
 from smalti.kernels.quantised.products import ByteDot
-from smalti.kernels.quantised.requant import BYTE_CONV
 from smalti.kernels.takes import Takes
 from smalti.kernels.walk import Index
 from smalti.target.target import Target
@@ -28,7 +28,7 @@ from smalti.target.target import Target
 class PointwiseKernel:
     """``[pixels, in] x [in, out]`` in integers."""
 
-    takes: ClassVar[tuple[Takes, ...]] = (BYTE_CONV,)
+    takes: ClassVar[tuple[Takes, ...]] = (INTEGER_CONV,)
     name: str = "i8_conv1x1"
 
     def accepts(self, node: Node, target: Target) -> bool:

@@ -8,37 +8,21 @@ from numpy.typing import NDArray
 from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.ops import Activation
-from smalti.kernels.epilogue.steps import (
-    ACTIVATIONS,
-    Add,
-    Begin,
-    Epilogue,
-    Requantise,
-    Residual,
-    Scale,
-    Step,
-    activation,
-)
-from smalti.kernels.takes import takes
+from smalti.kernels.epilogue.steps import Add, Begin, Epilogue, Scale, of_integers
 from smalti.numerics import DType
 
-QuantisedConvolution = ops.QuantisedConv2d | ops.QuantisedDepthwiseConv2d
 RESULT_TYPES = (DType.UINT8, DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
-_BOTH = ("stride", "dilation", "pads", "zero_point", "bias", "addend", "scale", "result_zero_point", "low", "high")
-_RESIDUAL = ("residual", "residual_zero_point", "residual_scale")
-BYTE_CONV = takes(ops.QuantisedConv2d, *_BOTH, *_RESIDUAL, dtype=frozenset(RESULT_TYPES), activation=ACTIVATIONS)
-BYTE_DEPTHWISE = takes(ops.QuantisedDepthwiseConv2d, *_BOTH, dtype=frozenset(RESULT_TYPES), activation=ACTIVATIONS)
 _SAFE_STEPS = float(1 << 30)
 
 
-def has_epilogue(op: QuantisedConvolution) -> bool:
+def has_epilogue(op: ops.QuantisedConv2d) -> bool:
     """Whether there is an epilogue for the operation (the limits of a byte say all that an activation could)."""
     if op.dtype not in RESULT_TYPES or (op.dtype is DType.UINT8 and op.activation is not Activation.NONE):
         return False
-    return not (isinstance(op, ops.QuantisedConv2d) and op.residual and op.dtype is not DType.UINT8)
+    return not (op.residual and op.dtype is not DType.UINT8)
 
 
-def requantising(op: QuantisedConvolution, bounded: bool) -> Epilogue:
+def requantising(op: ops.QuantisedConv2d, bounded: bool) -> Epilogue:
     """Return the epilogue of an operation: bias, multiplier, addend, residual, then bytes or floats.
 
     See :func:`steps_fit` for ``bounded``.
@@ -48,14 +32,7 @@ def requantising(op: QuantisedConvolution, bounded: bool) -> Epilogue:
     """
     if not has_epilogue(op):
         raise CompilerError(f"no integer epilogue for {op}")
-    steps: tuple[Step, ...] = (Begin(), Scale())
-    if op.addend:
-        steps += (Add(),)
-    if isinstance(op, ops.QuantisedConv2d) and op.residual:
-        steps += (Residual(op.dtype, op.residual_zero_point, float(np.float32(op.residual_scale))),)
-    if op.dtype is DType.UINT8:
-        steps += (Requantise(op.dtype, op.result_zero_point, op.low, op.high, bounded),)
-    return Epilogue((*steps, *activation(op.activation)), op.dtype)
+    return Epilogue((Begin(), Scale(), *((Add(),) if op.addend else ()), *of_integers(op, bounded)), op.dtype)
 
 
 def steps_fit(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from smalti.kernels.reduce.kernel import ReduceKernel
-
-KERNELS = (ReduceKernel(),)
+from smalti.kernels.reduce.kernel import KERNELS, ReduceKernel
 
 __all__ = ["KERNELS", "ReduceKernel"]

@@ -11,13 +11,13 @@ from smalti.ir import ops
 from smalti.ir.dims import Dim, product
 from smalti.ir.graph import Node
 from smalti.ir.ops import BinaryFn, ReduceFn
-from smalti.kernels.elementwise.functions import binary_value
+from smalti.kernels.elementwise.functions import binary_value, cast_value
 from smalti.kernels.elementwise.kernel import computes
-from smalti.kernels.kernel import KernelPlan, ReadsAll, StepEmitter
+from smalti.kernels.kernel import Kernel, KernelPlan, ReadsAll, StepEmitter
 from smalti.kernels.nodes import attributes
 from smalti.kernels.reduce.loops import HOW, nested, reduce_run
 from smalti.kernels.takes import Takes, takes
-from smalti.kernels.values import is_float_type, load_value, register_type, store_value
+from smalti.kernels.values import is_float_type, load_value, number, register_type, store_value
 from smalti.kernels.walk import Index, c_strides, collapse, decompose, dot, in_vectors, rows_per_item
 from smalti.llvm.builder import F64, I64, Fn, lanes_of
 from smalti.numerics import DType
@@ -151,3 +151,40 @@ def divide_by_count(fn: Fn, dtype: DType, total: ir.Value, count: Index) -> ir.V
         return fn.b.fdiv(total, divisor)
     narrow = number_of if scalar in (I64, F64) else fn.b.trunc(number_of, scalar)
     return binary_value(fn, BinaryFn.DIV, total, fn.splat(narrow, lanes), dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class CumSumKernel(ReadsAll):
+    """Running sums: an item is a block of neighbours, whose sums lie in registers; floats are summed in float64."""
+
+    takes: ClassVar[tuple[Takes, ...]] = (takes(ops.CumSum, "axis", "exclusive", "reverse"),)
+    name: str = "cumsum"
+
+    def emit(self, e: StepEmitter, node: Node, plan: KernelPlan) -> None:
+        """Write the step."""
+        fn, op, dtype, shape = e.fn, attributes(node, ops.CumSum), node.type.dtype, node.type.shape
+        wide = DType.FLOAT64 if dtype.is_float else dtype
+        length, inner = e.size(shape[op.axis]), e.size(product(shape[op.axis + 1 :]))
+        lanes = VECTORS * e.target.vector_bits // 8 // max(wide.itemsize, 4)
+        source, result = e.operand(0), e.result()
+        blocks = fn.ceil_div(inner, lanes)
+        with e.parallel(fn.mul(e.size(product(shape[: op.axis])), blocks)) as item:
+            first = fn.mul(fn.mod(item, blocks), lanes)
+            base = fn.add(fn.mul(fn.div(item, blocks), fn.mul(length, inner)), first)
+
+            def piece(index: Index, width: int) -> None:
+                def term(k: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
+                    row = fn.sub(fn.sub(length, 1), k) if op.reverse else k
+                    at = fn.mul(fn.add(base, index, fn.mul(row, inner)), dtype.itemsize)
+                    value = cast_value(fn, load_value(fn, dtype, fn.at(source, at), width), dtype, wide)
+                    total = binary_value(fn, BinaryFn.ADD, totals[0], value, wide)
+                    kept = cast_value(fn, totals[0] if op.exclusive else total, wide, dtype)
+                    store_value(fn, dtype, kept, fn.at(result, at), width)
+                    return [total]
+
+                fn.loop_carry(0, length, 1, [number(register_type(wide, width), 0)], term)
+
+            in_vectors(fn, 0, fn.minimum(lanes, fn.sub(inner, first)), lanes, piece)
+
+
+KERNELS: tuple[Kernel, ...] = (ReduceKernel(), CumSumKernel())
