@@ -12,7 +12,18 @@ from smalti.ir import ops
 from smalti.ir.dims import Dim, ceil_div, floor_div, maximum, symbol
 from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import make_node
-from smalti.ir.ops import BinaryFn, Layout, PadMode, PoolFn, ReduceFn, ResizeFn, UnaryFn
+from smalti.ir.ops import (
+    BinaryFn,
+    Layout,
+    PadMode,
+    PoolFn,
+    ReduceFn,
+    ResizeFn,
+    SampleEdge,
+    SampleFn,
+    ScatterFn,
+    UnaryFn,
+)
 from smalti.ir.ops.elementwise import BINARY
 from smalti.ir.shapes import same_pads
 from smalti.numerics import DType
@@ -20,6 +31,7 @@ from smalti.numerics import DType
 FLOAT_UNARY = tuple(fn for fn in UnaryFn if fn is not UnaryFn.LOGICAL_NOT)
 # Powers of negative numbers are none, and would be all that is left of a graph.
 FLOAT_BINARY = tuple(f for f in BinaryFn if not (BINARY[f].logical or BINARY[f].bits) and f is not BinaryFn.POW)
+_INDEX = (DType.INT32, DType.INT64)
 
 
 class GraphMaker:
@@ -242,6 +254,35 @@ def _matmul(m: GraphMaker) -> Node:
     return m.node(ops.Reshape((1, h, w, 3)), m.node(ops.MatMul(transpose_b=True), flat, b))
 
 
+def _picked(m: GraphMaker) -> Node:
+    """Positions are those of the best pixels of each channel, so they are data of the run."""
+    x = m.image()
+    _, h, w, c = x.type.shape
+    four = m.node(ops.Concat(1), x, x, x, x)
+    flat = m.node(ops.Reshape((h * w * 4, c)), four)
+    best = m.node(ops.TopK(3, 0, m.rng.random() < 0.5), flat)
+    chosen = m.node(ops.GatherElements(0), flat, best)
+    column = m.node(ops.Reshape((3, m.channels(x), 1)), best)
+    pieces = m.node(ops.GatherNd(), flat, column)
+    fn = m.rng.choice([*ScatterFn])
+    changed = m.node(ops.ScatterElements(0, fn), flat, best, m.node(ops.Unary(UnaryFn.NEG), chosen))
+    changed = m.node(ops.ScatterNd(fn), changed, column, m.node(ops.Unary(UnaryFn.ABS), pieces))
+    return m.node(ops.Reshape((1, h * 4, w, c)), changed)
+
+
+def _iota(m: GraphMaker) -> Node:
+    return m.node(ops.Iota(m.height - 4, m.rng.choice((1, -2)), floor_div(m.width, 2), m.rng.choice(_INDEX)))
+
+
+def _grid_sample(m: GraphMaker) -> Node:
+    x = m.image()
+    grid = m.node(ops.Concat(3), x, x, m.node(ops.Unary(UnaryFn.TANH), x))
+    _, h, w, _ = grid.type.shape
+    grid = m.node(ops.Slice((0, 0, 0, 0), (1, h, w, 2), (1, 1, 1, 1)), grid)
+    how = m.rng.choice([*SampleFn]), m.rng.choice([*SampleEdge]), m.rng.random() < 0.5
+    return m.node(ops.GridSample(*how), x, grid)
+
+
 def _softmax(m: GraphMaker) -> Node:
     return m.node(ops.Softmax(), m.image())
 
@@ -282,10 +323,13 @@ MAKERS: dict[str, Callable[[GraphMaker], Node]] = {
     "depth": _depth,
     "depthwise": _depthwise,
     "global_pool": _global_pool,
+    "grid_sample": _grid_sample,
+    "iota": _iota,
     "labels": _labels,
     "matmul": _matmul,
     "nchw": _nchw,
     "pad": _pad,
+    "picked": _picked,
     "pool": _pool,
     "reduce": _reduce,
     "resize": _resize,

@@ -229,6 +229,18 @@ def test_two_handlers_for_one_version_and_unknown_versions_are_mistakes_of_ours(
     assert [(e.name, e.since) for e in table.entries()] == [("one", 1), ("one", 2)]
 
 
+def test_an_operation_is_refused_for_a_reason_or_has_a_handler() -> None:
+    table: OpTable[TinyAttributes] = OpTable({"": 2})
+    table.op("one", inputs=1)(lambda ctx: ctx.value(0))
+    table.refuse("other", "third", reason="it never ends")
+    assert dict(table.refused()) == {("", "other"): "it never ends", ("", "third"): "it never ends"}
+    for names in (("one",), ("other",)):
+        with pytest.raises(CompilerError, match=f"{names[0]} is refused"):
+            table.refuse(*names, reason="again")
+    with pytest.raises(CompilerError, match="other has a handler and is refused"):
+        table.op("other", inputs=1)(lambda ctx: ctx.value(0))
+
+
 def test_a_node_belongs_to_its_value_and_not_to_a_place_in_memory() -> None:
     walk = Evaluation(read(graph(*FLAT), DEFAULT_LIMITS), InputRule((), {}, 1, {}), 1 << 20)
     gc.disable()

@@ -380,6 +380,20 @@ def test_fill_range_tile_gather() -> None:
     assert np.array_equal(value(builder, x=x), np.tile(x + 1.5, (1, 2)))
 
 
+def test_positions_that_are_data_of_a_run() -> None:
+    rows = np.array([[1, 0], [0, 2], [1, 0]], np.int32)
+    x = np.arange(6, dtype=F32).reshape(2, 3)
+    picked = image((2, 3)).placeholder("i", np.int32, [3, 2]).const("axis", 1, I32)
+    assert np.array_equal(value(picked.node("GatherV2", "y", ["x", "i", "axis"]), x=x, i=rows), x[:, rows])
+    picked = image((2, 3)).placeholder("i", np.int32, [3, 2]).node("GatherNd", "y", ["x", "i"])
+    assert np.array_equal(value(picked, x=x, i=rows), x[tuple(rows.T)])
+    written = image((3, 4)).placeholder("i", np.int32, [3, 2]).const("shape", [2, 3, 4], I32)
+    updates = np.arange(12, dtype=F32).reshape(3, 4)
+    wanted = np.zeros((2, 3, 4), F32)
+    wanted[1, 0], wanted[0, 2] = updates[0] + updates[2], updates[1]
+    assert np.array_equal(value(written.node("ScatterNd", "y", ["i", "x", "shape"]), x=updates, i=rows), wanted)
+
+
 @pytest.mark.parametrize("op", ["Select", "SelectV2"])
 def test_select(op: str) -> None:
     builder = image((2, 3)).const("z", F32(0)).node("Greater", "c", ["x", "z"]).const("k", np.full((2, 3), -1, F32))

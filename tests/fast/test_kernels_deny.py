@@ -52,6 +52,13 @@ RECORDS: tuple[ops.Op, ...] = (
     ops.Transpose((0, 1, 2, 3)),
     ops.BroadcastTo((1, 4, 4, 8)),
     ops.Gather(0),
+    ops.GatherNd(),
+    ops.GatherElements(0),
+    ops.ScatterNd(ops.ScatterFn.ADD),
+    ops.ScatterElements(0, ops.ScatterFn.ADD),
+    ops.TopK(1, 0),
+    ops.GridSample(ops.SampleFn.LINEAR, ops.SampleEdge.ZEROS, False),
+    ops.Iota(0, 1, 3, DType.INT32),
     ops.SpaceToBatch((2, 2), (0, 0, 0, 0)),
     ops.BatchToSpace((2, 2), (0, 0, 0, 0)),
     ops.SpaceToDepth(2),
@@ -139,6 +146,9 @@ def test_made_up_members_cover_every_enumeration_of_the_records() -> None:
         ops.ResizeFn,
         ops.Activation,
         ops.Layout,
+        ops.SampleEdge,
+        ops.SampleFn,
+        ops.ScatterFn,
         DType,
     }
 

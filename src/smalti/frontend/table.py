@@ -59,10 +59,11 @@ class OpTable(Generic[A]):
     changes, so no entry is taken for it.  A format without domains and versions leaves it out.
     """
 
-    __slots__ = ("_entries", "_newest")
+    __slots__ = ("_entries", "_newest", "_refused")
 
     def __init__(self, newest: Mapping[str, int] | None = None) -> None:
         self._newest = MappingProxyType({"": 1, **(newest or {})})
+        self._refused: dict[tuple[str, str], str] = {}
         self._entries: dict[tuple[str, str], tuple[OpEntry[A], ...]] = {}
 
     def op(
@@ -90,6 +91,17 @@ class OpTable(Generic[A]):
 
         return register
 
+    def refuse(self, *names: str, reason: str, domain: str = "") -> None:
+        """Say why operations are known and not supported."""
+        for name in names:
+            if (domain, name) in self._entries or (domain, name) in self._refused:
+                raise CompilerError(f"{name} is refused and has a handler, or is refused twice")
+            self._refused[domain, name] = reason
+
+    def refused(self) -> Mapping[tuple[str, str], str]:
+        """Return why operations are known and not supported, by domain and name."""
+        return MappingProxyType(self._refused)
+
     def find(self, node: RawNode) -> OpEntry[A] | None:
         """Return the entry for a node: the newest that is not newer than the node, or ``None``."""
         if node.version > self._newest.get(node.domain, 0):
@@ -104,7 +116,7 @@ class OpTable(Generic[A]):
             return f"version {node.version} of its set of operations; versions up to {newest} are known"
         if (node.domain, node.op) in self._entries:
             return f"operation not supported as it was in version {node.version} of its set of operations"
-        return "operation not supported"
+        return self._refused.get((node.domain, node.op), "operation not supported")
 
     def entries(self) -> tuple[OpEntry[A], ...]:
         """Return all entries, sorted by domain, name and version."""
@@ -114,6 +126,8 @@ class OpTable(Generic[A]):
         if not 1 <= entry.since <= self._newest.get(entry.domain, 0):
             raise CompilerError(f"no version {entry.since} of the set of operations of {entry.name}")
         key = (entry.domain, entry.name)
+        if key in self._refused:
+            raise CompilerError(f"{entry.name} has a handler and is refused")
         known = self._entries.get(key, ())
         if any(other.since == entry.since for other in known):
             raise CompilerError(f"two handlers for {entry.name}")

@@ -144,6 +144,6 @@ def bfloat16_to_float32(bits: Array) -> Array:
 
 def float32_to_bfloat16(values: Array) -> Array:
     """Return the bits (uint16) of float32 ``values`` rounded to nearest even; NaN stays a quiet NaN."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    bits = np.ascontiguousarray(values, np.float32).reshape(np.shape(values)).view(np.uint32)
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
     return np.where(np.isnan(values), np.uint32(0x7FC0), rounded).astype(np.uint16)

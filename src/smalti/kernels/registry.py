@@ -10,6 +10,7 @@ from smalti.kernels import (
     data,
     elementwise,
     matmul,
+    picking,
     pool,
     quantised,
     reduce,
@@ -30,6 +31,7 @@ KERNELS: tuple[Kernel, ...] = (
     *argmax.KERNELS,
     *matmul.KERNELS,
     *data.KERNELS,
+    *picking.KERNELS,
     *copy.KERNELS,
 )
 

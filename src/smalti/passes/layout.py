@@ -112,6 +112,14 @@ def _moved(node: Node, context: Context) -> Node | None:
     return _sunk(moved, x.inputs, perm, node)
 
 
+def _gathered(node: Node, context: Context) -> Node | None:
+    x, picked = node.inputs
+    perm, op = _perm(x), node.op
+    if perm is None or not isinstance(op, ops.Gather) or picked.type.rank != 1:
+        return None
+    return _sunk(ops.Gather(perm[op.axis]), (x.inputs[0], picked), perm, node)
+
+
 def _reduced(node: Node, context: Context) -> Node | None:
     (x,) = node.inputs
     perm, op = _perm(x), node.op
@@ -146,5 +154,6 @@ RULES: tuple[Rule, ...] = (
     Rule("binary(transpose(x), c or transpose(y)) = transpose(binary(x, y))", (ops.Binary,), _binary),
     Rule("concat(transpose(x)...) = transpose(concat(x...))", (ops.Concat,), _concat),
     Rule("move(transpose(x)) = transpose(move(x))", (ops.Pad, ops.Slice, ops.BroadcastTo), _moved),
+    Rule("gather(transpose(x), i) = transpose(gather(x, i))", (ops.Gather,), _gathered),
     Rule("reduce(transpose(x)) = transpose(reduce(x))", (ops.Reduce, ops.ArgMax), _reduced),
 )

@@ -15,6 +15,7 @@ from smalti.passes import (
     activations,
     atrous,
     batchnorm,
+    channel_order,
     constants,
     cse,
     input_scaling,
@@ -54,6 +55,9 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("batchnorm", batchnorm.fold, "before activations, behind which nothing more can be folded"),
     Pass("input_scaling", input_scaling.fold, "before scales, which would take a part of the chain away"),
     Pass("scales", scales.fold, "what the input convolution did not take"),
+    Pass(
+        "channel_order", channel_order.fold, "after what is folded into weights, before activations end a convolution"
+    ),
     Pass("activations", activations.fuse, "before residual: a convolution with an activation takes no residual"),
     Pass("residual", residual.fuse, "after all that may still change the convolution"),
     Pass("activations_of_sums", activations.fuse, "the activation behind a sum, as in ResNet"),

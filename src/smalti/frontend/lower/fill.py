@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from smalti.frontend import symbolic
 from smalti.frontend.budget import MAX_RANK
@@ -16,6 +17,8 @@ from smalti.ir.graph import TensorType
 from smalti.numerics import DType
 
 MAX_RANGE = 1 << 16
+_SHARE = 8
+"""A tensor of one number is a constant where it takes no more than this part of what constants may still take."""
 
 
 def broadcast(ctx: Lowering, value: Value, sizes: tuple[Size, ...]) -> Value:
@@ -28,6 +31,28 @@ def filled_like(ctx: Lowering, number: int, type_: TensorType) -> Value:
     """A tensor of a type that holds one number everywhere; 0 and 1 are false and true."""
     element = bool(number) if type_.dtype is DType.BOOL else number
     return _broadcast(ctx, ctx.symbolic(symbolic.make([element], ()), type_.dtype), type_.shape)
+
+
+def filled(ctx: Lowering, number: NDArray[np.generic], dtype: DType, sizes: tuple[Size, ...]) -> Value:
+    """A tensor of ``dtype`` that holds one number everywhere; small ones are constants."""
+    one = kept(ctx, number, "number", dtype)
+    found = _broadcast(ctx, one, sizes)
+    known = [s for s in sizes if isinstance(s, int)]
+    elements = math.prod(known)
+    budget = min(ctx.host.constant_budget())
+    if found.sym is not None or len(known) != len(sizes) or elements * dtype.itemsize > budget // _SHARE:
+        return found
+    return ctx.constant(np.full(known, number), dtype=dtype)
+
+
+def kept(ctx: Lowering, array: NDArray[np.generic], suffix: str, dtype: DType | None = None) -> Value:
+    """A constant that a builder needs for itself."""
+    ctx.host.spend(array.nbytes, array.nbytes)
+    array = np.ascontiguousarray(array).reshape(array.shape)
+    array.flags.writeable = False
+    dtype = DType.from_numpy(array.dtype) if dtype is None else dtype
+    sym = symbolic.from_array(array, dtype)
+    return Value(TensorType(dtype, tuple(array.shape)), f"{ctx.raw.name}/{suffix}", array=array, sym=sym)
 
 
 def read_bound(ctx: Lowering, bound: Value, dtype: DType, what: str) -> int:
@@ -62,6 +87,9 @@ def tile(ctx: Lowering, x: Value, multiples: tuple[Size, ...]) -> Value:
     check_amounts(ctx, multiples, "a multiple")
     if all(m == 1 for m in multiples):
         return x
+    known = [m for m in multiples if isinstance(m, int)]
+    if x.sym is not None and len(known) == len(multiples) and math.prod(known) * x.sym.size <= symbolic.MAX_ELEMENTS:
+        return ctx.symbolic(np.tile(x.sym, known), x.type.dtype)
     split: list[Size] = []
     repeated: list[Size] = []
     for extent, times in zip(x.type.shape, multiples, strict=True):

@@ -10,6 +10,7 @@ from smalti.frontend import symbolic
 from smalti.frontend.budget import MAX_RANK
 from smalti.frontend.context import Lowering
 from smalti.frontend.lower.checks import Size
+from smalti.frontend.symbolic import SymArray
 from smalti.frontend.values import Value
 from smalti.ir import ops
 from smalti.ir.dims import divide_exact, product
@@ -18,8 +19,12 @@ from smalti.numerics import DType
 
 def shape_of(ctx: Lowering, x: Value, dtype: DType, output: int = 0) -> Value:
     """The shape as a vector of ``dtype``."""
-    sizes = x.type.shape
-    return ctx.symbolic(symbolic.make(sizes, (len(sizes),)), dtype, output)
+    return ctx.symbolic(sizes_of(x), dtype, output)
+
+
+def sizes_of(x: Value) -> SymArray:
+    """Return the shape as a vector."""
+    return symbolic.make(x.type.shape, (x.type.rank,))
 
 
 def rank_of(ctx: Lowering, x: Value) -> Value:
@@ -50,14 +55,19 @@ def check_sizes(ctx: Lowering, sizes: tuple[Size, ...]) -> None:
 
 def reshape(ctx: Lowering, x: Value, sizes: tuple[Size, ...]) -> Value:
     """The same elements with another shape; one size may be -1."""
+    return reshaped(ctx, x, resolved(ctx, x, sizes))
+
+
+def resolved(ctx: Lowering, x: Value, sizes: tuple[Size, ...]) -> tuple[Size, ...]:
+    """Return a shape for the elements of ``x`` with the number that -1, which may come once, stands for."""
     check_sizes(ctx, sizes)
-    if -1 in sizes:
-        others = product(s for s in sizes if s != -1)
-        rest = divide_exact(x.type.elements, others) if others != 0 else None
-        if rest is None:
-            ctx.invalid(f"{x.type} does not divide into {[str(s) for s in sizes]}")
-        sizes = tuple(rest if s == -1 else s for s in sizes)
-    return reshaped(ctx, x, sizes)
+    if -1 not in sizes:
+        return sizes
+    others = product(s for s in sizes if s != -1)
+    rest = divide_exact(x.type.elements, others) if others != 0 else None
+    if rest is None:
+        ctx.invalid(f"{x.type} does not divide into {[str(s) for s in sizes]}")
+    return tuple(rest if s == -1 else s for s in sizes)
 
 
 def expand(ctx: Lowering, x: Value, axis: int) -> Value:
@@ -69,11 +79,16 @@ def expand(ctx: Lowering, x: Value, axis: int) -> Value:
 
 def squeeze(ctx: Lowering, x: Value, axes: Iterable[int]) -> Value:
     """Take out dimensions of size 1; all of them where ``axes`` is empty."""
+    return reshaped(ctx, x, squeezed(ctx, x, axes))
+
+
+def squeezed(ctx: Lowering, x: Value, axes: Iterable[int]) -> tuple[Size, ...]:
+    """Return the shape without some dimensions, which must be of size 1."""
     old = x.type.shape
     chosen = {ctx.check_axis(a, len(old)) for a in axes} or {i for i, s in enumerate(old) if s == 1}
     if any(old[a] != 1 for a in chosen):
         ctx.invalid(f"axes {sorted(chosen)} of {x.type} are not all of size 1")
-    return reshaped(ctx, x, tuple(s for i, s in enumerate(old) if i not in chosen))
+    return tuple(s for i, s in enumerate(old) if i not in chosen)
 
 
 def transpose(ctx: Lowering, x: Value, permutation: tuple[int, ...]) -> Value:

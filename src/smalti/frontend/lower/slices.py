@@ -80,10 +80,16 @@ def piece(ctx: Lowering, x: Value, begin: tuple[Size, ...], size: tuple[Size, ..
 
 
 def gather(ctx: Lowering, x: Value, picked: Value, axis: int) -> Value:
-    """Elements picked by constant numbers, none of them negative, along an axis counted from the front."""
+    """Elements picked by numbers, none of them negative, along an axis counted from the front.
+
+    Numbers that are not constant are data of a run; of those that are too large code takes the last element.
+    """
     check_gather(ctx, x, picked)
-    numbers = _numbers(ctx, picked)
+    numbers = numbers_of(picked)
     extent = x.type.shape[axis]
+    if numbers is None:
+        check_inside(ctx, 0, 1, extent)
+        return ctx.emit(ops.Gather(axis), (x, picked))
     if numbers.size:
         check_inside(ctx, int(numbers.min()), 1, extent)
         check_inside(ctx, int(numbers.max()), 1, extent)
@@ -132,11 +138,12 @@ def _symbolic_slice(ctx: Lowering, x: Value, spans: list[Span], shape: tuple[Siz
     return ctx.symbolic(picked.reshape([dims.evaluate(s, {}) for s in shape]), x.type.dtype)
 
 
-def _numbers(ctx: Lowering, value: Value) -> NDArray[np.int64]:
+def numbers_of(value: Value) -> NDArray[np.int64] | None:
+    """Return the integers of a value that is constant, or ``None``."""
     if value.array is not None:
         return value.array.astype(np.int64)
     if value.sym is not None:
         numbers = value.sym.ravel().tolist()
         if all(isinstance(n, int) for n in numbers):
             return np.array(numbers, np.int64).reshape(value.sym.shape)
-    ctx.unsupported("indices must be constant")
+    return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from smalti.frontend.lower import join, slices
+from smalti.frontend.lower import join, picking, slices
 from smalti.frontend.lower.checks import Size
 from smalti.frontend.lower.join import MAX_PARTS
 from smalti.frontend.lower.slices import Span
 from smalti.frontend.tensorflow.registry import Context, Handled, tf_op
 from smalti.frontend.values import Value
+from smalti.ir import ops
 
 
 @tf_op("StridedSlice", inputs=4, types={"T": 0, "Index": 1}, note="all masks, negative strides, constant strides")
@@ -97,12 +98,25 @@ def split_v(ctx: Context) -> Handled:
 @tf_op("GatherV2", inputs=3, types={"Tparams": 0, "Tindices": 1, "Taxis": 2}, note="batch_dims=0, constant axis")
 @tf_op("Gather", inputs=2, ignore=("validate_indices",), types={"Tparams": 0, "Tindices": 1})
 def gather(ctx: Context) -> Handled:
-    """Elements picked by number along an axis; the numbers must be constant."""
+    """Elements picked by number along an axis; of a computed number outside, code takes the nearest element."""
     if ctx.op == "GatherV2" and ctx.attrs.integer("batch_dims", 0) != 0:
         ctx.unsupported(f"batch_dims={ctx.attrs.integer('batch_dims')}")
     x, picked = ctx.value(0), ctx.value(1)
     slices.check_gather(ctx, x, picked)
     return slices.gather(ctx, x, picked, ctx.axis(2, x.type.rank) if ctx.op == "GatherV2" else 0)
+
+
+@tf_op("GatherNd", inputs=2, ignore=("bad_indices_policy",), types={"Tparams": 0, "Tindices": 1})
+def gather_nd(ctx: Context) -> Handled:
+    """Pieces at positions of many dimensions; a position outside takes the nearest."""
+    return picking.folded(ctx, ops.GatherNd(), ctx.values())
+
+
+@tf_op("ScatterNd", inputs=3, ignore=("bad_indices_policy",), types={"Tindices": 0, "T": 1})
+def scatter_nd(ctx: Context) -> Handled:
+    """Pieces added to zeros at positions of many dimensions; one outside changes nothing."""
+    indices, updates = ctx.value(0), ctx.value(1)
+    return picking.scattered(ctx, indices, updates, ctx.sizes(2, "the shape"))
 
 
 @tf_op("Where", inputs=1, types={"T": 0}, note="of a constant or symbolic condition")

@@ -16,10 +16,12 @@ from smalti.ir.ops.constants import *
 from smalti.ir.ops.convolution import *
 from smalti.ir.ops.elementwise import *
 from smalti.ir.ops.matrix import *
+from smalti.ir.ops.picking import *
 from smalti.ir.ops.pooling import *
 from smalti.ir.ops.quantised import *
 from smalti.ir.ops.reduction import *
 from smalti.ir.ops.resize import *
+from smalti.ir.ops.sampling import *
 from smalti.ir.ops.shape import *
 from smalti.ir.schema import Op as Op
 from smalti.ir.types import Layout as Layout

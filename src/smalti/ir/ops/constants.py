@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from smalti.errors import CompilerError, GraphError
 from smalti.ir.arrays import Array
-from smalti.ir.dims import product
+from smalti.ir.dims import Dim, product
 from smalti.ir.ops.elementwise import DTYPES
 from smalti.ir.schema import Op, operation
 from smalti.ir.shapes import require
 from smalti.ir.types import Shape, TensorType
 from smalti.numerics import DType
 
-__all__ = ["Constant", "Input", "SizeTensor"]
+__all__ = ["Constant", "Input", "Iota", "SizeTensor"]
 
 
 @operation()
@@ -83,3 +83,24 @@ class SizeTensor(Op):
     def meaning(*, values: tuple[int, ...], shape: tuple[int, ...], dtype: DType) -> Array:
         """The sizes as an integer tensor."""
         return np.array(values, np.int64).astype(dtype.numpy).reshape(shape)
+
+
+@operation(signed_sizes=True, values={"dtype": DTYPES})
+@dataclass(frozen=True, slots=True)
+class Iota(Op):
+    """The integers ``first, first + step, ...``: ``count`` of them in a vector, where only a run knows how many."""
+
+    first: int | Dim
+    step: int
+    count: int | Dim
+    dtype: DType
+
+    def result(self) -> TensorType:
+        """A vector."""
+        require(self.dtype in (DType.INT32, DType.INT64), f"a range of {self.dtype.value}")
+        return TensorType(self.dtype, (self.count,))
+
+    @staticmethod
+    def meaning(*, first: int, step: int, count: int, dtype: DType) -> Array:
+        """``first + step * i``; what does not fit wraps."""
+        return (np.arange(count, dtype=np.int64) * step + first).astype(dtype.numpy)

@@ -25,9 +25,11 @@ class PadMode(Enum):
     CONSTANT = "constant"
     REFLECT = "reflect"
     SYMMETRIC = "symmetric"
+    EDGE = "edge"
+    WRAP = "wrap"
 
 
-_PAD_MODES = frozenset((PadMode.CONSTANT, PadMode.REFLECT, PadMode.SYMMETRIC))
+_PAD_MODES = frozenset((PadMode.CONSTANT, PadMode.REFLECT, PadMode.SYMMETRIC, PadMode.EDGE, PadMode.WRAP))
 
 
 @operation("parts*", moves=True, half=True)
@@ -74,7 +76,7 @@ class Pad(Op):
 
     @staticmethod
     def meaning(x: Array, *, amounts: tuple[tuple[int, int], ...], mode: PadMode, value: float) -> Array:
-        """REFLECT leaves the border element out, SYMMETRIC repeats it."""
+        """REFLECT leaves the border element out, SYMMETRIC repeats it; EDGE is the border element, WRAP goes round."""
         if any(v < 0 for pair in amounts for v in pair):
             raise CompilerError(f"negative padding {list(amounts)}")
         name: Literal["reflect", "symmetric"]
@@ -84,12 +86,23 @@ class Pad(Op):
             name, short = "reflect", 1
         elif mode is PadMode.SYMMETRIC:
             name, short = "symmetric", 0
+        elif mode is PadMode.EDGE:
+            return _padded_from_inside(x, amounts, "edge")
+        elif mode is PadMode.WRAP:
+            return _padded_from_inside(x, amounts, "wrap")
         else:
             never(mode)
         for extent, pair in zip(x.shape, amounts, strict=True):
             if max(pair) > max(extent - short, 0):
                 raise InputError(f"a {mode.value} padding of {pair} does not fit {extent} elements")
         return np.pad(x, amounts, mode=name)
+
+
+def _padded_from_inside(x: Array, amounts: tuple[tuple[int, int], ...], mode: Literal["edge", "wrap"]) -> Array:
+    """Return a padding of any width with elements of ``x``, of which there must be one."""
+    if any(extent == 0 and max(pair) for extent, pair in zip(x.shape, amounts, strict=True)):
+        raise InputError(f"a padding with the elements of an axis that has none: {list(x.shape)}")
+    return np.pad(x, amounts, mode=mode)
 
 
 @operation("x", moves=True, half=True, signed_sizes=True)

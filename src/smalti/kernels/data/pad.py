@@ -8,6 +8,7 @@ from typing import ClassVar, assert_never
 import numpy as np
 from llvmlite import ir
 
+from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.dims import product
 from smalti.ir.graph import Node
@@ -47,6 +48,8 @@ class PadKernel(ReadsAll):
                 self._constant(e, node, op, shape, last)
             case PadMode.REFLECT | PadMode.SYMMETRIC:
                 self._mirrored(e, node, op, shape, last)
+            case PadMode.EDGE | PadMode.WRAP:
+                raise CompilerError(f"{op.mode.value} is the work of another kernel")
             case _:
                 assert_never(op.mode)
 
