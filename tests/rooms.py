@@ -68,6 +68,11 @@ ROOMS = (
         "one format: GraphDefs to raw nodes, their attributes, their handlers ([add-a-format.md](add-a-format.md))",
         (*_GRAPHS, *_FORMAT),
     ),
+    Room(
+        "frontend.onnx",
+        "one format: ONNX models, read without their tensors' values, to raw nodes; their attributes, their handlers",
+        (*_GRAPHS, *_FORMAT),
+    ),
     Room("passes", "graph to graph", _GRAPHS),
     Room(
         "quant",
@@ -92,8 +97,8 @@ ROOMS = (
     ),
     Room(
         "compiling",
-        "its options, image sizes, and what a model file says about itself",
-        (*_COMPILED[:-2], "frontend.importing", "frontend.tensorflow"),
+        "its options, the graph's file, image sizes, and what a model file says about itself",
+        (*_COMPILED[:-2], "frontend.importing", "frontend.tensorflow", "frontend.onnx"),
     ),
     Room("compiler", "the page that lists the stages: all of the above, one after another", _COMPILED[:-1]),
     Room("vision", "picture files, palette, VOC layout, mIoU", ("errors",)),

@@ -81,7 +81,7 @@ HELP = help_text(
 
 def accuracy_command(
     context: typer.Context,
-    model: Annotated[str, typer.Option("--model", help="Name of a known model, or a frozen GraphDef (.pb).")] = DEMO,
+    model: Annotated[str, typer.Option("--model", help="Name of a known model, or a graph (.onnx, .pb).")] = DEMO,
     modes: Annotated[str, typer.Option("--modes", help="Precision modes with commas, or all.")] = DEFAULT_MODES,
     shape_mutable: Annotated[str, typer.Option("--shape-mutable", help="true, false, or both with a comma.")] = "true",
     input_shape: InputShapeOption = None,

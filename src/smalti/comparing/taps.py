@@ -7,7 +7,6 @@ about itself is enough to make it again with all of them as outputs.
 from __future__ import annotations
 
 import base64
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from smalti.codegen.assemble import generate
 from smalti.compiler import CompileOptions
 from smalti.compiling.about import describe
 from smalti.compiling.sizes import import_shaped
+from smalti.compiling.source import GraphFile, graph_file
 from smalti.errors import InputError, ModelFileError, UsageError
 from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
@@ -50,7 +50,7 @@ class Tap:
     """A layer whose result can be seen.
 
     Attributes:
-        name: name of the canonical graph's node, which is TensorFlow's.
+        name: name of the canonical graph's node, which is the graph's.
         op: the operation that makes it.
         dtype: how the model holds it.
         params: the steps of integers; ``None`` for floats.
@@ -122,16 +122,17 @@ def label_source(graph: Graph) -> Node | None:
     return node
 
 
-def lower(data: bytes, options: CompileOptions, record: CalibrationRecord | None = None) -> Lowered:
-    """Bring a frozen graph as far as the compiler does before it plans.
+def lower(graph: bytes | GraphFile, options: CompileOptions, record: CalibrationRecord | None = None) -> Lowered:
+    """Bring a graph as far as the compiler does before it plans.
 
     Raises:
         GraphError, UsageError: as :func:`smalti.compiler.compile_graph`.
     """
-    imported = import_shaped(data, options)
+    source = graph_file(graph)
+    imported = import_shaped(source, options)
     canonical = run_pipeline(imported.graph).graph
     quantised = quantise(canonical, options.quant, record)
-    about = describe(data, imported.graph, options, imported.report)
+    about = describe(source, imported.graph, options, imported.report)
     return Lowered(canonical, quantised.graph, dict(quantised.params), about)
 
 
@@ -190,13 +191,13 @@ def one_input(manifest: Manifest) -> str:
 
 
 def options_of(
-    manifest: Manifest, data: bytes, record: CalibrationRecord | None = None
+    manifest: Manifest, graph: bytes | GraphFile, record: CalibrationRecord | None = None
 ) -> tuple[CompileOptions, CalibrationRecord | None]:
     """Return the options, and for a quantised model the ranges, that make an offline model again from its graph.
 
     Args:
         manifest: what the file says about itself.
-        data: the GraphDef.
+        graph: what it was built from.
         record: the calibration record the file was built with, where that is at hand.
 
     Raises:
@@ -204,8 +205,8 @@ def options_of(
         ModelFileError: the file does not say enough about its precision.
     """
     stated = manifest.graph.get("sha256")
-    if stated != hashlib.sha256(data).hexdigest():
-        raise UsageError("the model was built from another graph than --tf-model (their SHA-256 differ)")
+    if stated != graph_file(graph).sha256:
+        raise UsageError("the model was built from another graph than --graph (their SHA-256 differ)")
     said = manifest.quantisation
     try:
         mode = QuantMode.parse(manifest.precision)

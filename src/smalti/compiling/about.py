@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from smalti import __version__
 from smalti.artifact.colours import COLOURS_KEY
 from smalti.compiling.options import CompileOptions
 from smalti.compiling.sizes import IMAGE_RANK, image_sides, size_limit
+from smalti.compiling.source import GraphFile
 from smalti.frontend.given import plain_shapes, plain_values
 from smalti.frontend.report import ImportReport
 from smalti.ir.graph import Graph, Node
@@ -23,7 +23,7 @@ from smalti.quant.scheme import Quantised
 COLOURS = 3
 
 
-def describe(data: bytes, graph: Graph, options: CompileOptions, report: ImportReport) -> dict[str, Any]:
+def describe(source: GraphFile, graph: Graph, options: CompileOptions, report: ImportReport) -> dict[str, Any]:
     """Return the free-form part of a manifest: what the file says about its origin and its use."""
     images = [n for n in graph.inputs if n.type.rank == IMAGE_RANK]
     shape_mutable = options.shape_mutable
@@ -46,8 +46,8 @@ def describe(data: bytes, graph: Graph, options: CompileOptions, report: ImportR
         "producer": {"smalti": __version__, "llvm": llvm_version()},
         "graph": {
             "name": options.name,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "bytes": len(data),
+            "sha256": source.sha256,
+            "bytes": len(source.data),
             **_given(options),
         },
         "preprocess": preprocess,

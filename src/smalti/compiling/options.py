@@ -26,8 +26,8 @@ class CompileOptions:
         input_size: height and width of a fixed shape, and the size images are scaled to; ``None`` takes the graph's own
             limit, or 513 where a fixed shape is asked for and the graph has none.
         batch_size: images in one call; ``None`` allows any number.
-        inputs: TensorFlow tensor names that cut the graph at its beginning; ``None``: its own inputs.
-        outputs: TensorFlow tensor names that cut the graph at its end; ``None``: its own outputs.
+        inputs: tensor names that cut the graph at its beginning; ``None``: its own inputs.
+        outputs: tensor names that cut the graph at its end; ``None``: its own outputs.
         input_shapes: the shape of an input by tensor name, ``{"x:0": (1, 720, 1280, 3)}``: any rank, ``()`` for a
             scalar; sizes from 1 to 2**31 - 1, or ``None`` where the graph's own size, which may be open, stays.
         binds: a value by tensor name, ``{"is_training:0": False}``: the tensor becomes a constant of its own dtype. A

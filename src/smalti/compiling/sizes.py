@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from smalti.compiling.options import CompileOptions
+from smalti.compiling.source import GraphFile, graph_file, import_file
 from smalti.errors import DataError, GraphError, UsageError
 from smalti.frontend.given import Shape, plain_shapes, shape_text
 from smalti.frontend.importing.importer import Imported, ImportOptions
-from smalti.frontend.tensorflow.importer import import_graph
 from smalti.ir.dims import symbols_of
 from smalti.ir.graph import Node
 
@@ -17,7 +17,7 @@ DEFAULT_INPUT_SIZE = 513
 IMAGE_RANK = 4
 
 
-def import_shaped(data: bytes, options: CompileOptions) -> Imported:
+def import_shaped(graph: bytes | GraphFile, options: CompileOptions) -> Imported:
     """Import a graph for any image size, or for the sizes that the options ask for.
 
     Raises:
@@ -32,10 +32,11 @@ def import_shaped(data: bytes, options: CompileOptions) -> Imported:
         limits=options.limits,
     )
     shapes = plain_shapes(options.input_shapes)
+    file = graph_file(graph)
     try:
-        imported = import_graph(data, choice)
+        imported = import_file(file, choice)
     except GraphError:
-        _check_limits(data, choice, shapes)
+        _check_limits(file, choice, shapes)
         raise
     fixed: dict[str, Shape] = {}
     for node in imported.graph.inputs:
@@ -49,15 +50,15 @@ def import_shaped(data: bytes, options: CompileOptions) -> Imported:
         if not options.shape_mutable and _has_open_size(node):
             size = options.input_size or limit or DEFAULT_INPUT_SIZE
             fixed[node.name] = tuple(s if isinstance(s, int) else size for s in node.type.shape)
-    return import_graph(data, replace(choice, input_shapes={**shapes, **fixed})) if fixed else imported
+    return import_file(file, replace(choice, input_shapes={**shapes, **fixed})) if fixed else imported
 
 
-def _check_limits(data: bytes, choice: ImportOptions, shapes: Mapping[str, Shape]) -> None:
+def _check_limits(file: GraphFile, choice: ImportOptions, shapes: Mapping[str, Shape]) -> None:
     """Say so where a graph cannot be imported because a given size is over its own limit."""
     if not shapes:
         return
     try:
-        inputs = import_graph(data, replace(choice, input_shapes={})).graph.inputs
+        inputs = import_file(file, replace(choice, input_shapes={})).graph.inputs
     except (DataError, UsageError):
         return  # it cannot be imported without the shapes either: the first error stands
     for node in inputs:

@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 
 from smalti import __version__
 from smalti.bench.system import read_device
-from smalti.building.build import build, read_graph
+from smalti.building.build import build
 from smalti.building.calibrate import calibrate_folder
 from smalti.compiler import CompileOptions
+from smalti.compiling.source import read_graph
 from smalti.delivery.export import ExportOptions, export
 from smalti.errors import CompilerError, DataError, UsageError
 from smalti.fetch.progress import Progress as FetchProgress
 from smalti.fetch.progress import silent
 from smalti.fetch.registry import MODELS, find_dataset, find_model
+from smalti.frontend.recognise import READ_KINDS
 from smalti.jobs.outputs import OutputFolder
 from smalti.jobs.pictures import PassedOver, usable_pictures
 from smalti.jobs.stream import (
@@ -57,7 +59,7 @@ class AccuracyOptions:
     Attributes:
         target: CPUs to build for; this one must be one of them.
         output_dir: folder for models, label maps and the table; a stopped run goes on from what is there.
-        model: name of a known model, or a path of a frozen graph.
+        model: name of a known model, or the path of a graph.
         modes: precision modes; force_float32 is measured in any case.
         shape_modes: ``True`` for any image size, ``False`` for one fixed square.
         input_shapes, binds: shapes of inputs and values of tensors, as for a build.
@@ -160,8 +162,7 @@ def find_material(options: AccuracyOptions, fetch_progress: FetchProgress = sile
         )
     if options.model not in [entry.name for entry in MODELS] and path.suffix:
         raise UsageError(
-            f"there is no graph {path}: give --model a frozen GraphDef (.pb), or a name that `smalti export "
-            "--list` shows"
+            f"there is no graph {path}: give --model {READ_KINDS}, or a name that `smalti export --list` shows"
         )
     entry = find_model(options.model)
     own = options.image_dir is not None
@@ -232,7 +233,7 @@ class _Job:
         usable = usable_pictures(found, self.passed_over, self.masks)
         self.entries = [found[index] for index in usable]
         self.names = [names[index] for index in usable]
-        self.graph_sha256 = hashlib.sha256(read_graph(material.graph)).hexdigest()
+        self.graph_sha256 = read_graph(material.graph).sha256
         self.pictures_sha256 = _pictures_digest(self.entries, self.masks)
         self.device = read_device().cpu
         self.rows: list[AccuracyRow] = []
