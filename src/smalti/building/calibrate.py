@@ -219,7 +219,7 @@ def _compile(graph: GraphFile, options: CompileOptions, threads: int | None) -> 
         names = ", ".join(f"{n.name} {n.type}" for n in inputs)
         raise UsageError(
             f"calibration runs the network on pictures, so it needs one input uint8 [1, H, W, 3]; this graph "
-            f"has {names}. Give ranges of your own with --ranges"
+            f"has {names}. Say with --preset (or --scale, --mean, --std) how pictures become that, or give --ranges"
         )
     tapped = tap(run_pipeline(imported.graph).graph)
     plan = plan_graph(tapped.graph, target, KERNELS, fused=FUSED)

@@ -261,6 +261,11 @@ def _reference(
     if options.reference == NUMPY:
         return NumpySource(canonical, names)
     if options.reference == TENSORFLOW:
+        if compiled.pictures is not None:
+            raise UsageError(
+                "--reference tensorflow runs the graph as its file has it, and this model was built with options about "
+                "pictures: take numpy"
+            )
         return TensorFlowSource(graph.data, canonical, names, compiled.binds)
     if options.reference == FLOAT32:
         plain = Lowered(canonical, canonical, {}, lowered.about)

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.artifact.manifest import Manifest
+from smalti.artifact.manifest import BUILT_IN_KEY, Manifest
 from smalti.artifact.writer import write_model
 from smalti.codegen.assemble import generate
 from smalti.compiler import CompileOptions
 from smalti.compiling.about import describe
+from smalti.compiling.pictures import PictureOptions
 from smalti.compiling.sizes import import_shaped
 from smalti.compiling.source import GraphFile, graph_file
 from smalti.errors import InputError, ModelFileError, UsageError
@@ -224,6 +225,7 @@ def options_of(
         elif record.summary().get("record_sha256") != said["calibration"]["record_sha256"]:
             raise UsageError("the model was built with another calibration record than --ranges")
         size = manifest.preprocess.get("input_size")
+        built_in = manifest.preprocess.get(BUILT_IN_KEY)
         options = CompileOptions(
             targets=(Target.parse(manifest.target),),
             quant=quant,
@@ -235,6 +237,7 @@ def options_of(
             input_shapes=manifest.graph.get("input_shapes", {}),
             binds=manifest.graph.get("binds", {}),
             labels=manifest.labels,
+            pictures=None if built_in is None else PictureOptions.from_json(built_in),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError("the model file does not say how it was quantised: build it again") from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from smalti.artifact.colours import is_colour
 from smalti.artifact.format import MAX_PROGRAMS
+from smalti.compiling.pictures import PictureOptions
 from smalti.errors import UsageError
 from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
 from smalti.frontend.given import plain_shapes, plain_values
@@ -38,6 +39,8 @@ class CompileOptions:
         labels: class names to store in the file.
         colours: ``#rrggbb`` (small digits) or ``None`` for each of the labels, to store with them.
         limits: how large the graph may be.
+        pictures: what to put around a graph that holds only a network, so that it takes pictures and gives labels;
+            ``None``: the graph as it is.
     """
 
     targets: tuple[Target, ...]
@@ -53,6 +56,7 @@ class CompileOptions:
     labels: tuple[str, ...] | None = None
     colours: tuple[str | None, ...] | None = None
     limits: GraphLimits = DEFAULT_LIMITS
+    pictures: PictureOptions | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.targets) <= MAX_PROGRAMS:

@@ -18,6 +18,7 @@ from smalti.bench.system import read_device
 from smalti.building.build import build
 from smalti.building.calibrate import calibrate_folder
 from smalti.compiler import CompileOptions
+from smalti.compiling.pictures import PictureOptions
 from smalti.compiling.source import read_graph
 from smalti.delivery.export import ExportOptions, export
 from smalti.errors import CompilerError, DataError, UsageError
@@ -27,13 +28,7 @@ from smalti.fetch.registry import MODELS, find_dataset, find_model
 from smalti.frontend.recognise import READ_KINDS
 from smalti.jobs.outputs import OutputFolder
 from smalti.jobs.pictures import PassedOver, usable_pictures
-from smalti.jobs.stream import (
-    MAX_AT_ONCE,
-    Clock,
-    OnError,
-    Progress,
-    failed,
-)
+from smalti.jobs.stream import MAX_AT_ONCE, Clock, OnError, Progress, failed
 from smalti.jobs.timing import time_calls
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.runtime.engine import load
@@ -62,11 +57,10 @@ class AccuracyOptions:
         model: name of a known model, or the path of a graph.
         modes: precision modes; force_float32 is measured in any case.
         shape_modes: ``True`` for any image size, ``False`` for one fixed square.
-        input_shapes, binds: shapes of inputs and values of tensors, as for a build.
+        input_shapes, binds, pictures: as for a build.
         quant: how ranges and scales are chosen (its mode does not count).
         image_dir, gt_dir, file_list: pictures and masks; ``None``: the val set of a known model.
-        image_num: only the first N pictures.
-        recursive: also the pictures of sub-folders; their masks lie in sub-folders of the same names.
+        image_num, recursive: only the first N pictures; also those of sub-folders, where their masks lie likewise.
         on_error: what a picture that cannot be used, or has no mask that can, does to the run.
         calib_dir, calib_list: pictures to calibrate on; ``None``: ``image_dir``, and train.txt of a VOC root.
         calib_num: at most so many of them.
@@ -84,6 +78,7 @@ class AccuracyOptions:
     shape_modes: tuple[bool, ...] = (True,)
     input_shapes: Mapping[str, Iterable[int | None]] = field(default_factory=dict)
     binds: Mapping[str, Any] = field(default_factory=dict)
+    pictures: PictureOptions | None = None
     quant: QuantOptions = QuantOptions()
     image_dir: PicturePaths | None = None
     gt_dir: Path | None = None
@@ -299,6 +294,7 @@ class _Job:
             outputs=m.outputs,
             input_shapes=self.options.input_shapes,
             binds=self.options.binds,
+            pictures=self.options.pictures,
             name=m.name,
             labels=m.labels,
             colours=self.options.colours,
@@ -322,6 +318,7 @@ class _Job:
             said["colours"] = compiled.colours
         if compiled.input_shapes or compiled.binds:
             said["given"] = [compiled.input_shapes, compiled.binds]
+        said |= {} if compiled.pictures is None else {"built_in": compiled.pictures.to_json()}
         if compiled.quant_mode is not QuantMode.FORCE_FLOAT32:
             said["quant"] = repr(compiled.quant)
         if compiled.quant_mode.quantised is not None and self.material.calib_dir is not None:
