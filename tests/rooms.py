@@ -69,9 +69,7 @@ ROOMS = (
         (*_GRAPHS, *_FORMAT),
     ),
     Room(
-        "frontend.onnx",
-        "one format: ONNX models, read without their tensors' values, to raw nodes; their attributes, their handlers",
-        (*_GRAPHS, *_FORMAT),
+        "frontend.onnx", "one format: ONNX models to raw nodes, their attributes, their handlers", (*_GRAPHS, *_FORMAT)
     ),
     Room("passes", "graph to graph", _GRAPHS),
     Room(

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from smalti.compiling.pictures import LabelsFrom, OutputSize, PictureOptions
+from smalti.compiling.pictures import DEFAULT_THRESHOLD, LabelsFrom, OutputSize, PictureOptions
 from smalti.errors import UsageError
 from smalti.ir import ops
 from smalti.ir.dims import Dim
@@ -47,6 +47,7 @@ def label_map(
     if is_scores:
         x, how = _from_scores(x, result, name, options)
     else:
+        _check_no_threshold(options, "gives labels", name)
         x, how = _flat(x, f"{name}/map"), "the values"
     if x.type.dtype is not DType.INT32:
         x = make_node(ops.Cast(DType.INT32), (x,), f"{name}/int32")
@@ -122,16 +123,22 @@ def _sized(
 def _from_scores(x: Node, result: Node, name: str, options: PictureOptions) -> tuple[Node, str]:
     classes = x.type.shape[3]
     if classes != 1:
+        _check_no_threshold(options, f"has {classes} channels, of which the largest is taken", name)
         return make_node(ops.ArgMax(3, DType.INT32), (x,), f"{name}/labels"), f"the largest of {classes} channels"
     kind = options.labels_from
     if kind is LabelsFrom.AUTO:
         kind = LabelsFrom.PROBABILITIES if _ends_in_sigmoid(result) else LabelsFrom.LOGITS
-    t = options.threshold
+    t = DEFAULT_THRESHOLD if options.threshold is None else options.threshold
     bound = t if kind is LabelsFrom.PROBABILITIES else math.log(t / (1 - t))
     limit = constant(np.asarray(bound, x.type.dtype.numpy), f"{name}/threshold")
     above = make_node(ops.Binary(ops.BinaryFn.GREATER), (x, limit), f"{name}/above")
     as_labels = make_node(ops.Cast(DType.INT32), (above,), f"{name}/labels")
     return _flat(as_labels, f"{name}/map"), f"1 where the probability is above {t:g}, of the {kind.value}"
+
+
+def _check_no_threshold(options: PictureOptions, why: str, name: str) -> None:
+    if options.threshold is not None:
+        raise UsageError(f"--threshold is for one channel of scores, and {name} {why}: leave it out")
 
 
 def _ends_in_sigmoid(node: Node) -> bool:

@@ -12,6 +12,7 @@ from smalti.errors import UsageError
 
 CHANNELS: Final = 3
 MAX_MULTIPLE: Final = 4096
+DEFAULT_THRESHOLD: Final = 0.5
 _BYTE: Final = 255
 
 
@@ -92,7 +93,8 @@ class PictureOptions:
         pad_value: the byte that stands in paddings; ``None``: what the network takes as zero.
         labels_from: what the scores are; they differ in the threshold of a single channel. ``auto``: probabilities
             behind a sigmoid, else logits. ``none`` leaves all outputs as they are.
-        threshold: the probability above which a pixel of a network with one channel has label 1.
+        threshold: the probability above which a pixel of a network with one channel has label 1; ``None``: 0.5. Of
+            several channels the largest is taken.
         output_size: the size of the label map.
 
     Raises:
@@ -109,7 +111,7 @@ class PictureOptions:
     pad_to_multiple: int = 1
     pad_value: int | None = None
     labels_from: LabelsFrom = LabelsFrom.AUTO
-    threshold: float = 0.5
+    threshold: float | None = None
     output_size: OutputSize = OutputSize.IMAGE
 
     def __post_init__(self) -> None:
@@ -124,7 +126,7 @@ class PictureOptions:
             raise UsageError(f"--pad-to-multiple must be 1 to {MAX_MULTIPLE}, not {self.pad_to_multiple}")
         if self.pad_value is not None and not 0 <= self.pad_value <= _BYTE:
             raise UsageError(f"--pad-value is a byte of the picture, 0 to {_BYTE}, not {self.pad_value}")
-        if not 0 < self.threshold < 1:
+        if self.threshold is not None and not 0 < self.threshold < 1:
             raise UsageError(f"--threshold is a probability between 0 and 1, not {self.threshold}")
 
     @property
@@ -168,7 +170,7 @@ class PictureOptions:
             int(said["pad_to_multiple"]),
             said.get("pad_value"),
             LabelsFrom(said["labels_from"]),
-            float(said["threshold"]),
+            said.get("threshold"),
             OutputSize(said["output_size"]),
         )
 

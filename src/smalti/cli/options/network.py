@@ -99,7 +99,7 @@ class NetworkOptions:
             self.pad_to_multiple or default.pad_to_multiple,
             self.pad_value,
             self.labels_from or default.labels_from,
-            default.threshold if self.threshold is None else self.threshold,
+            self.threshold,
             self.output_size or default.output_size,
         )
 
