@@ -29,7 +29,7 @@ from smalti.compiling.sizes import import_shaped
 from smalti.compiling.source import graph_file
 from smalti.errors import UsageError
 from smalti.frontend.importing.importer import Imported
-from smalti.ir import reference
+from smalti.ir import ops, reference
 from smalti.passes.pipeline import run_pipeline
 from smalti.target.host import resolve_targets
 
@@ -98,6 +98,16 @@ def enlarged(small: NDArray[np.float32], height: int, width: int) -> NDArray[np.
     """Scores [h, w, C] resized bilinearly with half-pixel centres, by OpenCV."""
     channels = [np.ascontiguousarray(small[..., c]) for c in range(small.shape[2])]
     return np.stack([cv2.resize(c, (width, height), interpolation=cv2.INTER_LINEAR) for c in channels], -1)
+
+
+@pytest.mark.parametrize(("side", "stride", "corners"), [
+    (17, 4, True), (33, 8, True), (16, 4, False), (18, 4, False), (4, 2, False),
+])  # fmt: skip
+def test_results_lie_on_the_pixels_that_they_were_taken_at(side: int, stride: int, corners: bool) -> None:
+    made = wrapped(network((side, side), stride=stride), preset=Preset.NONE)
+    resizes = [node.op for node in made.graph.nodes() if isinstance(node.op, ops.Resize)]
+    assert [(op.align_corners, op.half_pixel_centers) for op in resizes] == [(corners, not corners)]
+    assert any(("corners on corners" if corners else "half-pixel centres") in note for note in made.report.notes)
 
 
 def test_imagenet_numbers_channels_first() -> None:

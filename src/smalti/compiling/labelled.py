@@ -115,9 +115,23 @@ def _sized(
     if options.output_size is OutputSize.NETWORK or own == network:
         return x, "" if network == picture else ", cut to the picture"
     fn = ops.ResizeFn.BILINEAR if is_scores else ops.ResizeFn.NEAREST
-    resized = make_node(ops.Resize(fn, network, half_pixel_centers=True), (x,), f"{name}/resized")
-    text = f", resized ({fn.value}) from {own[0]} x {own[1]} to {network[0]} x {network[1]}"
+    corners = all(_meets_corners(few, many) for few, many in zip(own, network, strict=True))
+    resize = ops.Resize(fn, network, align_corners=corners, half_pixel_centers=not corners)
+    resized = make_node(resize, (x,), f"{name}/resized")
+    how = f"{fn.value}, {'corners on corners' if corners else 'half-pixel centres'}"
+    text = f", resized ({how}) from {own[0]} x {own[1]} to {network[0]} x {network[1]}"
     return resized, text if network == picture else f"{text} and cut to the picture"
+
+
+def _meets_corners(few: Size, many: Size) -> bool:
+    """Whether results lie at every n-th pixel from the first to the last one, as at 8 k + 1 pixels with a stride of 8.
+
+    The resizes in DeepLab's own graphs, which take such sizes, align corners too.  At multiples of the stride a result
+    stands for a square of pixels instead, and half-pixel centres are meant.
+    """
+    if not (isinstance(few, int) and isinstance(many, int)) or few < 2:
+        return few == many
+    return many % few != 0 and (many - 1) % (few - 1) == 0
 
 
 def _from_scores(x: Node, result: Node, name: str, options: PictureOptions) -> tuple[Node, str]:
