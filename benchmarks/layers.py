@@ -14,8 +14,8 @@ import smalti
 from benchmarks.peaks import Peaks
 from benchmarks.stats import median
 from smalti.artifact.writer import write_model
-from smalti.building.build import read_graph
 from smalti.compiler import CompileOptions, compile_graph
+from smalti.compiling.source import read_graph
 from smalti.ir import ops
 from smalti.kernels.conv.depthwise import DepthwiseTile
 from smalti.kernels.matrix.shapes import GemmTile

@@ -95,8 +95,8 @@ ROOMS = (
     ),
     Room(
         "compiling",
-        "its options, image sizes, and what a model file says about itself",
-        (*_COMPILED[:-2], "frontend.importing", "frontend.tensorflow"),
+        "its options, the graph's file, image sizes, and what a model file says about itself",
+        (*_COMPILED[:-2], "frontend.importing", "frontend.tensorflow", "frontend.onnx"),
     ),
     Room("compiler", "the page that lists the stages: all of the above, one after another", _COMPILED[:-1]),
     Room("vision", "picture files, palette, VOC layout, mIoU", ("errors",)),

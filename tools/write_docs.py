@@ -9,6 +9,7 @@ from api_page import api_markdown
 from cli_page import cli_markdown
 from graphs_page import graphs_markdown
 from rooms import with_rooms
+from smalti.frontend.onnx.supported import supported_onnx_markdown
 from smalti.frontend.tensorflow.supported import supported_ops_markdown
 from soak_page import with_figures
 
@@ -22,5 +23,6 @@ page.write_text(with_figures(page.read_text(encoding="utf-8"), DOCS / "soak.json
 page = DOCS / "pipeline.md"
 page.write_text(with_rooms(page.read_text(encoding="utf-8")), encoding="utf-8")
 (DOCS / "supported-ops.md").write_text(supported_ops_markdown(), encoding="utf-8")
+(DOCS / "supported-onnx.md").write_text(supported_onnx_markdown(), encoding="utf-8")
 abi_page.HEADER.write_text(abi_page.c_header(), encoding="utf-8")
 abi_page.PAGE.write_text(abi_page.with_tables(abi_page.PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Smalti: a compiler and engine for TensorFlow segmentation networks on ordinary CPUs.
+"""Smalti: a compiler and engine for segmentation networks (ONNX, TensorFlow) on ordinary CPUs.
 
 ``smalti.Segmenter(path)`` labels pictures: files, bytes, arrays. ``smalti.load(path)`` returns the :class:`Engine`
 below it, which takes arrays and needs numpy only.

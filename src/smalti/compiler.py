@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +12,7 @@ from smalti.codegen.constants import ConstantPool
 from smalti.compiling.about import describe, describe_precision
 from smalti.compiling.options import CompileOptions
 from smalti.compiling.sizes import import_shaped
+from smalti.compiling.source import GraphFile, graph_file
 from smalti.frontend.report import ImportReport
 from smalti.kernels.kernel import Kernel
 from smalti.kernels.registry import FUSED, KERNELS
@@ -57,17 +57,17 @@ class CompiledModel:
 
 
 def compile_graph(
-    data: bytes,
+    graph: bytes | GraphFile,
     options: CompileOptions,
     instrument: Instrument | None = None,
     kernels: Sequence[Kernel] = KERNELS,
     record: CalibrationRecord | None = None,
     on_target: Callable[[Target], None] | None = None,
 ) -> CompiledModel:
-    """Compile GraphDef bytes.
+    """Compile a graph of any format that is read.
 
     Args:
-        data: a serialised frozen GraphDef.
+        graph: the file (:func:`smalti.compiling.source.read_graph`), or the bytes of one that is whole by itself.
         options: what to make of it.
         instrument: sees the graph after the import and after every pass.
         kernels: kernels to choose from, in order of preference.
@@ -80,18 +80,19 @@ def compile_graph(
         UsageError: an option does not fit the graph; the mode needs ranges and there are none, or those of another
             graph.
     """
-    imported = import_shaped(data, options)
+    source = graph_file(graph)
+    imported = import_shaped(source, options)
     optimised = run_pipeline(imported.graph, instrument=instrument)
     check_meaningful(optimised.graph)
     if record is not None:
-        check_record(record, optimised.graph, hashlib.sha256(data).hexdigest())
+        check_record(record, optimised.graph, source.sha256)
     quantised = quantise(optimised.graph, options.quant, record)
     if instrument is not None and quantised.graph is not optimised.graph:
         instrument(len(PIPELINE) + 1, quantised.graph, None)
     notes = (*optimised.notes, *quantised.notes)
     report = replace(imported.report, recognised=(*imported.report.recognised, *notes))
     about = {
-        **describe(data, imported.graph, options, report),
+        **describe(source, imported.graph, options, report),
         "quantisation": describe_precision(options.quant, quantised, record),
     }
     pool, plans, made = ConstantPool(), list[Plan](), list[Generated]()

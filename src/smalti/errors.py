@@ -5,7 +5,7 @@
     SmaltiError
     |-- UsageError            a wrong option or argument; the message says what to give instead
     |-- DataError             untrusted data is not acceptable
-    |   |-- GraphError        a GraphDef is damaged, inconsistent or over a limit
+    |   |-- GraphError        a graph is damaged, inconsistent or over a limit
     |   |   `-- UnsupportedGraphError   lists every unsupported node of the graph at once
     |   |-- ImageError        a picture cannot be decoded or is over a limit
     |   |-- VideoError        a video cannot be decoded or is over a limit
@@ -47,9 +47,9 @@ class DataError(SmaltiError):
 
 
 class GraphError(DataError):
-    """A GraphDef is damaged, inconsistent or over a limit."""
+    """A graph is damaged, inconsistent or over a limit."""
 
-    next_step = "freeze the network again, from its SavedModel, Keras model or checkpoint"
+    next_step = "export or freeze the network again, from the framework it was trained in"
 
 
 @dataclass(frozen=True, slots=True)

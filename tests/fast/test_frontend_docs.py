@@ -1,9 +1,12 @@
-"""The page of supported operations is that of the code."""
+"""The pages of supported operations are those of the code."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from smalti.frontend.onnx.handlers import TABLE as ONNX_TABLE
+from smalti.frontend.onnx.opsets import OWN_DOMAIN
+from smalti.frontend.onnx.supported import supported_onnx_markdown
 from smalti.frontend.tensorflow.handlers import TABLE
 from smalti.frontend.tensorflow.supported import supported_ops_markdown
 
@@ -25,9 +28,18 @@ def test_page_is_generated_from_the_code() -> None:
     assert PAGE.read_text() == supported_ops_markdown(), f"write docs/supported-ops.md again: {write}"
 
 
+def test_page_of_onnx_is_generated_from_the_code() -> None:
+    page = PAGE.with_name("supported-onnx.md").read_text()
+    assert page == supported_onnx_markdown(), "write docs/supported-onnx.md again: scripts/docs"
+    for entry in ONNX_TABLE.entries():
+        named = f"`{f'{entry.domain}.' * bool(entry.domain)}{entry.name}` |" in page
+        assert named is (entry.domain != OWN_DOMAIN)
+
+
 def test_every_expected_operation_has_a_handler() -> None:
     assert sorted(set(EXPECTED) - {entry.name for entry in TABLE.entries()}) == []
 
 
 def test_every_handler_is_described() -> None:
-    assert [entry.name for entry in TABLE.entries() if not (entry.handler.__doc__ or "").strip()] == []
+    entries = (*TABLE.entries(), *ONNX_TABLE.entries())
+    assert [entry.name for entry in entries if not (entry.handler.__doc__ or "").strip()] == []

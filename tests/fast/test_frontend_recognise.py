@@ -22,9 +22,9 @@ from graph_builder import GraphBuilder
 from shared_data import shared_dir
 from small_segmenter import network
 from smalti.artifact.format import MAGIC
-from smalti.building.build import read_graph
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
+from smalti.compiling.source import read_graph
 from smalti.demo.dataset import GRAPH_PATH, graph_bytes
 from smalti.errors import GraphError, UsageError
 from smalti.frontend.recognise import FORMATS, graph_in_folder, recognise, recognise_bytes, recognise_file
@@ -114,7 +114,7 @@ KINDS: dict[str, tuple[bytes, ...]] = {
 
 def test_every_kind_has_an_example() -> None:
     assert set(KINDS) == {known.name for known in FORMATS}
-    assert [known.name for known in FORMATS if not known.advice] == ["GraphDef"]
+    assert [known.name for known in FORMATS if not known.advice] == ["GraphDef", "ONNX model"]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -134,8 +134,12 @@ def test_kinds_are_told_apart_whatever_the_file_is_called(name: str, tmp_path: P
                 parse_graph_def(data)
             said.append(str(caught.value))
             assert all(found.advice in text and "\n" not in text for text in said)
+        elif name == "GraphDef":
+            assert read_graph(path).data == data and parse_graph_def(data).node
         else:
-            assert read_graph(path) == data and parse_graph_def(data).node
+            assert read_graph(path).data == data
+            with pytest.raises(GraphError, match="not a TensorFlow GraphDef, but an ONNX model"):
+                parse_graph_def(data)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +230,9 @@ def test_a_huge_file_is_recognised_and_not_read(tmp_path: Path) -> None:
     header = _number(1, 8) + _varint(7 << 3 | 2) + _varint(2**33)
     path.write_bytes(header + _bytes(1, ONNX_NODE))
     os.truncate(path, len(header) + 2**33)
-    with pytest.raises(GraphError, match="is an ONNX model"):
+    known = recognise_file(path)
+    assert known is not None and known.name == "ONNX model"
+    with pytest.raises(GraphError, match="the limit for a graph is"):
         read_graph(path)
 
 
@@ -244,7 +250,7 @@ def test_fields_are_bounded_and_strict() -> None:
 
 
 def test_a_folder_gives_its_graph_or_says_what_it_holds(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="give the .pb file"):
+    with pytest.raises(UsageError, match="give the .onnx or .pb file"):
         graph_in_folder(tmp_path)
     (tmp_path / "checkpoint").write_bytes(KINDS["checkpoint state"][0])
     with pytest.raises(UsageError, match="its checkpoint is the list of a TensorFlow checkpoint folder"):
@@ -256,17 +262,17 @@ def test_a_folder_gives_its_graph_or_says_what_it_holds(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"give the file, .*net\.bin"):
         graph_in_folder(tmp_path)
     (tmp_path / "frozen_inference_graph.pb").write_bytes(GRAPH)
-    assert read_graph(tmp_path) == GRAPH
+    assert read_graph(tmp_path).data == GRAPH
 
 
 @pytest.mark.parametrize("option", ["--model", "--tf-model"])
 def test_the_command_says_what_a_file_is(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "g.pb").write_bytes(ONNX)
+    (tmp_path / "g.pb").write_bytes(KINDS["TFLite model"][0])
     graph = [option, str(tmp_path / "g.pb")]
     assert run(["build", *graph, "--output-model-path", str(tmp_path / "m"), "--json"]) == ExitCode.BAD_DATA
-    assert "is an ONNX model" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert "is a TFLite model" in json.loads(capsys.readouterr().out)["error"]["message"]
     assert run(["sensitivity", *graph, "--image-dir", str(tmp_path), "--quant-mode", "f16"]) == ExitCode.BAD_DATA
-    assert "an ONNX model" in " ".join(capsys.readouterr().err.split())
+    assert "is a TFLite model" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "m").exists()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from google.protobuf.internal import api_implementation
 
-from smalti.building.build import read_graph
+from smalti.compiling.source import read_graph
 from smalti.errors import DataError
 from smalti.frontend.tensorflow.importer import import_graph
 
@@ -100,7 +100,7 @@ def measure(path: Path, backend: str) -> dict[str, object]:
     before = resident()
     begin = time.process_time()
     try:
-        outcome = f"imported {len(import_graph(read_graph(path)).graph.nodes())} nodes"
+        outcome = f"imported {len(import_graph(read_graph(path).data).graph.nodes())} nodes"
     except DataError as error:
         outcome = f"{type(error).__name__}: {str(error)[:300]}"
     return {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fuzz import sizes
-from smalti.building.build import read_graph
+from smalti.compiling.source import read_graph
 from smalti.errors import GraphError, UsageError
 from smalti.frontend.budget import LARGEST_GRAPH_BYTES, GraphLimits
 from smalti.frontend.tensorflow.graphdef import has_more_nodes, parse_graph_def

@@ -11,12 +11,13 @@ import pytest
 
 import smalti
 from graph_builder import GraphBuilder
-from smalti.building.build import build, read_graph
+from smalti.building.build import build
 from smalti.building.calibrate import calibrate_folder, load_record, write_record
 from smalti.cli.exit_codes import ExitCode
 from smalti.cli.main import run
 from smalti.comparing.taps import check_same_steps, lower, options_of
 from smalti.compiler import CompileOptions
+from smalti.compiling.source import read_graph
 from smalti.errors import UsageError
 from smalti.jobs.stream import choose_preprocess
 from smalti.quant.modes import QuantMode, QuantOptions

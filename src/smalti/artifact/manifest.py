@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from smalti.numerics import DType
 from smalti.strict_json import JsonObject
 
 MAX_RANK = 16
+BUILT_IN_KEY: Final = "built_in"
+"""In the object ``preprocess``: what a build put around a graph that holds only a network, if anything."""
 
 
 class DimOp(Enum):

@@ -1,4 +1,4 @@
-"""A frozen graph becomes an offline model file; pictures become the ranges that quantising needs.
+"""A graph becomes an offline model file; pictures become the ranges that quantising needs.
 
 May import the compiler and ``jobs``; not ``labelling``, ``bench`` or ``delivery``, which stand beside it.
 """

@@ -1,4 +1,4 @@
-"""Build: a frozen TensorFlow graph becomes an offline model file."""
+"""Build: a graph becomes an offline model file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from smalti.artifact.program import Program
 from smalti.artifact.writer import write_programs
 from smalti.compiler import CompiledModel, CompileOptions, compile_graph
 from smalti.compiling.sizes import import_shaped
-from smalti.errors import GraphError, UsageError
-from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
-from smalti.frontend.recognise import graph_in_folder, recognise_file
+from smalti.compiling.source import read_graph
+from smalti.errors import UsageError
 from smalti.frontend.report import ImportReport, LeftOut
 from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
@@ -124,10 +123,10 @@ def build(
     dump_dir: Path | None = None,
     progress: BuildProgress | None = None,
 ) -> BuildResult:
-    """Compile a frozen graph and write the offline model file.
+    """Compile a graph and write the offline model file.
 
     Args:
-        tf_model: a serialised GraphDef (``frozen_inference_graph.pb``).
+        tf_model: the graph: an ONNX model, or a frozen GraphDef (``frozen_inference_graph.pb``).
         output_model_path: file to write; replaced in one step, so a failed build leaves the old one.
         options: what to make of the graph.
         record: ranges of the activations, for the modes that quantise (see ``smalti.building.calibrate``).
@@ -164,26 +163,6 @@ def build_passes(tf_model: Path, options: CompileOptions, stop_at: str, dump_dir
     imported = import_shaped(read_graph(tf_model, options.limits), options)
     run_pipeline(imported.graph, stop_at, DumpDir(dump_dir) if dump_dir else None)
     return imported.report
-
-
-def read_graph(path: Path, limits: GraphLimits = DEFAULT_LIMITS) -> bytes:
-    """Read GraphDef bytes of at most ``limits.max_bytes``.
-
-    Raises:
-        UsageError: there is no such file, or a folder holds no graph.
-        GraphError: it is something else (the text says what, and what to do), or too large.
-    """
-    if path.is_dir():
-        path = graph_in_folder(path)
-    if not path.is_file():
-        raise UsageError(f"there is no graph {path}: give a frozen GraphDef (.pb)")
-    known = recognise_file(path)
-    if known is not None and known.advice:
-        raise GraphError(f"{path} is {known.advice}")
-    size = path.stat().st_size
-    if size > limits.max_bytes:
-        raise GraphError(f"{path} has {size} bytes; the limit for a graph is {limits.max_bytes} (--max-graph-bytes)")
-    return path.read_bytes()
 
 
 def build_table(result: BuildResult) -> Table:

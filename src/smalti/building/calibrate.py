@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from smalti.artifact.manifest import Manifest
 from smalti.artifact.writer import write_model
-from smalti.building.build import read_graph
 from smalti.codegen.assemble import generate
 from smalti.compiler import CompileOptions
 from smalti.compiling.about import describe
 from smalti.compiling.sizes import import_shaped
+from smalti.compiling.source import GraphFile, read_graph
 from smalti.errors import ImageError, InputError, UsageError
 from smalti.jobs.outputs import write_file
 from smalti.jobs.pictures import PassedOver
@@ -63,7 +63,7 @@ def calibrate_folder(
     """Calibrate on the pictures of a folder, as ``smalti build --image-dir`` does.
 
     Args:
-        tf_model: a serialised GraphDef.
+        tf_model: the file of the graph.
         options: what will be built; its ``quant`` says how ranges are chosen.
         image_dir: folder of pictures, a VOC root, a picture file, or several of these.
         file_list: names of the pictures; default: every one in the folder, sorted.
@@ -160,9 +160,9 @@ def check_ranges(record: CalibrationRecord, tf_model: Path, options: CompileOpti
         UsageError: it was made from another graph, or names tensors that this one does not have.
         GraphError: the graph is not supported.
     """
-    data = read_graph(tf_model)
-    graph = run_pipeline(import_shaped(data, options).graph).graph
-    check_record(record, graph, hashlib.sha256(data).hexdigest())
+    source = read_graph(tf_model, options.limits)
+    graph = run_pipeline(import_shaped(source, options).graph).graph
+    check_record(record, graph, source.sha256)
 
 
 def write_record(path: Path, record: CalibrationRecord) -> None:
@@ -179,7 +179,7 @@ class _TappedEngine:
 
     def __init__(self, tf_model: Path, options: CompileOptions, threads: int | None) -> None:
         self._quant = options.quant
-        self.tapped, self._engine, self.source = _compile(read_graph(tf_model), options, threads)
+        self.tapped, self._engine, self.source = _compile(read_graph(tf_model, options.limits), options, threads)
         self.preprocess = choose_preprocess(self._engine)
         self.source = replace(self.source, preprocess=self.preprocess.to_json())
         self.outputs: Sequence[NDArray[Any]] = ()
@@ -203,7 +203,7 @@ class _TappedEngine:
         self._engine.close()
 
 
-def _compile(data: bytes, options: CompileOptions, threads: int | None) -> tuple[Tapped, Engine, Source]:
+def _compile(graph: GraphFile, options: CompileOptions, threads: int | None) -> tuple[Tapped, Engine, Source]:
     target = resolve_target("native")
     plain = replace(
         options,
@@ -213,22 +213,22 @@ def _compile(data: bytes, options: CompileOptions, threads: int | None) -> tuple
         labels=None,
         colours=None,
     )
-    imported = import_shaped(data, plain)
+    imported = import_shaped(graph, plain)
     inputs = imported.graph.inputs
     if len(inputs) != 1 or inputs[0].type.dtype is not DType.UINT8 or inputs[0].type.rank != IMAGE_RANK:
         names = ", ".join(f"{n.name} {n.type}" for n in inputs)
         raise UsageError(
             f"calibration runs the network on pictures, so it needs one input uint8 [1, H, W, 3]; this graph "
-            f"has {names}. Give ranges of your own with --ranges"
+            f"has {names}. Say with --preset (or --scale, --mean, --std) how pictures become that, or give --ranges"
         )
     tapped = tap(run_pipeline(imported.graph).graph)
     plan = plan_graph(tapped.graph, target, KERNELS, fused=FUSED)
-    made = generate(plan, describe(data, imported.graph, plain, imported.report))
+    made = generate(plan, describe(graph, imported.graph, plain, imported.report))
     with tempfile.TemporaryDirectory(prefix="smalti-") as folder:
         path = Path(folder) / "calibration.smalti"
         sha256 = write_model(path, made.manifest, made.constants, made.code)
         engine = load(path, threads, sha256, concurrency=1)
-    return tapped, engine, Source(options.name, hashlib.sha256(data).hexdigest(), {})
+    return tapped, engine, Source(options.name, graph.sha256, {})
 
 
 def _folder_runs(

@@ -23,9 +23,11 @@ from smalti.cli.options.calibration import (
     CalibNumOption,
     GranularityOption,
 )
+from smalti.cli.options.groups import grouped
 from smalti.cli.options.inputs import BindOption, InputShapeOption, parse_binds
 from smalti.cli.options.inputs import parse_shapes as parse_input_shapes
 from smalti.cli.options.labelling import LabelsOption
+from smalti.cli.options.network import NetworkOptions
 from smalti.cli.options.pictures import (
     FileListOption,
     ImageNumOption,
@@ -79,13 +81,16 @@ HELP = help_text(
 )
 
 
+@grouped
 def accuracy_command(
+    *,
     context: typer.Context,
-    model: Annotated[str, typer.Option("--model", help="Name of a known model, or a frozen GraphDef (.pb).")] = DEMO,
+    model: Annotated[str, typer.Option("--model", help="Name of a known model, or a graph (.onnx, .pb).")] = DEMO,
     modes: Annotated[str, typer.Option("--modes", help="Precision modes with commas, or all.")] = DEFAULT_MODES,
     shape_mutable: Annotated[str, typer.Option("--shape-mutable", help="true, false, or both with a comma.")] = "true",
     input_shape: InputShapeOption = None,
     bind: BindOption = None,
+    network: NetworkOptions,
     image_dir: OptionalImageDirOption = None,
     gt_dir: Annotated[
         Path | None, typer.Option("--gt-dir", help="Folder of masks, or a VOC root.", show_default=False)
@@ -141,6 +146,7 @@ def accuracy_command(
         shape_modes=parse_shapes(shape_mutable),
         input_shapes=parse_input_shapes(input_shape),
         binds=parse_binds(bind),
+        pictures=network.pictures(),
         quant=QuantOptions(
             calib_algo=calib_algo or DEFAULTS.calib_algo,
             weight_granularity=weight_granularity or DEFAULTS.weight_granularity,

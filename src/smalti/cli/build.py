@@ -1,4 +1,4 @@
-"""``smalti build``: compile a frozen graph."""
+"""``smalti build``: compile a graph."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ from smalti.cli.options.fastest import AUTO, FastestArguments
 from smalti.cli.options.groups import grouped
 from smalti.cli.options.inputs import ModelOption, TensorOptions, parse_binds, parse_names, parse_shapes
 from smalti.cli.options.limits import LimitOptions
+from smalti.cli.options.network import NetworkOptions
 from smalti.cli.options.pictures import (
     OnErrorOption,
     RecursiveOption,
@@ -55,13 +56,18 @@ from smalti.target.host import resolve_targets
 from smalti.vision.classes import read_classes
 
 HELP = help_text(
-    "Compile a frozen TensorFlow graph into an offline model file.",
+    "Compile an ONNX model or a frozen TensorFlow graph into an offline model file.",
     "The file holds packed constants and machine code for --target. With --shape-mutable true (the default) one file "
     "takes every image size up to the graph's own limit, at the speed of a fixed one. If the graph has operations that "
     "Smalti does not know, one error lists them all.",
     "--input-shape gives an input its shape, where the graph leaves it open; sizes that are numbers are fixed, and "
     "pictures are then scaled to exactly that height and width. --bind makes a tensor a constant, such as the "
     "is_training of a graph that was frozen with its training branches.",
+    "What a file is, its bytes tell. Values that an ONNX model keeps in a second file are read from the model's own "
+    "folder.",
+    "A graph that holds only a network, as ONNX models mostly do, takes numbers and gives scores. --preset (or "
+    "--scale, --mean and --std) says how the bytes of a picture become those numbers; the model file then takes "
+    "pictures and gives labels. --labels-from none keeps the scores.",
     "--target takes several names with commas: the file then holds a program for each, shares constants between them, "
     "and whoever loads it gets the best that the CPU can run. Code for another kind of CPU than this one can be built "
     "here too; it is not run.",
@@ -74,6 +80,8 @@ HELP = help_text(
     "--ranges is given.",
     examples=(
         "smalti build --tf-model frozen_inference_graph.pb --output-model-path m.smalti",
+        "smalti build --model network.onnx --output-model-path m.smalti",
+        "smalti build --model network.onnx --output-model-path m.smalti --preset imagenet --pad-to-multiple 32",
         "smalti build --tf-model g.pb --output-model-path m.smalti --shape-mutable false --input-size 513",
         "smalti build --tf-model g.pb --output-model-path logits.smalti --outputs logits/semantic/BiasAdd:0",
         "smalti build --model g.pb --output-model-path m.smalti --input-shape x=1x720x1280x3 --bind is_training=false",
@@ -129,6 +137,7 @@ def build_command(
         typer.Option("--batch-size", min=1, max=2**31 - 1, help="Images in one call; default: any number."),
     ] = None,
     tensors: TensorOptions,
+    network: NetworkOptions,
     target: TargetsOption = "native",
     name: Annotated[
         str | None, typer.Option("--name", help="Name in reports; default: the folder's or file's.")
@@ -204,6 +213,7 @@ def build_command(
         labels=classes.names,
         colours=classes.colours,
         limits=limits.limits(),
+        pictures=network.pictures(),
     )
     if stop_at is not None:
         report = build_passes(tf_model, options, stop_at, dump_dir)

@@ -27,7 +27,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "build": Place(
         "smalti.cli.build",
         "build_command",
-        "Compile a frozen TensorFlow graph into an offline model file.",
+        "Compile an ONNX model or a frozen TensorFlow graph into an offline model file.",
     ),
     "infer": Place(
         "smalti.cli.infer",

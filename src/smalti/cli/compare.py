@@ -47,7 +47,8 @@ HELP = help_text(
 
 def compare_command(
     tf_model: Annotated[
-        Path, typer.Option("--tf-model", help="Frozen GraphDef (.pb) the model was built from.", show_default=False)
+        Path,
+        typer.Option("--graph", "--tf-model", help="Graph (.onnx, .pb) the model was built from.", show_default=False),
     ],
     model: Annotated[Path, typer.Option("--model", help="Offline model file.", show_default=False)],
     image_dir: ImageDirOption,

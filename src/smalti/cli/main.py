@@ -19,7 +19,7 @@ from smalti.cli.ui import help_text, note, output_is_whole, print_json, say
 from smalti.errors import SmaltiError, UnsupportedGraphError, UsageError
 
 HELP = help_text(
-    "Compile TensorFlow segmentation networks for this computer's CPU, and label pictures with them.",
+    "Compile segmentation networks (ONNX, TensorFlow) for this computer's CPU, and label pictures with them.",
     "A frozen graph, fetched (export) or your own, becomes one offline model file (build), which labels pictures "
     "(infer) and is measured (eval); run does all of it. "
     "`smalti COMMAND --help` explains each command with examples.",

@@ -26,8 +26,10 @@ from smalti.cli.options.calibration import (
     parse_mode,
     read_ranges,
 )
+from smalti.cli.options.groups import grouped
 from smalti.cli.options.inputs import BindOption, InputShapeOption, ModelOption, parse_binds, parse_shapes
 from smalti.cli.options.labelling import LabelsOption
+from smalti.cli.options.network import NetworkOptions
 from smalti.cli.options.pictures import (
     FileListOption,
     ImageDirOption,
@@ -86,7 +88,9 @@ HELP = help_text(
 )
 
 
+@grouped
 def sensitivity_command(
+    *,
     tf_model: ModelOption,
     image_dir: ImageDirOption,
     gt_dir: Annotated[
@@ -111,6 +115,7 @@ def sensitivity_command(
     input_size: InputSizeOption = None,
     input_shape: InputShapeOption = None,
     bind: BindOption = None,
+    network: NetworkOptions,
     labels: LabelsOption = None,
     target: TargetOption = "native",
     state: Annotated[
@@ -141,6 +146,7 @@ def sensitivity_command(
         binds=parse_binds(bind),
         name=model_name(tf_model),
         labels=read_classes(labels).names,
+        pictures=network.pictures(),
     )
     record = find_ranges(arguments, read, tf_model, options, passed_over)
     data = PictureSet(image_dir, gt_dir, file_list, image_num, recursive, passed_over)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from smalti.artifact.colours import colours_of
 from smalti.artifact.manifest import Manifest
-from smalti.building.build import read_graph
 from smalti.building.calibrate import load_record
 from smalti.comparing.maps import Flips, count_flips, draw_flips, full_logits, margins_at
 from smalti.comparing.result import CompareResult, LayerDifference, TapEffect
@@ -33,6 +32,7 @@ from smalti.comparing.taps import (
     options_of,
 )
 from smalti.compiler import CompileOptions
+from smalti.compiling.source import GraphFile, read_graph
 from smalti.errors import ModelFileError, UsageError
 from smalti.ir.graph import Graph
 from smalti.ir.reference import bind_sizes
@@ -57,7 +57,7 @@ class CompareOptions:
     """What to compare.
 
     Attributes:
-        tf_model: the frozen graph the model was built from.
+        tf_model: the graph the model was built from.
         model: the offline model file.
         image_dir, file_list, image_num, recursive: pictures, as for inference.
         reference: ``numpy``, ``float32`` (this compiler's own float32 code), ``tensorflow``, or an offline model file.
@@ -99,7 +99,7 @@ def compare(
     """
     start = time.perf_counter()
     say = tell or (lambda what: None)
-    data = read_graph(options.tf_model)
+    graph = read_graph(options.tf_model)
     entries = find_pictures(options.image_dir, options.file_list, options.image_num, recursive=options.recursive)
     names = dict(zip(entries.names, output_names(entries), strict=True))
     passed_over = PassedOver(options.on_error)
@@ -109,14 +109,14 @@ def compare(
         one_input(engine.manifest)
         say("compiling the model again with its layers as outputs")
         given = None if options.ranges is None else load_record(options.ranges)
-        compile_options, record = options_of(engine.manifest, data, given)
-        lowered = lower(data, compile_options, record)
+        compile_options, record = options_of(engine.manifest, graph, given)
+        lowered = lower(graph, compile_options, record)
         check_same_steps(lowered, engine.manifest)
         taps = lowered.taps()
         tapped = TappedEngine(lowered, compile_options.target, taps, options.threads)
         stack.enter_context(tapped)
         say(f"preparing the reference: {options.reference}")
-        reference = stack.enter_context(_reference(options, data, compile_options, lowered, engine.manifest))
+        reference = stack.enter_context(_reference(options, graph, compile_options, lowered, engine.manifest))
         folder = None if options.maps is None else stack.enter_context(OutputFolder(options.maps))
         job = _Comparison(lowered, taps, engine, tapped, reference, folder, options.classes, given is not None)
         preprocess = choose_preprocess(engine, options.resize, options.input_size)
@@ -254,14 +254,19 @@ def _reads(graph: Graph, names: set[str]) -> dict[str, set[str]]:
 
 
 def _reference(
-    options: CompareOptions, data: bytes, compiled: CompileOptions, lowered: Lowered, manifest: Manifest
+    options: CompareOptions, graph: GraphFile, compiled: CompileOptions, lowered: Lowered, manifest: Manifest
 ) -> Source:
     canonical = lowered.canonical
     names = layer_names(canonical)
     if options.reference == NUMPY:
         return NumpySource(canonical, names)
     if options.reference == TENSORFLOW:
-        return TensorFlowSource(data, canonical, names, compiled.binds)
+        if compiled.pictures is not None:
+            raise UsageError(
+                "--reference tensorflow runs the graph as its file has it, and this model was built with options about "
+                "pictures: take numpy"
+            )
+        return TensorFlowSource(graph.data, canonical, names, compiled.binds)
     if options.reference == FLOAT32:
         plain = Lowered(canonical, canonical, {}, lowered.about)
         return EngineSource(
@@ -271,10 +276,10 @@ def _reference(
     if not path.is_file():
         raise UsageError(f"--reference is numpy, float32, tensorflow or an offline model file, not {path}")
     with load(path, options.threads) as other:
-        its_options, its_record = options_of(other.manifest, data)
+        its_options, its_record = options_of(other.manifest, graph)
         if [t.name for t in other.manifest.outputs] != [t.name for t in manifest.outputs]:
             raise ModelFileError(f"{path} has other outputs than {options.model}")
-        its = lower(data, its_options, its_record)
+        its = lower(graph, its_options, its_record)
         check_same_steps(its, other.manifest)
         precision = other.manifest.precision
     return EngineSource(TappedEngine(its, its_options.target, its.taps(), options.threads), f"{path}, {precision}")

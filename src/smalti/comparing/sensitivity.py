@@ -225,7 +225,7 @@ def choose_kept_layers(
     measured; the search is greedy, so another choice of fewer layers may exist.
 
     Args:
-        tf_model: the frozen graph.
+        tf_model: the file of the graph.
         options: the build; layers in its ``quant.keep`` stay kept.
         record: ranges, for the modes that quantise.
         data: pictures with masks.

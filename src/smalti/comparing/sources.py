@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from smalti.comparing.taps import TappedEngine
 from smalti.errors import UsageError
+from smalti.frontend.recognise import ONNX, recognise_bytes
 from smalti.ir import reference
 from smalti.ir.graph import Graph
 
@@ -97,6 +98,9 @@ class TensorFlowSource:
     """The original GraphDef in TensorFlow, its tensors fetched by name; ``binds`` are fed with every picture."""
 
     def __init__(self, data: bytes, graph: Graph, names: Sequence[str], binds: Mapping[str, Any]) -> None:
+        kind = recognise_bytes(data)
+        if kind is not None and kind.name == ONNX:
+            raise UsageError("--reference tensorflow runs frozen GraphDefs, and this is an ONNX model: take numpy")
         if importlib.util.find_spec("tensorflow") is None:
             raise UsageError("--reference tensorflow needs TensorFlow: pip install tensorflow-cpu, or take numpy")
         tf = importlib.import_module("tensorflow")

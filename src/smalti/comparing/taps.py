@@ -7,7 +7,6 @@ about itself is enough to make it again with all of them as outputs.
 from __future__ import annotations
 
 import base64
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.artifact.manifest import Manifest
+from smalti.artifact.manifest import BUILT_IN_KEY, Manifest
 from smalti.artifact.writer import write_model
 from smalti.codegen.assemble import generate
 from smalti.compiler import CompileOptions
 from smalti.compiling.about import describe
+from smalti.compiling.pictures import PictureOptions
 from smalti.compiling.sizes import import_shaped
+from smalti.compiling.source import GraphFile, graph_file
 from smalti.errors import InputError, ModelFileError, UsageError
 from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
@@ -50,7 +51,7 @@ class Tap:
     """A layer whose result can be seen.
 
     Attributes:
-        name: name of the canonical graph's node, which is TensorFlow's.
+        name: name of the canonical graph's node, which is the graph's.
         op: the operation that makes it.
         dtype: how the model holds it.
         params: the steps of integers; ``None`` for floats.
@@ -122,16 +123,17 @@ def label_source(graph: Graph) -> Node | None:
     return node
 
 
-def lower(data: bytes, options: CompileOptions, record: CalibrationRecord | None = None) -> Lowered:
-    """Bring a frozen graph as far as the compiler does before it plans.
+def lower(graph: bytes | GraphFile, options: CompileOptions, record: CalibrationRecord | None = None) -> Lowered:
+    """Bring a graph as far as the compiler does before it plans.
 
     Raises:
         GraphError, UsageError: as :func:`smalti.compiler.compile_graph`.
     """
-    imported = import_shaped(data, options)
+    source = graph_file(graph)
+    imported = import_shaped(source, options)
     canonical = run_pipeline(imported.graph).graph
     quantised = quantise(canonical, options.quant, record)
-    about = describe(data, imported.graph, options, imported.report)
+    about = describe(source, imported.graph, options, imported.report)
     return Lowered(canonical, quantised.graph, dict(quantised.params), about)
 
 
@@ -190,13 +192,13 @@ def one_input(manifest: Manifest) -> str:
 
 
 def options_of(
-    manifest: Manifest, data: bytes, record: CalibrationRecord | None = None
+    manifest: Manifest, graph: bytes | GraphFile, record: CalibrationRecord | None = None
 ) -> tuple[CompileOptions, CalibrationRecord | None]:
     """Return the options, and for a quantised model the ranges, that make an offline model again from its graph.
 
     Args:
         manifest: what the file says about itself.
-        data: the GraphDef.
+        graph: what it was built from.
         record: the calibration record the file was built with, where that is at hand.
 
     Raises:
@@ -204,8 +206,8 @@ def options_of(
         ModelFileError: the file does not say enough about its precision.
     """
     stated = manifest.graph.get("sha256")
-    if stated != hashlib.sha256(data).hexdigest():
-        raise UsageError("the model was built from another graph than --tf-model (their SHA-256 differ)")
+    if stated != graph_file(graph).sha256:
+        raise UsageError("the model was built from another graph than --graph (their SHA-256 differ)")
     said = manifest.quantisation
     try:
         mode = QuantMode.parse(manifest.precision)
@@ -223,6 +225,7 @@ def options_of(
         elif record.summary().get("record_sha256") != said["calibration"]["record_sha256"]:
             raise UsageError("the model was built with another calibration record than --ranges")
         size = manifest.preprocess.get("input_size")
+        built_in = manifest.preprocess.get(BUILT_IN_KEY)
         options = CompileOptions(
             targets=(Target.parse(manifest.target),),
             quant=quant,
@@ -234,6 +237,7 @@ def options_of(
             input_shapes=manifest.graph.get("input_shapes", {}),
             binds=manifest.graph.get("binds", {}),
             labels=manifest.labels,
+            pictures=None if built_in is None else PictureOptions.from_json(built_in),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError("the model file does not say how it was quantised: build it again") from error

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti import __version__
-from smalti.building.build import read_graph
 from smalti.comparing.stats import DifferenceSums
 from smalti.comparing.taps import Lowered, Tap, TappedEngine, label_source, lower
 from smalti.compiler import CompileOptions
+from smalti.compiling.source import read_graph
 from smalti.errors import UsageError
 from smalti.jobs.outputs import write_file
 from smalti.jobs.pictures import PassedOver, seen_pictures, usable_pictures
@@ -97,7 +97,7 @@ class Trials:
     """Measures builds of a graph that differ in the layers kept in float.
 
     Args:
-        tf_model: the frozen graph.
+        tf_model: the file of the graph.
         options: the build; its ``quant`` states the mode, and layers that are kept whatever is tried.
         record: ranges, for the modes that quantise.
         data: pictures to measure with.
@@ -126,7 +126,7 @@ class Trials:
         self._record = record
         self._threads = threads
         self._tell: Tell = tell or (lambda what: None)
-        self._graph = read_graph(tf_model)
+        self._graph = read_graph(tf_model, options.limits)
         self._entries = data.entries()
         self._masks = None if data.gt_dir is None else inner_folder(data.gt_dir, "SegmentationClass")
         self._reference: list[_Reference] = []
@@ -232,7 +232,7 @@ class Trials:
         quant = {key: getattr(value, "value", value) for key, value in asdict(self.options.quant).items()}
         said: dict[str, Any] = {
             "version": __version__,
-            "graph": hashlib.sha256(self._graph).hexdigest(),
+            "graph": self._graph.sha256,
             "record": hashlib.sha256(record).hexdigest(),
             "quant": {key: value for key, value in quant.items() if key != "keep"},
             "target": str(self.options.target),
@@ -242,6 +242,8 @@ class Trials:
         }
         if self.options.input_shapes or self.options.binds:
             said["given"] = [self.options.input_shapes, self.options.binds]
+        if self.options.pictures is not None:
+            said["pictures"] = self.options.pictures.to_json()
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def _save(self) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from typing import Any
 
 import numpy as np
 
 from smalti import __version__
 from smalti.artifact.colours import COLOURS_KEY
+from smalti.artifact.manifest import BUILT_IN_KEY
 from smalti.compiling.options import CompileOptions
-from smalti.compiling.sizes import IMAGE_RANK, image_sides, size_limit
+from smalti.compiling.pictures import Fit, PictureOptions
+from smalti.compiling.sizes import IMAGE_RANK, channels_first, image_sides, size_limit
+from smalti.compiling.source import GraphFile
 from smalti.frontend.given import plain_shapes, plain_values
 from smalti.frontend.report import ImportReport
 from smalti.ir.graph import Graph, Node
@@ -23,15 +25,17 @@ from smalti.quant.scheme import Quantised
 COLOURS = 3
 
 
-def describe(data: bytes, graph: Graph, options: CompileOptions, report: ImportReport) -> dict[str, Any]:
+def describe(source: GraphFile, graph: Graph, options: CompileOptions, report: ImportReport) -> dict[str, Any]:
     """Return the free-form part of a manifest: what the file says about its origin and its use."""
     images = [n for n in graph.inputs if n.type.rank == IMAGE_RANK]
     shape_mutable = options.shape_mutable
     if options.input_shapes:
         shape_mutable = shape_mutable and bool(graph.symbols())
-    if images and images[0].name in options.input_shapes:
+    if options.pictures is not None:
+        preprocess = _for_pictures(images[0], options, options.pictures)
+    elif images and images[0].name in options.input_shapes:
         preprocess = _for_shape(images[0], options)
-    elif not images:
+    elif not images or channels_first(images[0]):
         preprocess = {"input_size": None, "resize": "none"}
     elif options.shape_mutable:
         size = options.input_size or size_limit(images[0])
@@ -46,8 +50,8 @@ def describe(data: bytes, graph: Graph, options: CompileOptions, report: ImportR
         "producer": {"smalti": __version__, "llvm": llvm_version()},
         "graph": {
             "name": options.name,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "bytes": len(data),
+            "sha256": source.sha256,
+            "bytes": len(source.data),
             **_given(options),
         },
         "preprocess": preprocess,
@@ -82,6 +86,19 @@ def _for_shape(image: Node, options: CompileOptions) -> dict[str, Any]:
         return {"input_size": None, "resize": "none"}
     height, width = fixed
     return {"input_size": height if height == width else [height, width], "resize": "stretch"}
+
+
+def _for_pictures(image: Node, options: CompileOptions, said: PictureOptions) -> dict[str, Any]:
+    """Return how pictures meet a network that they were put before, and what was put there."""
+    height, width = image_sides(image)
+    built_in = {BUILT_IN_KEY: said.to_json()}
+    if isinstance(height, int) and isinstance(width, int):
+        if said.resize is Fit.NONE:
+            return {"input_size": None, "resize": Fit.NONE.value, **built_in}
+        return {"input_size": height if height == width else [height, width], "resize": "stretch", **built_in}
+    size = options.input_size or size_limit(image)
+    policy = said.resize or (Fit.NONE if size is None else Fit.FIT)
+    return {"input_size": None if policy is Fit.NONE else size, "resize": policy.value, **built_in}
 
 
 def describe_precision(options: QuantOptions, quantised: Quantised, record: CalibrationRecord | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from smalti.artifact.colours import is_colour
 from smalti.artifact.format import MAX_PROGRAMS
+from smalti.compiling.pictures import PictureOptions
 from smalti.errors import UsageError
 from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
 from smalti.frontend.given import plain_shapes, plain_values
@@ -26,8 +27,8 @@ class CompileOptions:
         input_size: height and width of a fixed shape, and the size images are scaled to; ``None`` takes the graph's own
             limit, or 513 where a fixed shape is asked for and the graph has none.
         batch_size: images in one call; ``None`` allows any number.
-        inputs: TensorFlow tensor names that cut the graph at its beginning; ``None``: its own inputs.
-        outputs: TensorFlow tensor names that cut the graph at its end; ``None``: its own outputs.
+        inputs: tensor names that cut the graph at its beginning; ``None``: its own inputs.
+        outputs: tensor names that cut the graph at its end; ``None``: its own outputs.
         input_shapes: the shape of an input by tensor name, ``{"x:0": (1, 720, 1280, 3)}``: any rank, ``()`` for a
             scalar; sizes from 1 to 2**31 - 1, or ``None`` where the graph's own size, which may be open, stays.
         binds: a value by tensor name, ``{"is_training:0": False}``: the tensor becomes a constant of its own dtype. A
@@ -38,6 +39,8 @@ class CompileOptions:
         labels: class names to store in the file.
         colours: ``#rrggbb`` (small digits) or ``None`` for each of the labels, to store with them.
         limits: how large the graph may be.
+        pictures: what to put around a graph that holds only a network, so that it takes pictures and gives labels;
+            ``None``: the graph as it is.
     """
 
     targets: tuple[Target, ...]
@@ -53,6 +56,7 @@ class CompileOptions:
     labels: tuple[str, ...] | None = None
     colours: tuple[str | None, ...] | None = None
     limits: GraphLimits = DEFAULT_LIMITS
+    pictures: PictureOptions | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.targets) <= MAX_PROGRAMS:

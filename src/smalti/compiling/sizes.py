@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from smalti.compiling.options import CompileOptions
+from smalti.compiling.source import GraphFile, graph_file, import_file
+from smalti.compiling.wrapping import with_pictures
 from smalti.errors import DataError, GraphError, UsageError
 from smalti.frontend.given import Shape, plain_shapes, shape_text
 from smalti.frontend.importing.importer import Imported, ImportOptions
-from smalti.frontend.tensorflow.importer import import_graph
 from smalti.ir.dims import symbols_of
 from smalti.ir.graph import Node
 
 DEFAULT_INPUT_SIZE = 513
 IMAGE_RANK = 4
+_CHANNELS = (1, 3, 4)
 
 
-def import_shaped(data: bytes, options: CompileOptions) -> Imported:
+def import_shaped(graph: bytes | GraphFile, options: CompileOptions) -> Imported:
     """Import a graph for any image size, or for the sizes that the options ask for.
 
     Raises:
@@ -29,15 +31,18 @@ def import_shaped(data: bytes, options: CompileOptions) -> Imported:
         outputs=options.outputs,
         input_shapes=options.input_shapes,
         binds=options.binds,
+        multiple=1 if options.pictures is None else options.pictures.pad_to_multiple,
         limits=options.limits,
     )
     shapes = plain_shapes(options.input_shapes)
+    file = graph_file(graph)
     try:
-        imported = import_graph(data, choice)
+        imported = import_file(file, choice)
     except GraphError:
-        _check_limits(data, choice, shapes)
+        _check_limits(file, choice, shapes)
         raise
     fixed: dict[str, Shape] = {}
+    side: int | None = None
     for node in imported.graph.inputs:
         limit = size_limit(node)
         if options.input_size is not None and limit is not None and options.input_size > limit:
@@ -47,17 +52,20 @@ def import_shaped(data: bytes, options: CompileOptions) -> Imported:
         if node.name in shapes:
             _check_agreement(node, shapes[node.name], options)
         if not options.shape_mutable and _has_open_size(node):
-            size = options.input_size or limit or DEFAULT_INPUT_SIZE
-            fixed[node.name] = tuple(s if isinstance(s, int) else size for s in node.type.shape)
-    return import_graph(data, replace(choice, input_shapes={**shapes, **fixed})) if fixed else imported
+            side = options.input_size or limit or DEFAULT_INPUT_SIZE
+            padded = -(-side // choice.multiple) * choice.multiple
+            fixed[node.name] = tuple(s if isinstance(s, int) else padded for s in node.type.shape)
+    if fixed:
+        imported = import_file(file, replace(choice, input_shapes={**shapes, **fixed}))
+    return imported if options.pictures is None else with_pictures(imported, options.pictures, options.input_size, side)
 
 
-def _check_limits(data: bytes, choice: ImportOptions, shapes: Mapping[str, Shape]) -> None:
+def _check_limits(file: GraphFile, choice: ImportOptions, shapes: Mapping[str, Shape]) -> None:
     """Say so where a graph cannot be imported because a given size is over its own limit."""
     if not shapes:
         return
     try:
-        inputs = import_graph(data, replace(choice, input_shapes={})).graph.inputs
+        inputs = import_file(file, replace(choice, input_shapes={})).graph.inputs
     except (DataError, UsageError):
         return  # it cannot be imported without the shapes either: the first error stands
     for node in inputs:
@@ -92,8 +100,15 @@ def _check_agreement(node: Node, shape: Shape, options: CompileOptions) -> None:
 
 
 def image_sides(node: Node) -> tuple[object, object]:
-    """Return height and width of an input [N, H, W, C]: numbers, or sizes known only at run time."""
-    return node.type.shape[1], node.type.shape[2]
+    """Return height and width of an input [N, H, W, C] or [N, C, H, W]: numbers, or sizes known only at run time."""
+    shape = node.type.shape
+    return (shape[2], shape[3]) if channels_first(node) else (shape[1], shape[2])
+
+
+def channels_first(node: Node) -> bool:
+    """Whether an input of 4 dimensions has the channels of a picture at its second axis, and not at its last."""
+    shape = node.type.shape
+    return shape[1] in _CHANNELS and shape[3] not in _CHANNELS
 
 
 def _has_open_size(node: Node) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from smalti.artifact.format import SectionKind
-from smalti.artifact.manifest import Manifest, Symbol, TensorSpec
+from smalti.artifact.manifest import BUILT_IN_KEY, Manifest, Symbol, TensorSpec
 from smalti.artifact.program import Program, choose_program, obstacle
 from smalti.artifact.reader import ModelFile, open_model
 from smalti.delivery.precision import precision_rows
@@ -275,7 +275,8 @@ def facts_table(seen: Inspection) -> Table:
         *precision_rows(m),
         *_program_rows(seen),
         ("batch", "any" if m.batch_size is None else str(m.batch_size)),
-        ("images", _facts_text(m.preprocess)),
+        ("images", _facts_text({key: value for key, value in m.preprocess.items() if key != BUILT_IN_KEY})),
+        *_built_in_rows(m),
         ("labels", "-" if m.labels is None else f"{len(m.labels)}: {', '.join(m.labels)}"),
         *(("input", f"{t.name} {t.dtype} {t.shape}") for t in seen.inputs),
         *(("output", f"{t.name} {t.dtype} {t.shape}") for t in seen.outputs),
@@ -284,6 +285,12 @@ def facts_table(seen: Inspection) -> Table:
         ("workspace", f"{_bytes(seen.workspace_bytes)} for a request of {seen.threads} threads"),
     ]
     return Table("offline model", ("", ""), tuple(rows), left=(0, 1), fit=Fit(prose=(1,)))
+
+
+def _built_in_rows(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return what a build put around the graph, if anything."""
+    said = manifest.preprocess.get(BUILT_IN_KEY)
+    return [("built in", _facts_text(said))] if isinstance(said, dict) else []
 
 
 def _program_rows(seen: Inspection) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
-"""What a file is, by its bytes: a frozen graph, or something else that users take for one, and what to do then.
+"""What a file is, by its bytes: a graph that is read, or what users take for one, and what to do then.
 
-The table ``FORMATS`` is the one place for that advice.  A frozen graph is looked for before the rest, so that no weaker
-sign can make something else of it; names and suffixes do not count.
+The table ``FORMATS`` is the one place for that advice.  The graphs that are read are looked for before the rest, so
+that no weaker sign can make something else of them; names and suffixes do not count.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ _FREEZE = (
     "freeze it in TensorFlow (convert_variables_to_constants, or convert_variables_to_constants_v2 of a concrete "
     "function) and give the GraphDef (.pb) that this makes"
 )
-_EXPORT = "export the network as a frozen TensorFlow GraphDef (.pb), which is what this version of Smalti reads"
+GRAPH_DEF, ONNX = "GraphDef", "ONNX model"
+"""The names of the formats that are read."""
+READ_KINDS = "an ONNX model (.onnx) or a frozen TensorFlow GraphDef (.pb)"
+_EXPORT = f"export the network as {READ_KINDS}, which is what this version of Smalti reads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A kind of file: ``is_it`` tells by the bytes; ``advice`` completes "this is ...", and is empty for a graph."""
+    """A kind of file: ``is_it`` tells by the bytes; ``advice`` completes "this is ...", and is empty for graphs."""
 
     name: str
     is_it: Callable[[Look], bool]
@@ -78,7 +81,7 @@ def recognise_file(path: Path) -> Format | None:
 
 
 def graph_in_folder(path: Path) -> Path:
-    """Return the frozen graph of a folder: the file with the name that such graphs usually have.
+    """Return the frozen graph of a folder: the file with the name that such graphs of TensorFlow usually have.
 
     Raises:
         UsageError: there is none; the text says what else the folder holds.
@@ -96,7 +99,7 @@ def graph_in_folder(path: Path) -> Path:
         raise UsageError(f"{path} is a folder without {GRAPH_FILE}: give the file, {path / graph}")
     other = min(found.items(), key=lambda item: FORMATS.index(item[1]), default=None)
     if other is None:
-        raise UsageError(f"{path} is a folder without {GRAPH_FILE}: give the .pb file")
+        raise UsageError(f"{path} is a folder without {GRAPH_FILE}: give the .onnx or .pb file")
     raise UsageError(f"{path} is a folder without {GRAPH_FILE}; its {other[0]} is {other[1].advice}")
 
 
@@ -218,12 +221,12 @@ FORMATS = (
         _is_foreign_graph,
         f"a graph of another tool (such as MMdnn's) that only resembles a TensorFlow GraphDef: {_EXPORT}",
     ),
-    Format("GraphDef", _is_graph, ""),
-    Format("ONNX model", _is_onnx, f"an ONNX model: {_EXPORT}"),
+    Format(GRAPH_DEF, _is_graph, ""),
+    Format(ONNX, _is_onnx, ""),
     Format(
         "TFLite model",
         lambda look: look.start[4:8] == b"TFL3",
-        "a TFLite model: give the frozen GraphDef (.pb) that it was converted from",
+        "a TFLite model: give the frozen GraphDef (.pb) that it was converted from, or export the network as ONNX",
     ),
     Format("SavedModel", _is_saved_model, f"a TensorFlow SavedModel, whose weights are in files beside it: {_FREEZE}"),
     Format(
@@ -245,7 +248,7 @@ FORMATS = (
     Format(
         "PyTorch archive",
         _zip_with(b"data.pkl"),
-        f"a PyTorch file: {_EXPORT}",
+        "a PyTorch file, which holds weights and Python code: load it and export the network with torch.onnx.export",
     ),
     Format(
         "Keras archive",
@@ -255,7 +258,7 @@ FORMATS = (
     Format(
         "archive",
         lambda look: _zip_with()(look) or _is_tar(look) or look.start.startswith(_PACKED),
-        "an archive: unpack it and give the frozen GraphDef (.pb) in it",
+        "an archive: unpack it and give the .onnx file or the frozen GraphDef (.pb) in it",
     ),
     Format(
         "pickle",
@@ -288,12 +291,12 @@ FORMATS = (
     Format(
         "picture",
         _is_picture,
-        "a picture: pictures go to `smalti infer --image-dir`, and a build takes a frozen GraphDef (.pb)",
+        "a picture: pictures go to `smalti infer --image-dir`, and a build takes a graph (.onnx, .pb)",
     ),
     Format(
         "ONNX tensor",
         _is_onnx_tensor,
-        "one tensor of ONNX (test data of a model) and no graph: " + _EXPORT,
+        "one tensor of ONNX (test data of a model) and no graph: give the .onnx file of the model",
     ),
     Format(
         "empty file",

@@ -44,7 +44,7 @@ class Size:
 class TensorSpec:
     """An input or output of a model, as an engine takes or gives it.
 
-    ``name`` is TensorFlow's (``ImageTensor:0``).  ``dtype`` is the numpy dtype of the arrays, ``element`` the model's
+    ``name`` is the graph's (``ImageTensor:0``).  ``dtype`` is the numpy dtype of the arrays, ``element`` the model's
     own name for it: they differ for ``bfloat16``, which travels as the uint16 of its bits.  ``layout`` is ``NHWC`` for
     pictures (four dimensions, the last of them 1 to 4 colours) and empty where the file does not tell.  ``shape`` has
     an int for each fixed size and a :class:`Size` for each open one.  As text:

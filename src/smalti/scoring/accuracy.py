@@ -15,23 +15,20 @@ from numpy.typing import NDArray
 
 from smalti import __version__
 from smalti.bench.system import read_device
-from smalti.building.build import build, read_graph
+from smalti.building.build import build
 from smalti.building.calibrate import calibrate_folder
 from smalti.compiler import CompileOptions
+from smalti.compiling.pictures import PictureOptions
+from smalti.compiling.source import read_graph
 from smalti.delivery.export import ExportOptions, export
 from smalti.errors import CompilerError, DataError, UsageError
 from smalti.fetch.progress import Progress as FetchProgress
 from smalti.fetch.progress import silent
 from smalti.fetch.registry import MODELS, find_dataset, find_model
+from smalti.frontend.recognise import READ_KINDS
 from smalti.jobs.outputs import OutputFolder
 from smalti.jobs.pictures import PassedOver, usable_pictures
-from smalti.jobs.stream import (
-    MAX_AT_ONCE,
-    Clock,
-    OnError,
-    Progress,
-    failed,
-)
+from smalti.jobs.stream import MAX_AT_ONCE, Clock, OnError, Progress, failed
 from smalti.jobs.timing import time_calls
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.runtime.engine import load
@@ -57,14 +54,13 @@ class AccuracyOptions:
     Attributes:
         target: CPUs to build for; this one must be one of them.
         output_dir: folder for models, label maps and the table; a stopped run goes on from what is there.
-        model: name of a known model, or a path of a frozen graph.
+        model: name of a known model, or the path of a graph.
         modes: precision modes; force_float32 is measured in any case.
         shape_modes: ``True`` for any image size, ``False`` for one fixed square.
-        input_shapes, binds: shapes of inputs and values of tensors, as for a build.
+        input_shapes, binds, pictures: as for a build.
         quant: how ranges and scales are chosen (its mode does not count).
         image_dir, gt_dir, file_list: pictures and masks; ``None``: the val set of a known model.
-        image_num: only the first N pictures.
-        recursive: also the pictures of sub-folders; their masks lie in sub-folders of the same names.
+        image_num, recursive: only the first N pictures; also those of sub-folders, where their masks lie likewise.
         on_error: what a picture that cannot be used, or has no mask that can, does to the run.
         calib_dir, calib_list: pictures to calibrate on; ``None``: ``image_dir``, and train.txt of a VOC root.
         calib_num: at most so many of them.
@@ -82,6 +78,7 @@ class AccuracyOptions:
     shape_modes: tuple[bool, ...] = (True,)
     input_shapes: Mapping[str, Iterable[int | None]] = field(default_factory=dict)
     binds: Mapping[str, Any] = field(default_factory=dict)
+    pictures: PictureOptions | None = None
     quant: QuantOptions = QuantOptions()
     image_dir: PicturePaths | None = None
     gt_dir: Path | None = None
@@ -160,8 +157,7 @@ def find_material(options: AccuracyOptions, fetch_progress: FetchProgress = sile
         )
     if options.model not in [entry.name for entry in MODELS] and path.suffix:
         raise UsageError(
-            f"there is no graph {path}: give --model a frozen GraphDef (.pb), or a name that `smalti export "
-            "--list` shows"
+            f"there is no graph {path}: give --model {READ_KINDS}, or a name that `smalti export --list` shows"
         )
     entry = find_model(options.model)
     own = options.image_dir is not None
@@ -232,7 +228,7 @@ class _Job:
         usable = usable_pictures(found, self.passed_over, self.masks)
         self.entries = [found[index] for index in usable]
         self.names = [names[index] for index in usable]
-        self.graph_sha256 = hashlib.sha256(read_graph(material.graph)).hexdigest()
+        self.graph_sha256 = read_graph(material.graph).sha256
         self.pictures_sha256 = _pictures_digest(self.entries, self.masks)
         self.device = read_device().cpu
         self.rows: list[AccuracyRow] = []
@@ -298,6 +294,7 @@ class _Job:
             outputs=m.outputs,
             input_shapes=self.options.input_shapes,
             binds=self.options.binds,
+            pictures=self.options.pictures,
             name=m.name,
             labels=m.labels,
             colours=self.options.colours,
@@ -321,6 +318,7 @@ class _Job:
             said["colours"] = compiled.colours
         if compiled.input_shapes or compiled.binds:
             said["given"] = [compiled.input_shapes, compiled.binds]
+        said |= {} if compiled.pictures is None else {"built_in": compiled.pictures.to_json()}
         if compiled.quant_mode is not QuantMode.FORCE_FLOAT32:
             said["quant"] = repr(compiled.quant)
         if compiled.quant_mode.quantised is not None and self.material.calib_dir is not None:

@@ -156,7 +156,7 @@ def build_fastest(
     it; of these the one with the highest mean IoU is taken, then the smallest file.
 
     Args:
-        tf_model: a serialised GraphDef.
+        tf_model: the file of the graph.
         output_model_path: file to write, of the chosen mode and for all targets of the options.
         options: what to make of the graph; the mode in its ``quant`` does not count.
         search: pictures, masks, the bound, and the modes.

@@ -118,7 +118,7 @@ class AccuracyTable:
 
     Attributes:
         model: name of the model.
-        graph_sha256: digest of the GraphDef.
+        graph_sha256: digest of the graph.
         pictures_sha256: digest of the names and sizes of pictures and masks.
         images: pictures that each row was measured on.
         rows: float32 of each shape first.

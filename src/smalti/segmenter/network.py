@@ -107,7 +107,8 @@ def _check_input(engine: LoadedEngine) -> None:
     listed = ", ".join(f"{printable(t.name)} ({t.dtype.value}, {len(t.shape)} dimensions)" for t in inputs)
     raise UsageError(
         f"this model does not take one picture (uint8, 4 dimensions) but {listed}: call engine.run() in Python with "
-        "arrays of that kind, or build it again with --inputs at a tensor that is a picture"
+        "arrays of that kind, or build it again with --preset imagenet, tf, zero-one or none (or --scale, --mean and "
+        "--std), which say how pictures become that"
     )
 
 
@@ -125,7 +126,7 @@ def _choose(outputs: tuple[TensorSpec, ...], wanted: str | None) -> TensorSpec:
     problem = "several outputs could be the label map" if maps else "no output is a label map"
     raise UsageError(
         f"{problem}: {_listed(outputs)}; name one with --output (output= in Python), or build the model again with "
-        "--outputs at the tensor that is meant"
+        "--outputs at the tensor that is meant, and with --labels-from logits where that gives scores"
     )
 
 
@@ -152,12 +153,12 @@ def _check_scores(scores: NDArray[np.float32], height: int, width: int) -> NDArr
     if scores.shape[:2] != (height, width):
         raise UsageError(
             f"this model gives scores of {scores.shape[0]} x {scores.shape[1]} for a picture of {height} x {width} "
-            "pixels: build it with --outputs at its label map, or call engine.run() in Python and enlarge them as the "
-            "graph does"
+            "pixels: build it with --labels-from logits, which makes a label map of the picture's size, or with "
+            "--outputs at its label map"
         )
     if scores.shape[2] < 2:
         raise UsageError(
-            "this model gives one value for each pixel, not scores of two classes or more: call engine.run() in Python "
-            "and choose the threshold yourself"
+            "this model gives one value for each pixel, not scores of two classes or more: build it with --labels-from "
+            "logits or probabilities, and --threshold"
         )
     return scores

@@ -16,7 +16,10 @@ from smalti.frontend.given import Plain, Shape
 ModelOption = Annotated[
     Path,
     typer.Option(
-        "--model", "--tf-model", help="Frozen GraphDef (.pb), or a folder that holds one.", show_default=False
+        "--model",
+        "--tf-model",
+        help="ONNX model (.onnx), frozen GraphDef (.pb), or a folder that holds one.",
+        show_default=False,
     ),
 ]
 InputShapeOption = Annotated[

@@ -35,7 +35,8 @@ _MAX_TEXT = 600
 class InputRule:
     """Which tensors are inputs, with which shapes; ``limits`` are the largest sizes by symbol.
 
-    ``frozen`` are constants that stand for tensors, whatever computes those.
+    Open heights and widths are rounded up to a multiple of ``multiple``.  ``frozen`` are constants that stand
+    for tensors, whatever computes those.
     """
 
     inputs: tuple[Edge, ...]
@@ -43,6 +44,7 @@ class InputRule:
     batch_size: int
     limits: Mapping[str, int]
     frozen: Mapping[Edge, Value] = field(default_factory=dict)
+    multiple: int = 1
 
 
 @dataclass(slots=True)
@@ -74,7 +76,7 @@ class Evaluation:
     _open: OpenSizes = field(init=False)
 
     def __post_init__(self) -> None:
-        self._open = OpenSizes(self.rule.batch_size, self.rule.limits)
+        self._open = OpenSizes(self.rule.batch_size, self.rule.limits, self.rule.multiple)
         for edge, override in self.rule.overrides.items():
             stated = self.raw.stated_shape(edge) if self.raw.nodes[edge[0]].role is Role.INPUT else None
             if stated is not None and _fits(stated, override):

@@ -37,6 +37,7 @@ class ImportOptions:
         input_shapes: the shape of an input by name (``None``: the graph's own size, which may be open).
         binds: a value by name of a tensor, which becomes a constant: a bool, a number, or nested lists of them.
         batch_size: images per call where the graph leaves the first size of an input open.
+        multiple: open heights and widths of pictures are symbols, rounded up to a multiple of this.
         limits: how large the graph may be.
     """
 
@@ -45,6 +46,7 @@ class ImportOptions:
     input_shapes: Mapping[str, Iterable[int | None]] = field(default_factory=dict)
     binds: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int = 1
+    multiple: int = 1
     limits: GraphLimits = DEFAULT_LIMITS
 
 
@@ -84,7 +86,7 @@ def import_with(read: Callable[[GraphLimits], RawGraph[Any]], options: ImportOpt
     shapes = plain_shapes(chosen.input_shapes)
     overrides = {find_tensor(raw, n, "--input-shape"): shape for n, shape in shapes.items()}
     _check_named(raw, inputs, binds, overrides)
-    rule = InputRule(inputs, overrides, chosen.batch_size, {})
+    rule = InputRule(inputs, overrides, chosen.batch_size, {}, multiple=chosen.multiple)
     rule = replace(rule, frozen=bound_values(raw, binds, rule, chosen.limits.max_constant_bytes))
     limits: dict[str, int] = {}
     for _ in range(MAX_RESTARTS):

@@ -13,15 +13,16 @@ _IMAGE_SYMBOLS = ("H", "W")
 
 
 class OpenSizes:
-    """The symbols of one import.
+    """The symbols of one import; height and width are rounded up to a multiple of ``multiple``.
 
     A name that a file gives to open sizes says that they are one and the same.  The symbol does not take that name:
     what comes later knows H and W.
     """
 
-    __slots__ = ("_batch_size", "_limits", "_named", "_others")
+    __slots__ = ("_batch_size", "_limits", "_multiple", "_named", "_others")
 
-    def __init__(self, batch_size: int, limits: Mapping[str, int]) -> None:
+    def __init__(self, batch_size: int, limits: Mapping[str, int], multiple: int = 1) -> None:
+        self._multiple = multiple
         self._batch_size = batch_size
         self._limits = limits
         self._named: dict[str, int | Dim] = {}
@@ -57,7 +58,8 @@ class OpenSizes:
     def _new(self, shape: tuple[StatedSize, ...], axis: int, position: int) -> int | Dim:
         image_axes = _image_axes(tuple(is_open(size) for size in shape))
         if axis in image_axes:
-            return self._symbol(_IMAGE_SYMBOLS[image_axes.index(axis)] + (f"_{position}" if position else ""))
+            side = self._symbol(_IMAGE_SYMBOLS[image_axes.index(axis)] + (f"_{position}" if position else ""))
+            return -(-side // self._multiple) * self._multiple
         if axis == 0 and len(shape) > 1:
             return self._batch_size
         self._others += 1

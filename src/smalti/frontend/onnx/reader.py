@@ -17,22 +17,22 @@ from smalti.frontend.onnx.plan import plan_graph
 from smalti.frontend.onnx.wire.external import Folder
 from smalti.frontend.onnx.wire.skeleton import parse_model
 from smalti.frontend.onnx.wire.tensors import Store
-from smalti.frontend.recognise import recognise_bytes
+from smalti.frontend.recognise import ONNX, recognise_bytes
 from smalti.frontend.words import shorten
 
-FORMAT = "ONNX model"
 _LONGEST_PRODUCER = 100
 
 
-def read_model(source: bytes | Path, limits: GraphLimits = DEFAULT_LIMITS) -> OnnxGraph:
+def read_model(source: bytes | Path, limits: GraphLimits = DEFAULT_LIMITS, *, folder: Path | None = None) -> OnnxGraph:
     """Read an ONNX model.
 
     Values of tensors are not decoded before a node is asked for them, and those that stand in a second file are read
-    then, from the model's own folder.  A model that is given as bytes has no folder.
+    then, from the model's own folder.  A model that is given as bytes has none but the one that is stated.
 
     Args:
         source: the bytes of the model, or the path of its file.
         limits: how large it may be.
+        folder: where the bytes came from; second files are read there.
 
     Returns:
         The table: functions inlined, names resolved, sorted.  Only what the outputs need has to be supported.
@@ -44,7 +44,7 @@ def read_model(source: bytes | Path, limits: GraphLimits = DEFAULT_LIMITS) -> On
     """
     if isinstance(source, Path):
         return _read(_bytes_of(source, limits), Folder(source.parent), limits)
-    return _read(source, None, limits)
+    return _read(source, None if folder is None else Folder(folder), limits)
 
 
 def _bytes_of(path: Path, limits: GraphLimits) -> bytes:
@@ -72,7 +72,7 @@ def _bytes_of(path: Path, limits: GraphLimits) -> bytes:
 
 def _read(data: bytes, folder: Folder | None, limits: GraphLimits) -> OnnxGraph:
     known = recognise_bytes(data)
-    if known is not None and known.name != FORMAT:
+    if known is not None and known.name != ONNX:
         raise GraphError(f"not an ONNX model, but {known.advice or 'a TensorFlow GraphDef'}")
     model = parse_model(data, limits)
     if not model.HasField("graph"):

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from smalti.errors import GraphError
 from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
 from smalti.frontend.descriptors import FieldType, message_classes
-from smalti.frontend.recognise import recognise_bytes
+from smalti.frontend.recognise import GRAPH_DEF, recognise_bytes
 
 _NODE_TAG = 10
 _WANTED = "give a frozen GraphDef (.pb)"
@@ -100,8 +100,8 @@ def parse_graph_def(data: bytes, limits: GraphLimits = DEFAULT_LIMITS) -> Any:
         GraphError: the bytes are not a GraphDef, or a limit is exceeded.
     """
     known = recognise_bytes(data)
-    if known is not None and known.advice:
-        raise GraphError(f"not a TensorFlow GraphDef, but {known.advice}")
+    if known is not None and known.name != GRAPH_DEF:
+        raise GraphError(f"not a TensorFlow GraphDef, but {known.advice or 'an ONNX model'}")
     if len(data) > limits.max_bytes:
         raise GraphError(f"the graph has {len(data)} bytes; the limit is {limits.max_bytes} (--max-graph-bytes)")
     if has_more_nodes(data, limits.max_nodes):
