@@ -384,10 +384,11 @@ smalti_status smi_read_file(const char *path, const smi_wish *wish, smi_contents
   int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (descriptor < 0) {
     bool is_device = errno == ENXIO || errno == ENODEV;
+    const char *advice = errno == ENOENT ? ": give one that `smalti build` has written" : "";
     char reason[128];
     smi_system_error(errno, reason, sizeof(reason));
-    return smi_fail(error, is_device ? SMALTI_NOT_A_MODEL : SMALTI_FILE, "%s: cannot open the model file: %s", path,
-                    reason);
+    return smi_fail(error, is_device ? SMALTI_NOT_A_MODEL : SMALTI_FILE, "%s: cannot open the model file: %s%s", path,
+                    reason, advice);
   }
   reader r = {.descriptor = descriptor, .wish = wish, .contents = contents, .error = error};
   status = check_open_file(&r);

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from smalti.cli.fitting import ELLIPSIS, MIN_NAME, common_prefix, fit, shorten, wrap
+from smalti.cli.fitting import ELLIPSIS, MIN_NAME, common_prefix, fit, flow, shorten, wrap
 from smalti.jobs.table import Fit, Table
 
 NAMES = tuple(
@@ -60,6 +60,29 @@ def test_a_digest_that_does_not_fit_gets_lines_of_its_own(width: int, stays: boo
         assert shown.split(",")[0] == DIGEST and fitted.below == ()
     else:
         assert shown.startswith("below, vouched") and fitted.below == ("SHA-256:", DIGEST)
+
+
+@pytest.mark.parametrize("behind", ["", ", vouched for by its publisher"])
+def test_a_digest_is_whole_whatever_stands_behind_it(behind: str) -> None:
+    for width in range(70, 90):
+        rows = (("class names", "labels.txt"), ("SHA-256", f"{DIGEST}{behind}"))
+        fitted = fit(Table("facts", ("", ""), rows, left=(0, 1), fit=Fit(prose=(1,))), width)
+        assert DIGEST in fitted.below or DIGEST in fitted.columns[1].cells[1], width
+
+
+def test_sentences_go_on_in_indented_lines() -> None:
+    assert flow("one two three", 9) == "one two\n  three"
+    assert flow("note: a\n  row  x1   name: a reason", 20) == "note: a\n  row  x1   name: a\n    reason"
+    assert flow("see /a/path/that/is/long now", 10) == "see\n  /a/path/that/is/long\n  now"
+    assert flow("", 5) == "" and flow("  ", 1) == "  "
+
+
+@given(st.text(st.sampled_from("ab 漢\n"), max_size=90), st.integers(8, 40))
+def test_flowing_moves_words_and_breaks_none(text: str, width: int) -> None:
+    flowed = flow(text, width)
+    assert flowed.split() == text.split()
+    for line in flowed.split("\n"):
+        assert cell_len(line.rstrip()) <= width or len(line.split()) == 1 or line in text.split("\n")
 
 
 def test_sentences_break_at_spaces_and_paths_at_slashes() -> None:

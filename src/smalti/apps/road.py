@@ -25,6 +25,7 @@ from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.quant.record import CalibrationRecord
 from smalti.runtime.engine import Engine, load
 from smalti.scoring.evaluate import EvalResult, evaluate_folder
+from smalti.scoring.report import points_lost
 from smalti.target.target import Target
 from smalti.vision.classes import Classes
 from smalti.vision.voc import find_pictures
@@ -270,8 +271,8 @@ def run_table(result: RunResult) -> Table:
 
 
 def _drop(row: RunRow, rows: tuple[RunRow, ...]) -> str:
-    """Return how many points of mIoU a row has less than float32 with the same shape, or a dash."""
+    """Return how many points of mIoU a row loses against float32 with the same shape, or a dash."""
     for other in rows:
         if other.quant_mode is QuantMode.FORCE_FLOAT32 and other.shape_mutable == row.shape_mutable:
-            return f"{100 * (other.accuracy.miou - row.accuracy.miou):+.2f}"
+            return points_lost(100 * (other.accuracy.miou - row.accuracy.miou), 2)
     return "-"

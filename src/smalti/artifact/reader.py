@@ -175,7 +175,8 @@ def open_model(path: str | os.PathLike[str], sha256: str | None = None) -> Model
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         kind = NotAModelError if error.errno in (errno.ENXIO, errno.ENODEV) else ModelFileError
-        raise kind(f"{name}: cannot open the model file: {error.strerror}") from error
+        advice = ": give one that `smalti build` has written" if error.errno == errno.ENOENT else ""
+        raise kind(f"{name}: cannot open the model file: {error.strerror}{advice}") from error
     except ValueError as error:
         raise ModelFileError("the path of the model file holds a NUL character") from error
     try:

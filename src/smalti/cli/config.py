@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from smalti.cli.ui import JsonOption, draw, help_text, print_json, say
+from smalti.cli.ui import JsonOption, draw, help_text, print_json, say_whole
 from smalti.delivery.native import NativeFiles, native_files
 from smalti.jobs.table import Fit, Table
 
@@ -56,7 +56,7 @@ def config_command(
         lines.append(str(files.need(files.pkg_config_dir)))
     lines = [line for line in lines if line]
     if lines:
-        say("\n".join(lines))
+        say_whole("\n".join(lines))
     else:
         draw(_table(files))
 

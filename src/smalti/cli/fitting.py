@@ -99,6 +99,26 @@ def wrap(text: str, width: int) -> list[str]:
     return lines
 
 
+def flow(text: str, width: int) -> str:
+    """Return sentences with line breaks at spaces instead of where a terminal is full.
+
+    Lines that a line goes on in are indented a little more than it. A word that is wider stays whole: it may be a path
+    that somebody will copy.
+    """
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        indent = " " * (len(paragraph) - len(paragraph.lstrip(" ")) + NARROW_GAP)
+        line, *rest = re.split("(?<=[^ ]) ", paragraph)
+        for word in rest:
+            if cell_len(f"{line} {word}") <= width or not line.strip():
+                line = f"{line} {word}"
+            else:
+                lines.append(line)
+                line = indent + word.lstrip(" ")
+        lines.append(line)
+    return "\n".join(lines)
+
+
 def shorten(names: Sequence[str], width: int) -> list[str]:
     """Return names of ``width`` characters at most: long ones lose a part, at one place in all of them.
 
@@ -202,7 +222,9 @@ def _digests_apart(table: Table, room: int) -> tuple[Table, list[str]]:
     for row in table.rows:
         cells = list(row)
         for index in table.fit.prose:
-            if free < 64 and (found := _DIGEST.findall(row[index])):
+            # With what stands close to it: a comma behind a digest would cost it its middle.
+            room_for = max((cell_len(word) for word in row[index].split(" ") if _DIGEST.search(word)), default=0)
+            if free < room_for and (found := _DIGEST.findall(row[index])):
                 taken += [line for digest in found for line in (f"{row[0] or 'SHA-256'}:", digest)]
                 cells[index] = _DIGEST.sub("below", row[index])
         rows.append(tuple(cells))

@@ -29,6 +29,8 @@ EPILOG = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in E
 
 _NO_THREAD: Final = "can't start new thread"
 """What Python's threads raise, as a RuntimeError, when the system has none left."""
+_LESS_MEMORY: Final = "close other programs, or ask for less at a time: smaller pictures, fewer --threads"
+_FEWER_THREADS: Final = "give fewer with --threads, or raise the limit of threads (`ulimit -u`)"
 
 app = typer.Typer(
     name="smalti",
@@ -70,11 +72,11 @@ def run(arguments: Sequence[str]) -> int:
         note("smalti: interrupted")
         return ExitCode.INTERRUPTED
     except MemoryError as error:
-        return _fail(ExitCode.RESOURCE, error, "out of memory", as_json)
+        return _fail(ExitCode.RESOURCE, error, "out of memory", as_json, _LESS_MEMORY)
     except RuntimeError as error:
         if _NO_THREAD not in str(error):
             raise
-        return _fail(ExitCode.RESOURCE, error, "the system refuses another thread", as_json)
+        return _fail(ExitCode.RESOURCE, error, "the system refuses another thread", as_json, _FEWER_THREADS)
     except OSError as error:
         return _fail(ExitCode.FETCH, error, _what_the_system_said(error), as_json)
     return ExitCode.OK

@@ -33,7 +33,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from smalti.cli.exit_codes import ExitCode
-from smalti.cli.fitting import NARROW_GAP, fit
+from smalti.cli.fitting import NARROW_GAP, fit, flow
 from smalti.cli.heartbeat import Count, Told, heartbeat
 from smalti.errors import OutputError
 from smalti.fetch.progress import Progress as FetchCallback
@@ -96,10 +96,15 @@ def draw(table: Table) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line of the result to standard output.
+    """Print a sentence of the result to standard output; in a terminal no word of it is broken.
 
     Raises OutputError when that takes no more, SystemExit when nobody reads it any more.
     """
+    say_whole(_flowing(text, sys.stdout))
+
+
+def say_whole(text: str) -> None:
+    """Print text that programs read or that people copy, line by line as it is; raises what :func:`say` does."""
     with printing():
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
@@ -108,15 +113,24 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """Print a line for people to standard error; the work goes on where nobody can be told."""
     try:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(_flowing(text, sys.stderr) + "\n")
         sys.stderr.flush()
     except OSError:
         _write_nowhere(sys.stderr)
 
 
+def _flowing(text: str, stream: TextIO) -> str:
+    """Return text for a stream: as it is, but for terminals with breaks between words."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):  # No terminal; a stream without a file is the second.
+        return text
+    return flow(text, columns) if columns else text
+
+
 def print_json(value: Any) -> None:
-    """Print one JSON object to standard output, as :func:`say` does."""
-    say(json.dumps(value, indent=2, allow_nan=False))
+    """Print one JSON object to standard output, as :func:`say_whole` does."""
+    say_whole(json.dumps(value, indent=2, allow_nan=False))
 
 
 def output_is_whole() -> bool:

@@ -278,7 +278,7 @@ def _reference(
     with load(path, options.threads) as other:
         its_options, its_record = options_of(other.manifest, graph)
         if [t.name for t in other.manifest.outputs] != [t.name for t in manifest.outputs]:
-            raise ModelFileError(f"{path} has other outputs than {options.model}")
+            raise ModelFileError(f"{path} has other outputs than {options.model}: give two builds of one graph")
         its = lower(graph, its_options, its_record)
         check_same_steps(its, other.manifest)
         precision = other.manifest.precision

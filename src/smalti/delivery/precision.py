@@ -19,7 +19,10 @@ def precision_rows(manifest: Manifest) -> list[tuple[str, str]]:
     layers = [layer for layer in _list(said.get("layers")) if isinstance(layer, list) and len(layer) == 4]
     types = Counter(f"{layer[2]} x {layer[1]}" for layer in layers)
     rows = [("precision", manifest.precision)]
-    rows += [("", f"{count} convolutions in {name} (weights x activations)") for name, count in types.most_common()]
+    rows += [
+        ("", f"{count} convolution{'s' if count != 1 else ''} in {name} (weights x activations)")
+        for name, count in types.most_common()
+    ]
     kept = [str(name) for name in _list(said.get("keep"))]
     if kept:
         rows.append(("", f"kept in {said.get('float_type')}: {', '.join(kept)}"))

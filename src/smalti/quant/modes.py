@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from smalti.errors import UsageError
 from smalti.numerics import DType
+
+_USUAL_WORDS: Final = {
+    **dict.fromkeys(("int8", "i8", "q8", "qint8", "uint8"), "q8_f16"),
+    **dict.fromkeys(("int16", "i16", "q16", "qint16"), "q16_f16"),
+    **dict.fromkeys(("float32", "fp32", "float"), "f32"),
+    **dict.fromkeys(("float16", "fp16", "half"), "f16"),
+    "bfloat16": "bf16",
+}
+"""What other programs call the modes; as a mode each could mean two here, so it is asked for."""
 
 
 class QuantMode(Enum):
@@ -52,7 +62,9 @@ class QuantMode(Enum):
             if text.lower() in (mode.value, mode.alias):
                 return mode
         known = ", ".join(f"{mode.value} ({mode.alias})" for mode in cls)
-        raise UsageError(f"there is no precision mode {text!r}; the modes are {known}")
+        usual = _USUAL_WORDS.get(text.lower())
+        hint = f": give {usual} for it" if usual else ""
+        raise UsageError(f"there is no precision mode {text!r}{hint}; the modes are {known}")
 
     @classmethod
     def parse_list(cls, text: str) -> tuple[QuantMode, ...]:

@@ -139,4 +139,5 @@ def baseline_table(result: BaselineResult) -> Table:
         "",
     )
     title = f"against {result.baseline}; a mode may lose {result.max_drop_increase:g} points more than before"
-    return Table(title, columns, rows, left=(0, 1, 7), fit=Fit(leave=(5, 6, 2, 3)))
+    same = (1,) if len({c.shape_mutable for c in result.changes}) == 1 else ()
+    return Table(title, columns, rows, left=(0, 1, 7), fit=Fit(leave=(5, *same, 6, 2, 3)))

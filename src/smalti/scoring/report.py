@@ -32,11 +32,16 @@ def accuracy_rows_table(table: AccuracyTable, with_model: bool = True) -> Table:
     )
     said = legend(row.load for row in table.rows)
     if with_model:
-        fit = Fit(names=(0,), leave=(7, 5, 0, 4))
+        fit = Fit(names=(0,), leave=(7, 5, 0, *_one_shape(table, 2), 4))
         return Table(accuracy_title(table), COLUMNS, rows, left=(0, 1, 2), fit=fit, legend=said)
     title = f"{table.model}: {accuracy_title(table)}"
     shown = tuple(row[1:] for row in rows)
-    return Table(title, COLUMNS[1:], shown, left=(0, 1), fit=Fit(leave=(6, 4, 3)), legend=said)
+    return Table(title, COLUMNS[1:], shown, left=(0, 1), fit=Fit(leave=(6, *_one_shape(table, 1), 4, 3)), legend=said)
+
+
+def _one_shape(table: AccuracyTable, column: int) -> tuple[int, ...]:
+    """Return the column of shapes where all rows have the same, so that a table can do without it."""
+    return (column,) if len({row.shape_mutable for row in table.rows}) == 1 else ()
 
 
 def accuracy_title(table: AccuracyTable) -> str:
@@ -91,9 +96,9 @@ def _flag(value: bool) -> str:
     return "true" if value else "false"
 
 
-def points_lost(value: float) -> str:
+def points_lost(value: float, digits: int = 3) -> str:
     """Return points of mIoU lost as they are shown; what is less than none is called a gain."""
     if math.isnan(value):
         return "-"
-    shown = f"{abs(value):.3f}"
+    shown = f"{abs(value):.{digits}f}"
     return f"gain {shown}" if value < 0 and float(shown) else shown
