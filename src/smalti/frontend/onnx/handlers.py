@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from smalti.frontend.onnx import (
-    ops_activation,
-    ops_blocks,
-    ops_fill,
-    ops_gather,
-    ops_graph,
-    ops_logic,
-    ops_math,
-    ops_matrix,
-    ops_pad,
-    ops_reduce,
-    ops_refused,
-    ops_scatter,
-    ops_shape,
-    ops_slice,
+from smalti.frontend.onnx.ops import (
+    activation,
+    blocks,
+    fill,
+    gather,
+    graph,
+    logic,
+    math,
+    matrix,
+    pad,
+    reduce,
+    refused,
+    scatter,
+    shape,
+    slice,
 )
 from smalti.frontend.onnx.registry import TABLE
 
 HANDLER_FILES = (
-    ops_activation,
-    ops_blocks,
-    ops_fill,
-    ops_gather,
-    ops_graph,
-    ops_logic,
-    ops_math,
-    ops_matrix,
-    ops_pad,
-    ops_reduce,
-    ops_refused,
-    ops_scatter,
-    ops_shape,
-    ops_slice,
+    activation,
+    blocks,
+    fill,
+    gather,
+    graph,
+    logic,
+    math,
+    matrix,
+    pad,
+    reduce,
+    refused,
+    scatter,
+    shape,
+    slice,
 )
 
 __all__ = ["HANDLER_FILES", "TABLE"]
