@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ class Timing:
     @property
     def median(self) -> float:
         """Median milliseconds of a call."""
-        return statistics.median(self.ms)
+        return float(np.median(self.ms))
 
 
 @dataclass(frozen=True, slots=True)
