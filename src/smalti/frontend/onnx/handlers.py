@@ -5,6 +5,7 @@ from __future__ import annotations
 from smalti.frontend.onnx.ops import (
     activation,
     blocks,
+    conv,
     fill,
     gather,
     graph,
@@ -12,6 +13,7 @@ from smalti.frontend.onnx.ops import (
     math,
     matrix,
     pad,
+    pool,
     reduce,
     refused,
     scatter,
@@ -23,6 +25,7 @@ from smalti.frontend.onnx.registry import TABLE
 HANDLER_FILES = (
     activation,
     blocks,
+    conv,
     fill,
     gather,
     graph,
@@ -30,6 +33,7 @@ HANDLER_FILES = (
     math,
     matrix,
     pad,
+    pool,
     reduce,
     refused,
     scatter,
