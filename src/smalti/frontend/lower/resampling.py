@@ -10,10 +10,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_TAPS = 1 << 12
-"""Neighbours that one element of a result may be made of."""
-
-
 F = TypeVar("F", np.float32, np.float64)
 
 
@@ -90,11 +86,11 @@ def positions(axis: Axis, rule: Position, dtype: type[F]) -> NDArray[F]:
         return i / scale
     if rule is Position.HALF_PIXEL_OF_SEVERAL and axis.after == 1:
         return i
-    found = (i + half) / scale - half
+    found = (i + half) / scale
     if rule is Position.HALF_PIXEL_CENTRED:
-        exact = axis.scale * axis.before
-        found = found + dtype(axis.before / 2 * (1 - math.floor(exact) / exact))
-    return found
+        wanted = scale * dtype(axis.before)
+        found = dtype(axis.before / 2) * (dtype(1) - dtype(axis.after) / wanted) + found
+    return found - half
 
 
 def nearest(axis: Axis, rule: Position, rounding: Rounding) -> NDArray[np.int32]:
@@ -112,11 +108,6 @@ def nearest(axis: Axis, rule: Position, rounding: Rounding) -> NDArray[np.int32]
     else:
         at = np.floor(at) if rounding is Rounding.DOWN else np.ceil(at)
     return np.clip(at, 0, axis.before - 1).astype(np.int32)
-
-
-def taps(axis: Axis, how: Weighing) -> int:
-    """Return how many elements of the operand one of the result is made of, at most."""
-    return 2 * math.ceil(_reach(axis, how)) + 1
 
 
 def weights(axis: Axis, rule: Position, how: Weighing) -> NDArray[np.float64]:

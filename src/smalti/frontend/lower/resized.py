@@ -12,7 +12,7 @@ from smalti.frontend import symbolic
 from smalti.frontend.context import Lowering
 from smalti.frontend.lower.checks import Size
 from smalti.frontend.lower.fill import kept
-from smalti.frontend.lower.resampling import MAX_TAPS, Axis, Kernel, Position, Rounding, Weighing, taps, weights
+from smalti.frontend.lower.resampling import Axis, Kernel, Position, Rounding, Weighing, weights
 from smalti.frontend.lower.resampling import nearest as nearest_of
 from smalti.frontend.lower.steps import Steps
 from smalti.frontend.symbolic import sign_is_known
@@ -24,6 +24,10 @@ from smalti.ir.ops import ResizeFn
 from smalti.ir.ops.resize import nearest_axis
 from smalti.numerics import DType
 
+MAX_SIZE = 1 << 24
+"""Elements along one axis of a result."""
+MAX_TIMES = 1 << 12
+"""Whole factors of a nearest that are looked at for sizes that are not known."""
 _TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 Flags = tuple[bool, bool]
 """``align_corners`` and ``half_pixel_centers`` of the record."""
@@ -99,9 +103,9 @@ def weighed(ctx: Lowering, x: Value, extents: Sequence[Extent], position: Positi
         axis = extents[a].known()
         if axis is None:
             ctx.unsupported(f"{how.kernel.value} interpolation by {position.value}, {x.type.dtype.value}, {_OPEN}")
-        if min(taps(axis, how), axis.before) > MAX_TAPS:
-            ctx.unsupported(f"{axis.before} elements become {axis.after}")
-        ctx.host.spend(axis.before * axis.after * 8, 0)
+        nbytes = axis.before * axis.after * node.type.dtype.itemsize
+        if nbytes > min(ctx.host.constant_budget()):
+            ctx.unsupported(f"weights of {axis.before} elements that become {axis.after}: they take {nbytes} bytes")
         matrix = kept(ctx, weights(axis, position, how).astype(node.type.dtype.numpy), f"weights_{a}")
         node = _product(s, node, ctx.node_of(matrix), a)
     return s.result(_by_record(s, node, extents, {a: f for a, f in choices.items() if f}, ResizeFn.BILINEAR))
@@ -113,6 +117,8 @@ def _check(ctx: Lowering, x: Value, extents: Sequence[Extent]) -> None:
     for e in extents:
         if not e.is_kept and (sign_is_known(e.after - 1) is False or sign_is_known(e.before - 1) is False):
             ctx.invalid(f"{e.before} elements become {e.after}")
+        if isinstance(e.after, int) and e.after > MAX_SIZE:
+            ctx.unsupported(f"{e.before} elements become {e.after}; the limit is {MAX_SIZE}")
 
 
 def _nearest_flags(extent: Extent, position: Position, rounding: Rounding) -> tuple[Flags, ...]:
@@ -125,9 +131,9 @@ def _nearest_flags(extent: Extent, position: Position, rounding: Rounding) -> tu
     if not extent.is_quotient:
         return ()
     times = extent.scale if extent.scale is not None and extent.scale.is_integer() else None
-    if times is None and isinstance(extent.before, int) is isinstance(extent.after, int):
-        times = next((float(k) for k in (2, 4, 8) if extent.before * k == extent.after), None)
-    if times is not None and position is not Position.CORNERS and times <= MAX_TAPS:
+    if times is None:
+        times = next((float(k) for k in range(2, 33) if extent.before * k == extent.after), None)
+    if times is not None and position is not Position.CORNERS and times <= MAX_TIMES:
         few = Axis(5, 5 * int(times), times)
         if np.array_equal(nearest_of(few, position, rounding), np.arange(few.after) // int(times)):
             # A half between two whole numbers is never rounded across one, whatever the factor.
