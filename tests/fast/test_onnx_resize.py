@@ -22,7 +22,7 @@ onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
 
 Array = NDArray[Any]
 RNG = np.random.default_rng(8)
-NEAR = Tol.FLOAT(64, 1e-5)
+NEAR = Tol.FLOAT(64, 4.0)
 MODES = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric"]
 ROUNDINGS = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
 
@@ -138,12 +138,17 @@ def test_a_scale_that_is_not_the_quotient_of_the_sizes() -> None:
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_other_floats(dtype: Any) -> None:
     x = data(1, 2, 5, 6).astype(dtype)
-    tol = Tol.FLOAT(4, 1e-3 if dtype is np.float16 else 1e-6)
-    check(x, tol, sizes=(1, 2, 8, 11), mode="linear")
-    check(x, tol, sizes=(1, 2, 8, 11), mode="cubic")
+    for mode in ("linear", "cubic"):
+        found = model(x, sizes=(1, 2, 8, 11), mode=mode)
+        want = onnx_kit.wanted(
+            model(x.astype(np.float32), sizes=(1, 2, 8, 11), mode=mode), {"x0": x.astype(np.float32)}
+        )
+        (got,) = onnx_kit.meaning(found, {"x0": x})
+        assert got.dtype == dtype
+        assert_close(got.astype(np.float32), want[0], Tol.FLOAT(4, 4096.0 if dtype is np.float16 else 4.0))
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int32, np.int64, np.float16, np.float64, np.bool_])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int32, np.int64, np.float16, np.float64])
 def test_the_nearest_of_any_type(dtype: Any) -> None:
     x = (data(1, 2, 3, 4) * 9).astype(dtype)
     check(x, Tol.EXACT, scales=(1, 1, 2, 2), mode="nearest", coords="asymmetric", nearest_mode="floor")
@@ -190,6 +195,12 @@ def test_nothing_is_done_where_no_size_changes() -> None:
         check(x, Tol.EXACT, scales=(1, 1, 1, 1), mode=mode)
 
 
+def test_the_nearest_truth() -> None:
+    x = np.array([[[[True, False], [False, True]]]])
+    (got,) = onnx_kit.meaning(model(x, scales=(1, 1, 2, 2), mode="nearest"), {"x0": x})
+    assert_close(got, x.repeat(2, axis=2).repeat(2, axis=3), Tol.EXACT)
+
+
 # -- open sizes, layouts ----------------------------------------------------------------------------------------------
 
 NCHW = [1, 3, "h", "w"]
@@ -212,7 +223,7 @@ def test_open_sizes_by_one_record_between_transposes(attributes: dict[str, Any],
     (op,) = records(model(x, scales=(1, 1, 2, 2), shape=NCHW, **attributes))
     assert isinstance(op, ops.Resize)
     assert (op.align_corners, op.half_pixel_centers) == flags
-    assert [str(s) for s in op.size] == ["2*D0", "2*D1"] or [str(s) for s in op.size] == ["2*H", "2*W"]
+    assert [str(s) for s in op.size] == ["2*H", "2*W"]
     check(x, scales=(1, 1, 2, 2), shape=NCHW, **attributes)
 
 
@@ -228,16 +239,11 @@ def test_whole_factors_of_open_sizes_are_exact() -> None:
 def test_open_sizes_that_follow_from_the_image() -> None:
     x = data(1, 3, 33, 18)
     helper = onnx.helper
+    how = {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"}
     nodes = [
         helper.make_node("Slice", ["x", "zeros", "ends", "axes", "steps"], ["small"]),
         helper.make_node("Shape", ["x"], ["shape"]),
-        helper.make_node(
-            "Resize",
-            ["small", "", "", "shape"],
-            ["y"],
-            mode="linear",
-            coordinate_transformation_mode="pytorch_half_pixel",
-        ),
+        helper.make_node("Resize", ["small", "", "", "shape"], ["y"], **how),
     ]
     held = {"zeros": [0, 0], "ends": [1 << 30, 1 << 30], "axes": [2, 3], "steps": [8, 8]}
     stored = [onnx.numpy_helper.from_array(np.array(v, np.int64), k) for k, v in held.items()]
@@ -272,7 +278,7 @@ def test_passes_leave_one_transpose_of_an_nchw_network() -> None:
     ("message", "attributes"),
     [
         (
-            "cubic interpolation by half_pixel, float32, of a size that depends",
+            "cubic interpolation by half_pixel, float32, of a size",
             {"scales": (1, 1, 2, 2), "mode": "cubic"},
         ),
         (
@@ -341,7 +347,7 @@ def test_weights_of_every_element_add_up_to_one(
 ) -> None:
     found = weights(axis, position, Weighing(kernel, wide=wide, inside=inside))
     assert found.shape == (axis.after, axis.before)
-    assert_close(found.sum(axis=1), np.ones(axis.after), Tol.FLOAT(8, 1e-12))
+    assert_close(found.sum(axis=1), np.ones(axis.after), Tol.FLOAT(8))
 
 
 @settings(max_examples=80, deadline=None)
