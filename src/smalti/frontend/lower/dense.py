@@ -5,6 +5,7 @@ from __future__ import annotations
 from smalti.frontend.context import Lowering
 from smalti.frontend.values import Value
 from smalti.ir import ops
+from smalti.ir.dims import product
 from smalti.ir.ops import Layout
 
 
@@ -36,6 +37,23 @@ def batch_norm(
     operands = (x, scale, offset, mean, variance)
     ctx.require_float(*operands)
     return ctx.emit(ops.BatchNorm(epsilon, layout), operands)
+
+
+def batch_norm_nchw(
+    ctx: Lowering, x: Value, scale: Value, offset: Value, mean: Value, variance: Value, epsilon: float
+) -> Value:
+    """The same of tensors of any number of dimensions, the second of which are the channels."""
+    rank = x.type.rank
+    if rank < 2:
+        ctx.invalid(f"{x.type} has no dimension of channels")
+    if rank == 4:
+        return batch_norm(ctx, x, scale, offset, mean, variance, epsilon, Layout.NCHW)
+    check_epsilon(ctx, epsilon)
+    ctx.require_float(x, scale, offset, mean, variance)
+    image = ctx.part(ops.Reshape((*x.type.shape[:2], product(x.type.shape[2:]), 1)), (x,), "image")
+    operands = (image, scale, offset, mean, variance)
+    normal = ctx.part(ops.BatchNorm(epsilon, Layout.NCHW), operands, "normal")
+    return ctx.emit(ops.Reshape(x.type.shape), (normal,))
 
 
 def matmul(ctx: Lowering, a: Value, b: Value, transpose_a: bool, transpose_b: bool) -> Value:
