@@ -99,6 +99,11 @@ ROOMS = (
         (*_COMPILED[:-2], "frontend.importing", "frontend.tensorflow", "frontend.onnx"),
     ),
     Room("compiler", "the page that lists the stages: all of the above, one after another", _COMPILED[:-1]),
+    Room(
+        "onnx_backend",
+        "ONNX's own backend interface, for suites of others",
+        (*_COMPILED, "frontend.onnx", "frontend.importing"),
+    ),
     Room("vision", "picture files, palette, VOC layout, mIoU", ("errors",)),
     Room("demo", "the embedded network and its pictures", ("errors", "vision")),
     Room("fetch", "downloads and archives", ("errors", "strict_json", "vision", "demo")),
