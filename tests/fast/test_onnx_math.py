@@ -15,8 +15,10 @@ from smalti.ir import ops
 from smalti.ir.ops import UnaryFn
 from tolerance import Tol, assert_close
 
+onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
 onnx_kit = pytest.importorskip("onnx_kit", reason="the onnx package is not installed")
 
+helper, numpy_helper = onnx.helper, onnx.numpy_helper
 Array = NDArray[Any]
 X = np.array([-9.5, -2.5, -1.0, -0.5, -0.0, 0.25, 0.5, 1.5, 3.0, 30.0], np.float32).reshape(2, 5)
 Y = np.array([2.0, 3.0, 0.5, -1.5, 4.0], np.float32)
@@ -350,6 +352,28 @@ def test_open_sizes_stay_open() -> None:
     assert [str(n.type) for n in graph.outputs] == ["float32[1, D0, 5]"]
     with pytest.raises(GraphError, match="do not broadcast"):
         onnx_kit.imported(onnx_kit.one_node("Add", [X, Y], sizes={0: [1, "n", 5], 1: ["m"]}))
+
+
+def test_arithmetic_of_sizes_is_done_while_importing() -> None:
+    """``(shape / 2 * 2 + shape % 2, at least 1) as float and back`` is the shape itself, whatever the image."""
+    steps = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Div", ["shape", "two"], ["half"]),
+        helper.make_node("Mul", ["half", "two"], ["even"]),
+        helper.make_node("Mod", ["shape", "two"], ["rest"]),
+        helper.make_node("Sum", ["even", "rest"], ["again"]),
+        helper.make_node("Max", ["again", "one"], ["most"]),
+        helper.make_node("Cast", ["most"], ["real"], to=1),
+        helper.make_node("Floor", ["real"], ["floor"]),
+        helper.make_node("Cast", ["floor"], ["y"], to=7),
+    ]
+    inputs = [helper.make_tensor_value_info("x", 1, [1, 3, "h", "w"])]
+    held = [numpy_helper.from_array(np.array(v), name) for name, v in (("two", 2), ("one", 1))]
+    graph = helper.make_graph(steps, "g", inputs, [onnx.ValueInfoProto(name="y")], held)
+    data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    (result,) = onnx_kit.imported(data).graph.outputs
+    assert isinstance(result.op, ops.SizeTensor)
+    assert [str(v) for v in result.op.values] == ["1", "3", "H", "W"]
 
 
 def test_operands_of_two_types_are_an_error() -> None:

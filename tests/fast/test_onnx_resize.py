@@ -306,6 +306,7 @@ def test_what_open_sizes_cannot_have(message: str, attributes: dict[str, Any]) -
         ("nearest_mode simple", {"nearest_mode": "simple"}),
         ("antialias of the nearest", {"mode": "nearest", "antialias": 1}),
         ("keep_aspect_ratio_policy is fit", {"keep_aspect_ratio_policy": "fit"}),
+        ("cubic_coeff_a is nan", {"mode": "cubic", "cubic_coeff_a": float("nan")}),
         ("the axes .2, 2. repeat", {"axes": [2, 2], "sizes": (3, 3)}),
         ("3 sizes for 4 axes", {"sizes": (1, 1, 3)}),
         ("4 elements become 0", {"sizes": (1, 1, 0, 4)}),

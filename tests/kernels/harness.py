@@ -97,10 +97,10 @@ def compile_graph(
 def level_for(text: str, target: Target) -> Options:
     """Return how LLVM is to optimise a module: as it is shipped, but for most modules for CPUs older than this one.
 
-    What a kernel does for a kind of CPU stands in the text of its module. To optimise that for the oldest kind as well
+    What a kernel does for a kind of CPU stands in the text of its module. To optimise it for the oldest kind as well
     took LLVM a fifth to a third of the time of these tests. So a quarter of those modules is optimised, chosen by the
-    text, and the others are translated as they stand, which must give the same results. Other tests build whole networks
-    for each kind of CPU as they are shipped.
+    text, and the others are translated as they stand, which must give the same results. Other tests build whole
+    networks for each kind of CPU as they are shipped.
     """
     if target.name == OLDEST and _is_newer() and zlib.crc32(text.encode()) % SAMPLE:
         return Options(level=0)

@@ -50,7 +50,7 @@ def test_an_onnx_network_gives_the_golden_labels(tmp_path: Path) -> None:
     golden = shared_dir() / "golden" / "wild"
     options = CompileOptions(resolve_targets("native"), pictures=PictureOptions(Preset.TF, resize=Fit.STRETCH))
     made = build(graph, tmp_path / "m", options)
-    counter, same, total = ConfusionMatrix(CLASSES), 0, 0
+    counter, same, total = ConfusionMatrix([str(label) for label in range(CLASSES)]), 0, 0
     with smalti.load(made.path) as engine:
         for name in val_names():
             labels = engine(picture(name, Resize.STRETCH, SIDE))

@@ -9,7 +9,7 @@ from smalti.frontend.context import Lowering
 from smalti.frontend.values import Value
 from smalti.ir import ops
 from smalti.ir.dims import Dim
-from smalti.ir.graph import TensorType
+from smalti.ir.graph import Node, TensorType
 from smalti.ir.ops import Layout, Pads
 from smalti.ir.shapes import same_pads, spatial_axes
 
@@ -53,26 +53,44 @@ def convolution(
     padding: Padding,
     layout: Layout,
 ) -> Value:
-    """2-D convolution of float images of ``layout`` with weights ``[height, width, in, out or multiplier]``.
-
-    Where weights of a plain convolution take a part of the channels, there are as many groups as parts; where they take
-    one channel, it is a depthwise convolution.
+    """2-D convolution of float images of ``layout`` with weights ``[height, width, in, out or multiplier]``; see
+    :func:`convolution_of`.
     """
     ctx.require_float(x, weights)
     ctx.require_rank(x, 4)
     ctx.require_rank(weights, 4)
+    pads = _pads(padding, x.type, layout, _kernel_size(ctx, weights.type), stride, dilation)
+    images, filters = ctx.node_of(x), ctx.node_of(weights)
+    op, filters = convolution_of(ctx, images, filters, record, stride, dilation, pads, layout)
+    return ctx.emit(op, (images, filters))
+
+
+def convolution_of(
+    ctx: Lowering,
+    x: Node,
+    weights: Node,
+    record: type[ops.Conv2d] | type[ops.DepthwiseConv2d],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    pads: Pads,
+    layout: Layout,
+) -> tuple[ops.Conv2d | ops.DepthwiseConv2d, Node]:
+    """Return the operation of a convolution, and its weights as it takes them.
+
+    Where weights of a plain convolution take a part of the channels, there are as many groups as parts; where they take
+    one channel, it is a depthwise convolution.
+    """
     kernel = _kernel_size(ctx, weights.type)
     channels, taken = x.type.shape[spatial_axes(layout)[2]], weights.type.shape[2]
-    pads = _pads(padding, x.type, layout, kernel, stride, dilation)
     if record is ops.DepthwiseConv2d or not (
         isinstance(channels, int) and isinstance(taken, int) and 0 < taken < channels
     ):
-        return ctx.emit(record(stride, dilation, pads, layout), (x, weights))
+        return record(stride, dilation, pads, layout), weights
     results = weights.type.shape[3]
     if taken == 1 and isinstance(results, int) and results % channels == 0:
         filters = ctx.part(ops.Reshape((*kernel, channels, results // channels)), (weights,), "filters")
-        return ctx.emit(ops.DepthwiseConv2d(stride, dilation, pads, layout), (x, filters))
-    return ctx.emit(ops.Conv2d(stride, dilation, pads, layout, groups=channels // taken), (x, weights))
+        return ops.DepthwiseConv2d(stride, dilation, pads, layout), filters
+    return ops.Conv2d(stride, dilation, pads, layout, groups=channels // taken), weights
 
 
 def pool(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from smalti.frontend.onnx.attrs import AttrReader
 from smalti.frontend.onnx.handlers import TABLE
 from smalti.frontend.onnx.nodes import IF, IF_FALSE, IF_TRUE, INPUT, OnnxNode
-from smalti.frontend.onnx.ops_graph import stated
+from smalti.frontend.onnx.ops.graph import stated
 from smalti.frontend.onnx.wire.types import OnnxType, ValueType
 from smalti.frontend.raw import Edge, RawNode, StatedSize
 from smalti.frontend.table import OpTable

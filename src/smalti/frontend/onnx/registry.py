@@ -1,4 +1,4 @@
-"""The table of ONNX's operations; each file ``ops_*.py`` adds its handlers to it::
+"""The table of ONNX's operations; each file of ``ops/`` adds its handlers to it::
 
 @onnx_op("Relu", inputs=1, since=(6, 13, 14))
 def relu(ctx: Context) -> Handled: ...
