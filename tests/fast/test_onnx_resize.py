@@ -240,17 +240,22 @@ def test_whole_factors_of_open_sizes_are_exact() -> None:
         assert_close(onnx_kit.meaning(found, {"x0": x})[0], want, Tol.EXACT)
 
 
-def test_open_sizes_that_follow_from_the_image() -> None:
-    x = data(1, 3, 33, 18)
+@pytest.mark.parametrize("stride", [8, 2])
+@pytest.mark.parametrize("size", [(33, 18), (1, 9), (2, 1)])
+def test_open_sizes_that_follow_from_the_image(size: tuple[int, int], stride: int) -> None:
+    x = data(1, 3, *size)
     helper = onnx.helper
     how = {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"}
     nodes = [
         helper.make_node("Slice", ["x", "zeros", "ends", "axes", "steps"], ["small"]),
         helper.make_node("Shape", ["x"], ["shape"]),
-        helper.make_node("Resize", ["small", "", "", "shape"], ["y"], **how),
+        # Twice half an odd size is one more than the size: a result of one pixel may be of two.
+        helper.make_node("Resize", ["small", "", "twice"], ["large"], **how),
+        helper.make_node("Resize", ["large", "", "", "shape"], ["y"], **how),
     ]
-    held = {"zeros": [0, 0], "ends": [1 << 30, 1 << 30], "axes": [2, 3], "steps": [8, 8]}
+    held = {"zeros": [0, 0], "ends": [1 << 30, 1 << 30], "axes": [2, 3], "steps": [stride, stride]}
     stored = [onnx.numpy_helper.from_array(np.array(v, np.int64), k) for k, v in held.items()]
+    stored.append(onnx.numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "twice"))
     inputs = [helper.make_tensor_value_info("x", 1, NCHW)]
     graph = helper.make_graph(nodes, "g", inputs, [onnx.ValueInfoProto(name="y")], stored)
     found = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
