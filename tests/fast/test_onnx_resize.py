@@ -84,9 +84,13 @@ def refused(message: str, x: Array, **settings: Any) -> None:
 @pytest.mark.parametrize("coords", MODES)
 @pytest.mark.parametrize("mode", ["linear", "cubic"])
 def test_neighbours_are_weighed(mode: str, coords: str, size: tuple[int, int]) -> None:
-    if coords == "pytorch_half_pixel" and size == (1, 1) and mode == "cubic":
-        pytest.skip("ONNX's reference puts a single element at -1/2, against its own definition")
-    check(data(1, 2, 5, 6), sizes=(1, 2, *size), mode=mode, coords=coords)
+    x = data(1, 2, 5, 6)
+    if coords == "pytorch_half_pixel" and size == (1, 1):
+        # A single element stands for position 0; ONNX's reference takes -1/2, against its own definition.
+        found, same = (model(x, sizes=(1, 2, 1, 1), mode=mode, coords=c) for c in (coords, "asymmetric"))
+        assert_close(onnx_kit.meaning(found, {"x0": x})[0], onnx_kit.wanted(same, {"x0": x})[0], NEAR)
+    else:
+        check(x, sizes=(1, 2, *size), mode=mode, coords=coords)
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
@@ -236,17 +240,22 @@ def test_whole_factors_of_open_sizes_are_exact() -> None:
         assert_close(onnx_kit.meaning(found, {"x0": x})[0], want, Tol.EXACT)
 
 
-def test_open_sizes_that_follow_from_the_image() -> None:
-    x = data(1, 3, 33, 18)
+@pytest.mark.parametrize("stride", [8, 2])
+@pytest.mark.parametrize("size", [(33, 18), (1, 9), (2, 1)])
+def test_open_sizes_that_follow_from_the_image(size: tuple[int, int], stride: int) -> None:
+    x = data(1, 3, *size)
     helper = onnx.helper
     how = {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"}
     nodes = [
         helper.make_node("Slice", ["x", "zeros", "ends", "axes", "steps"], ["small"]),
         helper.make_node("Shape", ["x"], ["shape"]),
-        helper.make_node("Resize", ["small", "", "", "shape"], ["y"], **how),
+        # Twice half an odd size is one more than the size: a result of one pixel may be of two.
+        helper.make_node("Resize", ["small", "", "twice"], ["large"], **how),
+        helper.make_node("Resize", ["large", "", "", "shape"], ["y"], **how),
     ]
-    held = {"zeros": [0, 0], "ends": [1 << 30, 1 << 30], "axes": [2, 3], "steps": [8, 8]}
+    held = {"zeros": [0, 0], "ends": [1 << 30, 1 << 30], "axes": [2, 3], "steps": [stride, stride]}
     stored = [onnx.numpy_helper.from_array(np.array(v, np.int64), k) for k, v in held.items()]
+    stored.append(onnx.numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "twice"))
     inputs = [helper.make_tensor_value_info("x", 1, NCHW)]
     graph = helper.make_graph(nodes, "g", inputs, [onnx.ValueInfoProto(name="y")], stored)
     found = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
@@ -306,6 +315,7 @@ def test_what_open_sizes_cannot_have(message: str, attributes: dict[str, Any]) -
         ("nearest_mode simple", {"nearest_mode": "simple"}),
         ("antialias of the nearest", {"mode": "nearest", "antialias": 1}),
         ("keep_aspect_ratio_policy is fit", {"keep_aspect_ratio_policy": "fit"}),
+        ("cubic_coeff_a is nan", {"mode": "cubic", "cubic_coeff_a": float("nan")}),
         ("the axes .2, 2. repeat", {"axes": [2, 2], "sizes": (3, 3)}),
         ("3 sizes for 4 axes", {"sizes": (1, 1, 3)}),
         ("4 elements become 0", {"sizes": (1, 1, 0, 4)}),

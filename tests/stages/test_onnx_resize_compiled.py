@@ -15,6 +15,7 @@ from smalti.passes.pipeline import run_pipeline
 from smalti.target.host import resolve_target
 from tolerance import Tol, assert_close
 
+onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
 onnx_kit = pytest.importorskip("onnx_kit", reason="the onnx package is not installed")
 
 Array = NDArray[Any]
@@ -89,3 +90,25 @@ def test_nearest_resizes_by_tables(rounding: str) -> None:
     x = data(1, 3, 9, 11)
     for sizes in ((1, 3, 14, 26), (1, 3, 4, 5), (2, 5, 9, 3)):
         check("Resize", x, [None, None, np.array(sizes)], Tol.EXACT, False, mode="nearest", nearest_mode=rounding)
+
+
+@pytest.mark.parametrize("size", [(16, 22), (7, 1), (1, 1), (2, 33)])
+def test_a_network_that_comes_back_to_the_size_of_its_image(size: tuple[int, int]) -> None:
+    helper, how = onnx.helper, {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("BatchNormalization", ["c", "one", "zero", "zero", "one"], ["n"]),
+        helper.make_node("Resize", ["n", "", "twice"], ["u"], mode="nearest"),
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("Resize", ["u", "", "", "sizes"], ["y"], **how),
+    ]
+    held = {"w": data(3, 3, 3, 3), "one": np.ones(3, np.float32), "zero": np.zeros(3, np.float32), "twice": DOUBLE}
+    stored = [onnx.numpy_helper.from_array(value, name) for name, value in held.items()]
+    inputs = [helper.make_tensor_value_info("x", 1, [1, 3, "height", "width"])]
+    graph = helper.make_graph(nodes, "g", inputs, [onnx.ValueInfoProto(name="y")], stored)
+    found = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    canonical = run_pipeline(onnx_kit.imported(found).graph, check=True).graph
+    compiled = compile_graph(canonical, resolve_target("native"), KERNELS, fused=FUSED)
+    values = {"x": data(1, 3, *size)}
+    (got,) = run_compiled(compiled, values, 2)
+    assert_close(got, onnx_kit.wanted(found, values)[0], Tol.FLOAT(64, 12.0))

@@ -99,6 +99,10 @@ def weighed(ctx: Lowering, x: Value, extents: Sequence[Extent], position: Positi
     moved = [a for a, e in enumerate(extents) if not e.is_kept]
     node = s.take(x)
     choices = {a: _linear_flags(extents[a], position, how) for a in moved if node.type.dtype is DType.FLOAT32}
+    for a in [a for a, found in choices.items() if not found and extents[a].known() is None]:
+        if position is Position.HALF_PIXEL_OF_SEVERAL and _linear_flags(extents[a], Position.HALF_PIXEL, how):
+            node = _first_for_one(s, node, extents[a], a)
+            choices[a] = (_HALVES,)
     for a in [a for a in moved if not choices.get(a)]:
         axis = extents[a].known()
         if axis is None:
@@ -163,6 +167,13 @@ def _is_centred(extent: Extent, position: Position) -> bool:
     if position is not Position.HALF_PIXEL_OF_SEVERAL:
         return position in _CENTRED
     return sign_is_known(extent.after - 2) is True or sign_is_known(extent.after - extent.before) is True
+
+
+def _first_for_one(s: Steps, node: Node, extent: Extent, axis: int) -> Node:
+    """Return the first element along an axis for images that have one element in the result, else all."""
+    kept_of = dims.minimum(extent.before, symbolic.multiply(extent.after, extent.before) - extent.before + 1)
+    sizes = tuple(kept_of if a == axis else size for a, size in enumerate(node.type.shape))
+    return s.op(ops.Slice((0,) * len(sizes), sizes, (1,) * len(sizes)), node)
 
 
 def _by_record(

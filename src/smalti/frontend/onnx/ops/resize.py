@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from math import floor
+from math import floor, isfinite
 from typing import TypeVar
 
 import numpy as np
@@ -54,6 +54,8 @@ def resize(ctx: Context) -> Handled:
     rounding = _choice(ctx, "nearest_mode", _ROUNDINGS, "round_prefer_floor")
     cubic, inside = ctx.attrs.number("cubic_coeff_a", -0.75), ctx.attrs.flag("exclude_outside", False)
     wide, policy = ctx.attrs.flag("antialias", False), ctx.attrs.text("keep_aspect_ratio_policy", "stretch")
+    if not isfinite(cubic):
+        ctx.invalid(f"attribute cubic_coeff_a is {cubic}")
     if policy not in _POLICIES:
         ctx.invalid(f"attribute keep_aspect_ratio_policy is {policy[:20]}")
     stated = ctx.attrs.ints("axes") if "axes" in ctx.attrs else None
