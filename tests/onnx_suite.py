@@ -72,7 +72,9 @@ class NodeCase:
             if theirs.dtype.name == "bfloat16":
                 wrong = _away(_floats(ours), theirs.astype(np.float32), BFLOAT16, self.absolute)
             elif theirs.dtype.kind == "f":
-                wrong = _away(ours, theirs, max(self.relative, HALF if theirs.dtype == np.float16 else 0), self.absolute)
+                wrong = _away(
+                    ours, theirs, max(self.relative, HALF if theirs.dtype == np.float16 else 0), self.absolute
+                )
             else:
                 wrong = int((ours != theirs).sum())
             if wrong:

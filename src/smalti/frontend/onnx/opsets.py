@@ -12,7 +12,7 @@ from smalti.errors import GraphError
 from smalti.frontend.onnx.wire.types import text_of
 from smalti.frontend.words import shorten
 
-OLDEST, NEWEST = 7, 28
+OLDEST, NEWEST = 6, 28
 """Versions of ONNX's own operators that are read."""
 NEWEST_IR = 14
 OWN_DOMAIN = "(model)"
