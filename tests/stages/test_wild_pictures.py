@@ -15,7 +15,6 @@ from shared_data import shared_dir
 from smalti.building.build import build
 from smalti.compiler import CompileOptions
 from smalti.compiling.pictures import Fit, PictureOptions, Preset
-from smalti.frontend.onnx.handlers import TABLE
 from smalti.target.host import resolve_targets
 from smalti.vision.images import read_mask
 from smalti.vision.metrics import ConfusionMatrix
@@ -41,9 +40,6 @@ def test_tensorflow_networks_label_pictures(name: str, tmp_path: Path) -> None:
         assert np.mean(segmenter(smooth).labels == wanted) > 0.999
 
 
-@pytest.mark.skipif(
-    not any(entry.name == "Conv" for entry in TABLE.entries()), reason="the convolutions of ONNX are not imported yet"
-)
 def test_an_onnx_network_gives_the_golden_labels(tmp_path: Path) -> None:
     """191 pictures: the labels of another engine on 99.99 % of the pixels, and its mean IoU."""
     graph = shared_dir() / "wild" / "onnx" / "deeplabv3_mnv2_voc_257_tf2onnx.onnx"
