@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels import guard_picking as picking
 from kernels.guard_convs import (
     byte_block,
     byte_conv,
@@ -157,7 +158,7 @@ def concat(d: Draw) -> Node:
 
 
 def pad(d: Draw) -> Node:
-    mode = d.one(*PadMode)
+    mode = d.one(PadMode.CONSTANT, PadMode.REFLECT, PadMode.SYMMETRIC)
     x = d.input(d.one(DType.FLOAT32, DType.UINT8, DType.FLOAT16, DType.INT64), d.image(d.size(65), 5))
     least = [s if isinstance(s, int) else LOW for s in x.type.shape]
     most = [3 if mode is PadMode.CONSTANT else min(3, s - (mode is PadMode.REFLECT)) for s in least]
@@ -258,6 +259,14 @@ MAKERS: dict[str, Maker] = {
     "gather": gather,
     "sizes": sizes,
     "copy": copy,
+    "gather_nd": picking.gather_nd,
+    "gather_elements": picking.gather_elements,
+    "scatter_nd": picking.scatter_nd,
+    "scatter_elements": picking.scatter_elements,
+    "top_k": picking.top_k,
+    "grid_sample": picking.grid_sample,
+    "pad_around": picking.pad_around,
+    "iota": picking.iota,
 }
 """Kernel name -> what makes a node for it."""
 

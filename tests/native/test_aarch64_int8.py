@@ -81,7 +81,9 @@ def depthwise(channels: int, op: ops.QuantisedConv2d, kernel: tuple[int, int] = 
         weights((size * rng.uniform(0.5, 2, channels)).astype(np.float32)),
         weights(rng.integers(-5000, 5000, channels).astype(np.int32)),
     )
-    return Work(single(replace(op, groups=channels), [x, *constants]), {"x0": x}, "i8_depthwise")
+    # Convolutions of one channel are plain ones of one group.
+    name = "i8_depthwise" if channels > 1 else "i8_conv2d"
+    return Work(single(replace(op, groups=channels), [x, *constants]), {"x0": x}, name)
 
 
 def expand_depthwise(channels: int) -> Work:
