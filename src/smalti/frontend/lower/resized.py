@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from smalti.frontend import symbolic
 from smalti.frontend.context import Lowering
@@ -113,6 +115,16 @@ def weighed(ctx: Lowering, x: Value, extents: Sequence[Extent], position: Positi
         matrix = kept(ctx, weights(axis, position, how).astype(node.type.dtype.numpy), f"weights_{a}")
         node = _product(s, node, ctx.node_of(matrix), a)
     return s.result(_by_record(s, node, extents, {a: f for a, f in choices.items() if f}, ResizeFn.BILINEAR))
+
+
+def by_matrices(ctx: Lowering, x: Value, matrices: Mapping[int, NDArray[np.floating[Any]]]) -> Value:
+    """Sums of all elements along axes: ``[after, before]`` weights by axis; in float32, which is the result."""
+    s = Steps(ctx, DType.FLOAT32)
+    node = s.take(x) if x.type.dtype is DType.FLOAT32 else s.op(ops.Cast(DType.FLOAT32), ctx.node_of(x))
+    for axis, matrix in matrices.items():
+        weights_of = kept(ctx, matrix.astype(np.float32), f"weights_{axis}")
+        node = _product(s, node, ctx.node_of(weights_of), axis)
+    return s.result(node)
 
 
 def _check(ctx: Lowering, x: Value, extents: Sequence[Extent]) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from smalti.frontend.lower import blocks
 from smalti.frontend.lower import resize as lower
+from smalti.frontend.lower.resized import by_matrices
+from smalti.frontend.tensorflow import bicubic
 from smalti.frontend.tensorflow.registry import Context, Handled, tf_op
 from smalti.ir import ops
 from smalti.ir.ops import ResizeFn
+from smalti.numerics import DType
 
 
 @tf_op("ResizeBilinear", inputs=2, types={"T": 0})
@@ -21,6 +27,29 @@ def resize(ctx: Context) -> Handled:
     ctx.require_rank(x, 4)
     fn = ResizeFn.BILINEAR if ctx.op == "ResizeBilinear" else ResizeFn.NEAREST
     return lower.resize(ctx, x, fn, ctx.sizes(1, "the size"), align, half)
+
+
+@tf_op("ResizeBicubic", inputs=2, types={"T": 0}, note="sizes that do not depend on the image")
+def resize_bicubic(ctx: Context) -> Handled:
+    """Resize of images by cubic functions of sixteen pixels around; gives float32."""
+    align, half = ctx.attrs.flag("align_corners", False), ctx.attrs.flag("half_pixel_centers", False)
+    if align and half:
+        ctx.invalid("align_corners and half_pixel_centers exclude each other")
+    x, sizes = ctx.value(0), ctx.sizes(1, "the size")
+    ctx.require_rank(x, 4)
+    if len(sizes) != 2:
+        ctx.invalid(f"the size must be two numbers, not {len(sizes)}")
+    matrices: dict[int, NDArray[np.float32]] = {}
+    for axis, after in zip((1, 2), sizes, strict=True):
+        before = x.type.shape[axis]
+        if not (isinstance(before, int) and isinstance(after, int)):
+            ctx.unsupported("cubic interpolation of a size that depends on the image: fix it with --input-shape")
+        if before < 1 or after < 1:
+            ctx.invalid(f"{before} elements become {after}")
+        if before * after * DType.FLOAT32.itemsize > min(ctx.host.constant_budget()):
+            ctx.unsupported(f"weights of {before} elements that become {after}")
+        matrices[axis] = bicubic.weights(before, after, align, half)
+    return by_matrices(ctx, x, matrices)
 
 
 @tf_op("SpaceToBatchND", inputs=3, types={"T": 0, "Tblock_shape": 1, "Tpaddings": 2}, note="height and width of images")
