@@ -199,6 +199,26 @@ def _depthwise_cases() -> Iterator[Case]:
         yield Case(name, build, [{"x": x}], "float:18")
 
 
+@tf.function(autograph=False)
+def _halved(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    first, second = tf.split(x, 2, axis=-1)
+    return second, tf.nn.relu(first)
+
+
+@tf.function(autograph=False)
+def _scored(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    second, first = _halved(x)
+    again, _ = _halved(first - second)
+    values, places = tf.math.top_k(again, 2)
+    return values, places, again * 2.0
+
+
+def _function_call_cases() -> Iterator[Case]:
+    x = floats(rng_of("calls"), (2, 3, 8))
+    yield unary_case("control/calls_once", x, lambda y: list(_halved(y)))
+    yield unary_case("control/calls_nested", x, lambda y: [*_scored(y), _halved(y + 1.0)[1]])
+
+
 def cases() -> Iterator[Case]:
     """Return all cases of this file."""
     yield from _fake_quant_cases()
@@ -212,3 +232,4 @@ def cases() -> Iterator[Case]:
     yield from _resize_cases()
     yield from _function_cases()
     yield from _depthwise_cases()
+    yield from _function_call_cases()
