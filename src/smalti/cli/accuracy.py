@@ -24,7 +24,7 @@ from smalti.cli.options.calibration import (
     GranularityOption,
 )
 from smalti.cli.options.groups import grouped
-from smalti.cli.options.inputs import BindOption, InputShapeOption, parse_binds
+from smalti.cli.options.inputs import BindOption, DropDropoutOption, InputShapeOption, parse_binds
 from smalti.cli.options.inputs import parse_shapes as parse_input_shapes
 from smalti.cli.options.labelling import LabelsOption
 from smalti.cli.options.network import NetworkOptions
@@ -90,6 +90,7 @@ def accuracy_command(
     shape_mutable: Annotated[str, typer.Option("--shape-mutable", help="true, false, or both with a comma.")] = "true",
     input_shape: InputShapeOption = None,
     bind: BindOption = None,
+    drop_dropout: DropDropoutOption = False,
     network: NetworkOptions,
     image_dir: OptionalImageDirOption = None,
     gt_dir: Annotated[
@@ -146,6 +147,7 @@ def accuracy_command(
         shape_modes=parse_shapes(shape_mutable),
         input_shapes=parse_input_shapes(input_shape),
         binds=parse_binds(bind),
+        drop_dropout=drop_dropout,
         pictures=network.pictures(),
         quant=QuantOptions(
             calib_algo=calib_algo or DEFAULTS.calib_algo,

@@ -209,6 +209,7 @@ def build_command(
         outputs=parse_names(tensors.outputs, "--outputs"),
         input_shapes=parse_shapes(tensors.input_shape),
         binds=parse_binds(tensors.bind),
+        drop_dropout=tensors.drop_dropout,
         name=name or model_name(tf_model),
         labels=classes.names,
         colours=classes.colours,

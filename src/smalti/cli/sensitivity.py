@@ -27,7 +27,14 @@ from smalti.cli.options.calibration import (
     read_ranges,
 )
 from smalti.cli.options.groups import grouped
-from smalti.cli.options.inputs import BindOption, InputShapeOption, ModelOption, parse_binds, parse_shapes
+from smalti.cli.options.inputs import (
+    BindOption,
+    DropDropoutOption,
+    InputShapeOption,
+    ModelOption,
+    parse_binds,
+    parse_shapes,
+)
 from smalti.cli.options.labelling import LabelsOption
 from smalti.cli.options.network import NetworkOptions
 from smalti.cli.options.pictures import (
@@ -115,6 +122,7 @@ def sensitivity_command(
     input_size: InputSizeOption = None,
     input_shape: InputShapeOption = None,
     bind: BindOption = None,
+    drop_dropout: DropDropoutOption = False,
     network: NetworkOptions,
     labels: LabelsOption = None,
     target: TargetOption = "native",
@@ -144,6 +152,7 @@ def sensitivity_command(
         input_size=input_size,
         input_shapes=parse_shapes(input_shape),
         binds=parse_binds(bind),
+        drop_dropout=drop_dropout,
         name=model_name(tf_model),
         labels=read_classes(labels).names,
         pictures=network.pictures(),

@@ -236,6 +236,7 @@ def options_of(
             outputs=tuple(t.name for t in manifest.outputs),
             input_shapes=manifest.graph.get("input_shapes", {}),
             binds=manifest.graph.get("binds", {}),
+            drop_dropout=manifest.graph.get("drop_dropout", False),
             labels=manifest.labels,
             pictures=None if built_in is None else PictureOptions.from_json(built_in),
         )

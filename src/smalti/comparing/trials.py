@@ -242,6 +242,8 @@ class Trials:
         }
         if self.options.input_shapes or self.options.binds:
             said["given"] = [self.options.input_shapes, self.options.binds]
+        if self.options.drop_dropout:
+            said["drop_dropout"] = True
         if self.options.pictures is not None:
             said["pictures"] = self.options.pictures.to_json()
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

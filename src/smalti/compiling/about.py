@@ -60,12 +60,14 @@ def describe(source: GraphFile, graph: Graph, options: CompileOptions, report: I
 
 
 def _given(options: CompileOptions) -> dict[str, Any]:
-    """Return the shapes and values that were given for tensors, and colours for classes, if any: no graph says them."""
+    """Return what was given for tensors, dropout and classes, if anything: no graph says it."""
     said: dict[str, Any] = {}
     if options.input_shapes:
         said["input_shapes"] = {name: list(shape) for name, shape in plain_shapes(options.input_shapes).items()}
     if options.binds:
         said["binds"] = plain_values(options.binds)
+    if options.drop_dropout:
+        said["drop_dropout"] = True
     if options.colours is not None:
         said[COLOURS_KEY] = list(options.colours)
     return said

@@ -41,6 +41,7 @@ class CompileOptions:
         limits: how large the graph may be.
         pictures: what to put around a graph that holds only a network, so that it takes pictures and gives labels;
             ``None``: the graph as it is.
+        drop_dropout: take out dropout that a TensorFlow export left active, with its scale: it gives what it is given.
     """
 
     targets: tuple[Target, ...]
@@ -57,6 +58,7 @@ class CompileOptions:
     colours: tuple[str | None, ...] | None = None
     limits: GraphLimits = DEFAULT_LIMITS
     pictures: PictureOptions | None = None
+    drop_dropout: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.targets) <= MAX_PROGRAMS:

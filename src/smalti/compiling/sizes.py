@@ -33,6 +33,7 @@ def import_shaped(graph: bytes | GraphFile, options: CompileOptions) -> Imported
         binds=options.binds,
         multiple=1 if options.pictures is None else options.pictures.pad_to_multiple,
         limits=options.limits,
+        drop_dropout=options.drop_dropout,
     )
     shapes = plain_shapes(options.input_shapes)
     file = graph_file(graph)

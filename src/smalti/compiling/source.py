@@ -68,5 +68,7 @@ def import_file(graph: GraphFile, options: ImportOptions) -> Imported:
     """
     known = recognise_bytes(graph.data)
     if known is not None and known.name == ONNX:
+        if options.drop_dropout:
+            raise UsageError("--drop-dropout is for TensorFlow graphs: leave it out, dropout of ONNX drops nothing")
         return import_with(partial(read_model, graph.data, folder=graph.folder), options)
     return import_graph(graph.data, options)

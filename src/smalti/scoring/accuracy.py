@@ -57,7 +57,7 @@ class AccuracyOptions:
         model: name of a known model, or the path of a graph.
         modes: precision modes; force_float32 is measured in any case.
         shape_modes: ``True`` for any image size, ``False`` for one fixed square.
-        input_shapes, binds, pictures: as for a build.
+        input_shapes, binds, drop_dropout, pictures: as for a build.
         quant: how ranges and scales are chosen (its mode does not count).
         image_dir, gt_dir, file_list: pictures and masks; ``None``: the val set of a known model.
         image_num, recursive: only the first N pictures; also those of sub-folders, where their masks lie likewise.
@@ -78,6 +78,7 @@ class AccuracyOptions:
     shape_modes: tuple[bool, ...] = (True,)
     input_shapes: Mapping[str, Iterable[int | None]] = field(default_factory=dict)
     binds: Mapping[str, Any] = field(default_factory=dict)
+    drop_dropout: bool = False
     pictures: PictureOptions | None = None
     quant: QuantOptions = QuantOptions()
     image_dir: PicturePaths | None = None
@@ -294,6 +295,7 @@ class _Job:
             outputs=m.outputs,
             input_shapes=self.options.input_shapes,
             binds=self.options.binds,
+            drop_dropout=self.options.drop_dropout,
             pictures=self.options.pictures,
             name=m.name,
             labels=m.labels,
@@ -318,6 +320,7 @@ class _Job:
             said["colours"] = compiled.colours
         if compiled.input_shapes or compiled.binds:
             said["given"] = [compiled.input_shapes, compiled.binds]
+        said |= {"drop_dropout": True} if compiled.drop_dropout else {}
         said |= {} if compiled.pictures is None else {"built_in": compiled.pictures.to_json()}
         if compiled.quant_mode is not QuantMode.FORCE_FLOAT32:
             said["quant"] = repr(compiled.quant)

@@ -40,6 +40,10 @@ BindOption = Annotated[
         show_default=False,
     ),
 ]
+DropDropoutOption = Annotated[
+    bool,
+    typer.Option("--drop-dropout", help="Take out dropout that a TensorFlow export left active, with its scale."),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class TensorOptions:
     ] = None
     input_shape: InputShapeOption = None
     bind: BindOption = None
+    drop_dropout: DropDropoutOption = False
 
 
 T = TypeVar("T")

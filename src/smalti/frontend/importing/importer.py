@@ -39,6 +39,7 @@ class ImportOptions:
         batch_size: images per call where the graph leaves the first size of an input open.
         multiple: open heights and widths of pictures are symbols, rounded up to a multiple of this.
         limits: how large the graph may be.
+        drop_dropout: take out dropout that a TensorFlow export left active: its result is then what it was given.
     """
 
     inputs: tuple[str, ...] | None = None
@@ -48,6 +49,7 @@ class ImportOptions:
     batch_size: int = 1
     multiple: int = 1
     limits: GraphLimits = DEFAULT_LIMITS
+    drop_dropout: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from smalti.frontend.tensorflow import (
     ops_resize,
     ops_shape,
     ops_slice,
+    refused,
 )
 from smalti.frontend.tensorflow.registry import TABLE
 
@@ -33,6 +34,7 @@ HANDLER_FILES = (
     ops_resize,
     ops_shape,
     ops_slice,
+    refused,
 )
 
 __all__ = ["HANDLER_FILES", "TABLE"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 
 from smalti.frontend.importing.importer import Imported, ImportOptions, import_with
 from smalti.frontend.tensorflow.handlers import TABLE
@@ -26,4 +26,8 @@ def import_graph(data: bytes, options: ImportOptions | None = None) -> Imported:
         UnsupportedGraphError: lists every node that this compiler cannot compile.
         UsageError: an option names a tensor that does not exist, or does not fit it.
     """
-    return import_with(partial(read_graph, data, TABLE), options)
+    chosen = options or ImportOptions()
+    raw = read_graph(data, TABLE, chosen.limits, chosen.drop_dropout)
+    imported = import_with(lambda limits: raw, chosen)
+    report = imported.report
+    return Imported(imported.graph, replace(report, notes=(*raw.notes, *report.notes))) if raw.notes else imported

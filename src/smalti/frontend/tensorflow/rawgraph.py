@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from smalti.errors import GraphError
+from smalti.errors import GraphError, UsageError
 from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
 from smalti.frontend.raw import Edge, RawNode, Role, StatedSize
+from smalti.frontend.report import NAMES_SHOWN
 from smalti.frontend.table import OpTable
 from smalti.frontend.tensorflow.attrs import AttrReader
+from smalti.frontend.tensorflow.dropout import find_dropouts, named, without
 from smalti.frontend.tensorflow.functions import CALLS, Inliner, is_call, library_of
 from smalti.frontend.tensorflow.graphdef import parse_graph_def
 from smalti.frontend.tensorflow.tensors import TfType
@@ -42,11 +44,15 @@ _RESULT_TYPE = {
 
 @dataclass(frozen=True, slots=True)
 class TfGraph:
-    """All nodes in file order, and their index by name: a :class:`smalti.frontend.format.RawGraph`."""
+    """All nodes in file order, and their index by name: a :class:`smalti.frontend.format.RawGraph`.
+
+    ``notes`` are what the reader did, for the report.
+    """
 
     nodes: tuple[RawNode, ...]
     by_name: Mapping[str, int]
     table: OpTable[AttrReader]
+    notes: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> tuple[Edge, ...]:
@@ -104,12 +110,21 @@ class TfGraph:
             return None
 
 
-def read_graph(data: bytes, table: OpTable[AttrReader], limits: GraphLimits = DEFAULT_LIMITS) -> TfGraph:
+def read_graph(
+    data: bytes, table: OpTable[AttrReader], limits: GraphLimits = DEFAULT_LIMITS, drop_dropout: bool = False
+) -> TfGraph:
     """Parse GraphDef bytes and resolve every edge.
+
+    Args:
+        data: the file.
+        table: the handlers.
+        limits: how large it may be.
+        drop_dropout: take out dropout that the export left active.
 
     Raises:
         GraphError: not a GraphDef, or over a limit; a bad or duplicate name; an edge from a node that does not exist; a
             function that is missing, damaged or calls itself.
+        UsageError: there is no dropout to take out.
     """
     graph = parse_graph_def(data, limits)
     messages = graph.node
@@ -126,7 +141,15 @@ def read_graph(data: bytes, table: OpTable[AttrReader], limits: GraphLimits = DE
     if any(is_call(node.op, library) for node in nodes):
         nodes = Inliner(library, nodes, _ROLES).run()
         by_name.update((node.name, node.index) for node in nodes[len(messages) :])
-    return TfGraph(tuple(nodes), by_name, table)
+    dropouts = find_dropouts(nodes)
+    if not drop_dropout:
+        return TfGraph(tuple(named(nodes, dropouts)), by_name, table)
+    if not dropouts:
+        raise UsageError("--drop-dropout: the graph has no dropout that this compiler knows; leave the option out")
+    shown = ", ".join(nodes[dropout.node].name for dropout in dropouts[:NAMES_SHOWN])
+    more = ", ..." if len(dropouts) > NAMES_SHOWN else ""
+    note = f"{len(dropouts)} {'dropout' if len(dropouts) == 1 else 'dropouts'} taken out, with the scale: {shown}{more}"
+    return TfGraph(tuple(without(nodes, dropouts)), by_name, table, (note,))
 
 
 def _decode_name(data: bytes, index: int) -> str:
