@@ -11,9 +11,10 @@ HEAD = """# Networks that were tried
 Generated from the record of a run, [graphs.json](graphs.json): `tools/try_graphs.py FOLDER --record docs/graphs.json`
 tries the `.pb` files of a folder and renews their rows, `scripts/docs` writes this page again.
 
-*builds*: `smalti build` makes a model file with default options. *labels*: `smalti infer` labels pictures with it; a
-network that takes float arrays, or gives no classes for each pixel, is run with `engine.run()` instead. *difference*:
-the largest difference of an output from TensorFlow's for one random picture, as a share of the spread of its values.
+*builds*: `smalti build` makes a model file, with default options or those of the row. *labels*: `smalti infer` labels
+pictures with it; a network that takes float arrays, or gives no classes for each pixel, is run with `engine.run()`
+instead. *difference*: the largest difference of an output from TensorFlow's for one random picture, as a share of the
+spread of its values.
 """
 PUBLIC = """## Public files
 
@@ -31,6 +32,8 @@ give the scores of 1000 classes, so there is no label map: what is checked is th
 |---|---|---:|---:|---:|---|---:|
 """
 KERAS_SOURCE = "keras.applications"
+CUT = "`--outputs` can end the graph before these, `--inputs` can begin it behind them"
+ROAD = ": call engine"
 
 
 def graphs_markdown(path: Path) -> str:
@@ -48,9 +51,10 @@ def graphs_markdown(path: Path) -> str:
 
 def _public(name: str, row: dict[str, Any]) -> str:
     missing = ", ".join(f"`{op}` x{count}" for op, count in sorted(row["missing"].items()))
-    why = missing or _first(row["reason"]) or _first(row.get("labels_reason", ""))
+    why = f"{missing}; {CUT}" if missing else _first(row["reason"]) or _first(row.get("labels_reason", ""))
+    options = f", with `{' '.join(row['options'])}`" if row.get("options") else ""
     origin = f"[{row['source']}](https://github.com/{row['source']}), {row['licence']}"
-    cells = [f"`{name}`", row["about"], origin, _flag(row["builds"]), _flag(row.get("labels")), why]
+    cells = [f"`{name}`", row["about"], origin, _flag(row["builds"]) + options, _flag(row.get("labels")), why]
     return f"| {' | '.join(cells)} |\n"
 
 
@@ -68,4 +72,7 @@ def _flag(value: bool | None) -> str:
 
 def _first(text: str) -> str:
     """Return a message up to its advice."""
-    return text.partition(": ")[0] if ": export the network" in text else text.partition(": call engine")[0]
+    if ": export the network" in text:
+        return text.partition(": ")[0]
+    shown, road, _ = text.partition(ROAD)
+    return f"{shown}: `engine.run()` in Python runs it" if road else shown

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from passes_kit import Maker, fires, graph_of, must_not_fire, ops_of
+from smalti.frontend.tensorflow.importer import ImportOptions, import_graph
 from smalti.ir import ops
 from smalti.ir.dims import symbol
 from smalti.ir.graph import Node
@@ -13,6 +14,8 @@ from smalti.ir.ops import BinaryFn, Layout, PoolFn, ReduceFn, UnaryFn
 from smalti.ir.schema import layout_of
 from smalti.numerics import DType
 from smalti.passes import layout
+from smalti.passes.pipeline import run_pipeline
+from tf_vectors import vectors
 from tolerance import Tol
 
 NCHW = Layout.NCHW
@@ -99,3 +102,13 @@ def test_nhwc_graphs_stay() -> None:
     must_not_fire(layout.to_nhwc, graph_of(m.relu(m.batch_norm(m.conv(m.input(1, H, W, 3), 4)))))
     x = m.op(ops.Transpose((0, 2, 1, 3)), m.input(1, H, W, 3))
     must_not_fire(layout.to_nhwc, graph_of(m.binary(BinaryFn.ADD, x, m.input(1, W, H, 3, name="other:0"))))
+
+
+def test_networks_written_for_channels_first_devices_keep_no_transpose() -> None:
+    chosen = [v for v in vectors() if v.name in ("nchw/unet", "nchw/deeplab")]
+    assert len(chosen) == 2
+    for vector in chosen:
+        imported = import_graph(vector.graph, ImportOptions(outputs=tuple(vector.runs[0].outputs))).graph
+        assert any(isinstance(n.op, ops.Transpose) for n in imported.nodes())
+        left = [n.name for n in run_pipeline(imported).graph.nodes() if isinstance(n.op, ops.Transpose)]
+        assert (vector.name, left) == (vector.name, [])
