@@ -6,11 +6,14 @@ from smalti.frontend.lower import blocks, dense, transposed, window
 from smalti.frontend.lower.fill import kept
 from smalti.frontend.lower.transposed import Transposed
 from smalti.frontend.lower.window import Auto, Padding
+from smalti.frontend.tensorflow.places import MOST_TAPS, Places
 from smalti.frontend.tensorflow.registry import Context, Handled, tf_op
+from smalti.frontend.tensorflow.tensors import TfType
 from smalti.frontend.values import Special
 from smalti.ir import ops
 from smalti.ir.ops import Layout
 from smalti.ir.shapes import spatial_axes
+from smalti.numerics import DType
 
 _EMPTY: tuple[int, ...] = ()
 _ONES = (1, 1, 1, 1)
@@ -25,7 +28,7 @@ def read_layout(ctx: Context) -> Layout:
     return Layout(text)
 
 
-def pair_of(ctx: Context, values: tuple[int, ...], what: str, layout: Layout) -> tuple[int, int]:
+def _pair(ctx: Context, values: tuple[int, ...], what: str, layout: Layout) -> tuple[int, int]:
     """Return the spatial pair of a list of four; batch and channels must be 1."""
     if len(values) != 4:
         ctx.invalid(f"{what} must list 4 numbers, not {len(values)}")
@@ -35,7 +38,7 @@ def pair_of(ctx: Context, values: tuple[int, ...], what: str, layout: Layout) ->
     return window.read_extents(ctx, values, what, (h, w))
 
 
-def read_padding(ctx: Context, layout: Layout) -> Padding:
+def _read_padding(ctx: Context, layout: Layout) -> Padding:
     """Return the padding that ``padding`` and ``explicit_paddings`` state."""
     padding = ctx.attrs.text("padding")
     explicit = ctx.attrs.ints("explicit_paddings", _EMPTY)
@@ -57,9 +60,9 @@ def read_padding(ctx: Context, layout: Layout) -> Padding:
 def _read_window(ctx: Context) -> tuple[Layout, tuple[int, int], tuple[int, int], Padding]:
     """Return layout, stride, dilation and padding of a convolution."""
     layout = read_layout(ctx)
-    stride = pair_of(ctx, ctx.attrs.ints("strides"), "strides", layout)
-    dilation = pair_of(ctx, ctx.attrs.ints("dilations", _ONES), "dilations", layout)
-    return layout, stride, dilation, read_padding(ctx, layout)
+    stride = _pair(ctx, ctx.attrs.ints("strides"), "strides", layout)
+    dilation = _pair(ctx, ctx.attrs.ints("dilations", _ONES), "dilations", layout)
+    return layout, stride, dilation, _read_padding(ctx, layout)
 
 
 @tf_op(
@@ -132,11 +135,30 @@ def transposed_depthwise(ctx: Context) -> Handled:
 def pool(ctx: Context) -> Handled:
     """Average and maximum over windows; padding does not count."""
     layout = read_layout(ctx)
-    size = pair_of(ctx, ctx.attrs.ints("ksize"), "ksize", layout)
-    stride = pair_of(ctx, ctx.attrs.ints("strides"), "strides", layout)
-    padding = read_padding(ctx, layout)
+    size = _pair(ctx, ctx.attrs.ints("ksize"), "ksize", layout)
+    stride = _pair(ctx, ctx.attrs.ints("strides"), "strides", layout)
+    padding = _read_padding(ctx, layout)
     fn = ops.PoolFn.AVG if ctx.op == "AvgPool" else ops.PoolFn.MAX
     return window.pool(ctx, ctx.value(0), fn, size, stride, padding, layout)
+
+
+@tf_op("MaxPoolWithArgmax", inputs=1, types={"T": 0}, note="windows of at most 256 elements; int32 or int64 positions")
+def max_pool_with_argmax(ctx: Context) -> Handled:
+    """The largest element of each window, and where it stands in the image (or batch) counted through; the first."""
+    size = _pair(ctx, ctx.attrs.ints("ksize"), "ksize", Layout.NHWC)
+    stride = _pair(ctx, ctx.attrs.ints("strides"), "strides", Layout.NHWC)
+    padding = _read_padding(ctx, Layout.NHWC)
+    whole_batch = ctx.attrs.flag("include_batch_in_index", False)
+    kind = ctx.attrs.kind("Targmax", TfType.INT64)
+    if kind not in (TfType.INT32, TfType.INT64):
+        ctx.unsupported(f"Targmax {kind.label}")
+    if size[0] * size[1] > MOST_TAPS:
+        ctx.unsupported(f"positions in a window of more than {MOST_TAPS} elements")
+    x = ctx.value(0)
+    pooled = window.pool(ctx, x, ops.PoolFn.MAX, size, stride, padding, Layout.NHWC)
+    pads = pooled.node.op.pads if pooled.node is not None and isinstance(pooled.node.op, ops.Pool) else (0, 0, 0, 0)
+    places = Places(ctx, x, size, stride, pads, pooled.type.shape).counted(whole_batch)
+    return pooled, ctx.emit(ops.Cast(DType.INT32 if kind is TfType.INT32 else DType.INT64), (places,), 1)
 
 
 @tf_op("BiasAdd", inputs=2, types={"T": 0})

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 from smalti.frontend import symbolic
-from smalti.frontend.lower import activations, elementwise, powers, products, reductions
+from smalti.frontend.lower import activations, elementwise, norms, powers, products, reductions
 from smalti.frontend.lower.einsum import einsum as sum_of_products
 from smalti.frontend.lower.steps import Steps
 from smalti.frontend.tensorflow.registry import Context, Handled, check_number, tf_op
 from smalti.frontend.tensorflow.tensors import TfType
+from smalti.ir import ops
 from smalti.ir.ops import BinaryFn, UnaryFn
 from smalti.numerics import DType
 
@@ -142,3 +143,25 @@ def einsum(ctx: Context) -> Handled:
     equation = ctx.attrs.text("equation")
     check_number(ctx, len(ctx.inputs))
     return sum_of_products(ctx, equation, ctx.values())
+
+
+@tf_op("LRN", inputs=1, types={"T": 0})
+def local_response_norm(ctx: Context) -> Handled:
+    """``x / (bias + alpha * sum)^beta``, the sum of the squares of the channels within a radius."""
+    radius = ctx.attrs.integer("depth_radius", 5)
+    bias, alpha, beta = (ctx.attrs.number(n, d) for n, d in (("bias", 1.0), ("alpha", 1.0), ("beta", 0.5)))
+    x = ctx.value(0)
+    ctx.require_rank(x, 4)
+    if radius < 0:
+        ctx.invalid(f"attribute depth_radius is {radius}")
+    size = 2 * radius + 1
+    return norms.local_response_norm(ctx, x, size, alpha * size, beta, bias, axis=3)
+
+
+@tf_op("L2Loss", inputs=1, types={"T": 0})
+def half_sum_of_squares(ctx: Context) -> Handled:
+    """Half the sum of the squares of all elements."""
+    (x,) = ctx.floats(0)
+    s = Steps(ctx, x.type.dtype)
+    squares = s.unary(UnaryFn.SQUARE, s.take(x))
+    return s.result(s.mul(s.op(ops.Reduce(ops.ReduceFn.SUM, tuple(range(x.type.rank)), False), squares), 0.5))

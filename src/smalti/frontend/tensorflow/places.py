@@ -1,46 +1,24 @@
-"""Maximum over windows together with where it was found, and normalisation over neighbouring channels."""
+"""Where the largest element of each window of an image stands."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from smalti.frontend.lower import norms, window
+from smalti.frontend.context import Lowering
 from smalti.frontend.lower.checks import Size
 from smalti.frontend.lower.fill import kept
 from smalti.frontend.lower.steps import Steps
-from smalti.frontend.tensorflow.ops_conv import pair_of, read_padding
-from smalti.frontend.tensorflow.registry import Context, Handled, tf_op
-from smalti.frontend.tensorflow.tensors import TfType
 from smalti.frontend.values import Value
 from smalti.ir import ops
 from smalti.ir.graph import Node
-from smalti.ir.ops import BinaryFn, Layout, PadMode, Pads, UnaryFn
+from smalti.ir.ops import BinaryFn, PadMode, Pads
 from smalti.numerics import DType
 
 MOST_TAPS = 256
 """Elements of a window whose positions are asked for: each is a step."""
 
 
-@tf_op("MaxPoolWithArgmax", inputs=1, types={"T": 0}, note="windows of at most 256 elements; int32 or int64 positions")
-def max_pool_with_argmax(ctx: Context) -> Handled:
-    """The largest element of each window, and where it stands in the image (or batch) counted through; the first."""
-    size = pair_of(ctx, ctx.attrs.ints("ksize"), "ksize", Layout.NHWC)
-    stride = pair_of(ctx, ctx.attrs.ints("strides"), "strides", Layout.NHWC)
-    padding = read_padding(ctx, Layout.NHWC)
-    whole_batch = ctx.attrs.flag("include_batch_in_index", False)
-    kind = ctx.attrs.kind("Targmax", TfType.INT64)
-    if kind not in (TfType.INT32, TfType.INT64):
-        ctx.unsupported(f"Targmax {kind.label}")
-    if size[0] * size[1] > MOST_TAPS:
-        ctx.unsupported(f"positions in a window of more than {MOST_TAPS} elements")
-    x = ctx.value(0)
-    pooled = window.pool(ctx, x, ops.PoolFn.MAX, size, stride, padding, Layout.NHWC)
-    pads = pooled.node.op.pads if pooled.node is not None and isinstance(pooled.node.op, ops.Pool) else (0, 0, 0, 0)
-    places = _Places(ctx, x, size, stride, pads, pooled.type.shape).counted(whole_batch)
-    return pooled, ctx.emit(ops.Cast(DType.INT32 if kind is TfType.INT32 else DType.INT64), (places,), 1)
-
-
-class _Places:
+class Places:
     """The steps that find where the largest element of each window stands.
 
     Beyond the border its nearest element is repeated, and stands where that stands: it is in the window too, and in
@@ -51,7 +29,7 @@ class _Places:
 
     def __init__(
         self,
-        ctx: Context,
+        ctx: Lowering,
         x: Value,
         size: tuple[int, int],
         stride: tuple[int, int],
@@ -114,25 +92,3 @@ class _Places:
                 found = self._s.op(ops.SizeTensor((number,), (), DType.INT64))
             self._numbers[number] = found
         return found
-
-
-@tf_op("LRN", inputs=1, types={"T": 0})
-def local_response_norm(ctx: Context) -> Handled:
-    """``x / (bias + alpha * sum)^beta``, the sum of the squares of the channels within a radius."""
-    radius = ctx.attrs.integer("depth_radius", 5)
-    bias, alpha, beta = (ctx.attrs.number(n, d) for n, d in (("bias", 1.0), ("alpha", 1.0), ("beta", 0.5)))
-    x = ctx.value(0)
-    ctx.require_rank(x, 4)
-    if radius < 0:
-        ctx.invalid(f"attribute depth_radius is {radius}")
-    size = 2 * radius + 1
-    return norms.local_response_norm(ctx, x, size, alpha * size, beta, bias, axis=3)
-
-
-@tf_op("L2Loss", inputs=1, types={"T": 0})
-def half_sum_of_squares(ctx: Context) -> Handled:
-    """Half the sum of the squares of all elements."""
-    (x,) = ctx.floats(0)
-    s = Steps(ctx, x.type.dtype)
-    squares = s.unary(UnaryFn.SQUARE, s.take(x))
-    return s.result(s.mul(s.op(ops.Reduce(ops.ReduceFn.SUM, tuple(range(x.type.rank)), False), squares), 0.5))
