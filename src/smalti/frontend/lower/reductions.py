@@ -73,7 +73,7 @@ def log_of_sum_of_powers(ctx: Lowering, x: Value, axes: tuple[int, ...], keep_di
 def softmax(ctx: Lowering, x: Value, axis: int, flat: bool) -> Value:
     """``e^x`` over its sum along an axis; ``flat`` takes all dimensions from the axis on as one."""
     ctx.require_float(x)
-    s = Steps(ctx, x.type.dtype, exact=True)
+    s = Steps(ctx, x.type.dtype)
     v, axis = _flattened(s, x, axis, flat)
     last = v.type.rank - 1
     if axis == last:
