@@ -17,6 +17,7 @@ from smalti.frontend.values import Value
 from smalti.ir import ops
 from smalti.ir.graph import Node
 from smalti.ir.ops import BinaryFn, Layout
+from smalti.numerics import DType
 
 MAX_MORE = 1 << 20
 """Pixels behind a result."""
@@ -63,13 +64,17 @@ def conv_transpose(ctx: Context) -> Handled:
     before, size = (places[0][0], places[1][0]), (places[0][1], places[1][1])
     how = Transposed(two(window.stride), two(window.dilation), before, size, Layout.NCHW)
     bias = ctx.value(2) if ctx.has(2) else None
-    if rank == PLANE:
+    narrow = x.type.dtype is DType.BFLOAT16
+    if rank == PLANE and not narrow:
         return transposed_convolution(ctx, x, weights, how, "iohw", bias, groups)
     if weights.array is None:
         ctx.unsupported("a transposed convolution whose weights are not constant")
-    s = Steps(ctx, x.type.dtype, exact=True)
+    s = Steps(ctx, x.type.dtype, exact=not narrow)
     image = plane(s, x)
-    filters = ctx.constant(np.ascontiguousarray(weights.array[:, :, None]))
+    # A constant of bfloat16 is kept as float32 numbers, in which it is computed with here.
+    filters = ctx.constant(np.ascontiguousarray(weights.array if rank == PLANE else weights.array[:, :, None]))
+    if narrow and bias is not None and bias.array is not None:
+        bias = ctx.constant(np.array(bias.array))
     given = Value(image.type, image.name, node=image)
     found = transposed_convolution(ctx, given, filters, how, "iohw", bias, groups)
     node = replace(ctx.node_of(found), name=f"{ctx.raw.name}/plane")
