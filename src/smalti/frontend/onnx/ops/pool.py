@@ -19,11 +19,12 @@ from smalti.ir.graph import Node
 from smalti.ir.ops import BinaryFn, Layout, PoolFn, ReduceFn, UnaryFn
 from smalti.numerics import DType
 
+_DIMENSIONS = "one to three spatial dimensions"
 MOST_ORDER = 64
 """The largest p of a norm."""
 
 
-@onnx_op("MaxPool", inputs=1, since=(1, 8, 10, 11, 12, 22))
+@onnx_op("MaxPool", inputs=1, since=(1, 8, 10, 11, 12, 22), note=_DIMENSIONS)
 def max_pool(ctx: Context) -> Handled:
     """The largest element of each window, and where it is in the whole tensor."""
     columns_first = ctx.attrs.flag("storage_order", False)
@@ -48,7 +49,7 @@ def max_pool(ctx: Context) -> Handled:
     return found, s.result(unplane(s, places, x.type.rank), 1)
 
 
-@onnx_op("AveragePool", inputs=1, since=(1, 7, 10, 11, 19, 22))
+@onnx_op("AveragePool", inputs=1, since=(1, 7, 10, 11, 19, 22), note=_DIMENSIONS)
 def average_pool(ctx: Context) -> Handled:
     """The mean of each window; paddings count where ``count_include_pad`` says so."""
     padded = ctx.attrs.flag("count_include_pad", False)
@@ -67,7 +68,7 @@ def average_pool(ctx: Context) -> Handled:
     return s.result(unplane(s, s.binary(BinaryFn.DIV, total, counts), x.type.rank))
 
 
-@onnx_op("LpPool", inputs=1, since=(2, 11, 18, 22))
+@onnx_op("LpPool", inputs=1, since=(2, 11, 18, 22), note=_DIMENSIONS)
 def lp_pool(ctx: Context) -> Handled:
     """The p-norm of each window."""
     p = _order(ctx)
