@@ -12,7 +12,7 @@ _EPSILON = 1e-5
 _TRAINING = "batch normalisation in training mode: export the network after model.eval()"
 
 
-@onnx_op("BatchNormalization", inputs=5, since=(1, 6, 7), ignore=("consumed_inputs", "momentum"), note="spatial")
+@onnx_op("BatchNormalization", inputs=5, since=(1, 6, 7), ignore=("consumed_inputs", "momentum"), note="spatial; not in training mode")
 def batch_norm_of_old(ctx: Context) -> Handled:
     """Batch normalisation with fixed mean and variance of channels."""
     epsilon = ctx.attrs.number("epsilon", _EPSILON)
@@ -22,7 +22,7 @@ def batch_norm_of_old(ctx: Context) -> Handled:
     return _batch_norm(ctx, epsilon, not test or _results(ctx) > 1)
 
 
-@onnx_op("BatchNormalization", inputs=5, since=(9, 14, 15), ignore=("momentum",))
+@onnx_op("BatchNormalization", inputs=5, since=(9, 14, 15), ignore=("momentum",), note="not in training mode")
 def batch_norm(ctx: Context) -> Handled:
     """Batch normalisation with fixed mean and variance of channels."""
     epsilon = ctx.attrs.number("epsilon", _EPSILON)
