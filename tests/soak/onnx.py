@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from fuzz import mutants, onnx_models, onnx_sizes, targets
+from fuzz import mutants, onnx_graphs, onnx_models, onnx_sizes, targets
 from fuzz.onnx_bombs import BOMBS
 from shared_data import shared_dir
 from soak import graphs
 from soak.batches import run_cases
 
-BYTES, STRUCTURE, REAL = 50_000, 10_000, 400
+BYTES, STRUCTURE, OPERATIONS, REAL = 50_000, 10_000, 10_000, 400
 
 
 def main(seed: int, scale: float) -> dict[str, Any]:
@@ -21,6 +21,7 @@ def main(seed: int, scale: float) -> dict[str, Any]:
         "1 mutated bytes": mutated_bytes(seed, scale),
         "1 mutated bytes of real networks": mutated_networks(seed, scale),
         "2 mutated structure": mutated_structure(seed, scale),
+        "2 mutated operations": mutated_operations(seed, scale),
         "3 bombs": bombs(),
         "4 fuzzed models": graphs.fuzzed("onnx", seed, scale),
         "5 depth and size": depth_and_size(),
@@ -30,10 +31,12 @@ def main(seed: int, scale: float) -> dict[str, Any]:
 def mutated_bytes(seed: int, scale: float) -> dict[str, Any]:
     """Flips, cuts, splices and blown-up numbers."""
 
-    def case(number: int) -> str:
-        return targets.onnx(mutants.byte_mutant(seed, number, onnx_models.seeds())).partition(":")[0]
+    pool = onnx_models.seeds() + onnx_graphs.small_seeds()
 
-    repeat = f"byte_mutant({seed}, {{}}, onnx_models.seeds())"
+    def case(number: int) -> str:
+        return targets.onnx(mutants.byte_mutant(seed, number, pool)).partition(":")[0]
+
+    repeat = f"byte_mutant({seed}, {{}}, onnx_models.seeds() + onnx_graphs.small_seeds())"
     return run_cases(case, range(max(8, int(BYTES * scale))), repeat)
 
 
@@ -59,6 +62,24 @@ def mutated_structure(seed: int, scale: float) -> dict[str, Any]:
         return targets.onnx(onnx_models.structured_mutant(seed, number).data).partition(":")[0]
 
     return run_cases(case, range(max(8, int(STRUCTURE * scale))), f"onnx_models.structured_mutant({seed}, {{}})")
+
+
+def mutated_operations(seed: int, scale: float) -> dict[str, Any]:
+    """Attributes, sizes, values, types, edges and operations changed, of every operation; some are compiled and run."""
+    pool = onnx_graphs.all_seeds()
+
+    def case(number: int) -> str:
+        data = onnx_graphs.mutant(seed, number, pool).data
+        try:
+            onnx_models.handle(data)
+            if number % graphs.EVERY:
+                return "accepted"
+            return mutants.compile_and_run(data, mutants.MODES[number // graphs.EVERY % 3]).partition(":")[0]
+        except targets.REFUSALS as error:
+            return type(error).__name__
+
+    repeat = f"onnx_graphs.mutant({seed}, {{}}, onnx_graphs.all_seeds())"
+    return run_cases(case, range(max(8, int(OPERATIONS * scale))), repeat)
 
 
 def bombs() -> dict[str, Any]:
