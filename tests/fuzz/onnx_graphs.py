@@ -333,6 +333,13 @@ def _kind(rng: random.Random, spot: Spot, places: Sequence[Spot]) -> str:
     return f"type {item.value}"
 
 
+def _version(rng: random.Random, spot: Spot, places: Sequence[Spot]) -> str:
+    """Be of another version of the operators, most often one that is read."""
+    item = _item(spot)
+    item.value = rng.choice((*range(6, 29), *NUMBERS))
+    return f"opset {item.value}"
+
+
 def _text(rng: random.Random, spot: Spot, places: Sequence[Spot]) -> str:
     item = _item(spot)
     item.value = rng.choice((*TEXTS, *EQUATIONS)).encode()
@@ -403,5 +410,5 @@ CHANGES: tuple[tuple[Callable[[Spot], bool], Change], ...] = (
     (_is("Node.input"), _edge),
     (_is("Node.op_type"), _operation),
     (_is("Node.op_type"), _attribute),
-    (_is("Opset.version"), _number),
+    (_is("Opset.version"), _version),
 )

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-from fuzz import mutants, onnx_graphs, onnx_models, onnx_sizes, targets
+from fuzz import mutants, onnx_graphs, onnx_models, onnx_sizes, sizes, targets
+from fuzz.bombs import LARGEST_FILE
 from fuzz.onnx_bombs import BOMBS
+from fuzz.onnx_growth import GROWTH
 from shared_data import shared_dir
 from soak import graphs
-from soak.batches import run_cases
+from soak.batches import ADDRESS_SPACE, run_cases
+from soak.forks import forked
 
 BYTES, STRUCTURE, OPERATIONS, REAL = 50_000, 10_000, 10_000, 400
 
@@ -23,6 +29,7 @@ def main(seed: int, scale: float) -> dict[str, Any]:
         "2 mutated structure": mutated_structure(seed, scale),
         "2 mutated operations": mutated_operations(seed, scale),
         "3 bombs": bombs(),
+        "3 growth": growth(),
         "4 fuzzed models": graphs.fuzzed("onnx", seed, scale),
         "5 depth and size": depth_and_size(),
     }
@@ -80,6 +87,35 @@ def mutated_operations(seed: int, scale: float) -> dict[str, Any]:
 
     repeat = f"onnx_graphs.mutant({seed}, {{}}, onnx_graphs.all_seeds())"
     return run_cases(case, range(max(8, int(OPERATIONS * scale))), repeat)
+
+
+def growth(made: Mapping[str, Callable[[], bytes]] = GROWTH) -> dict[str, Any]:
+    """What asks for much ends in a second (of a large file: ten) and 100 MB more than before."""
+    failures, ends = [], Counter[str]()
+    worst = [0.0, 0.0]
+    for name, build in made.items():
+        data = build()
+
+        def case(data: bytes = data) -> str:
+            before, begin = sizes.resident(), time.process_time()
+            try:
+                onnx_models.handle(data)
+                end = "accepted"
+            except targets.REFUSALS as error:
+                end = type(error).__name__
+            return f"{end} {time.process_time() - begin:.3f} {(sizes.resident() - before) / 1e3:.1f}"
+
+        done = forked(case, address_space=ADDRESS_SPACE)
+        if done.kind != "ok":
+            failures.append(f"growth {name}: {done.kind} {done.text}")
+            continue
+        end, seconds, grown = done.text.split()
+        ends[end] += 1
+        worst = [max(worst[0], float(seconds)), max(worst[1], float(grown))]
+        if float(seconds) >= (1 if len(data) <= LARGEST_FILE else graphs.SECONDS) or float(grown) >= 100:
+            failures.append(f"growth {name}: {done.text}")
+    figures = {"graphs": len(made), **dict(sorted(ends.items())), "slowest_s": worst[0], "most_mb": worst[1]}
+    return {"pass": not failures, **figures, "failures": failures}
 
 
 def bombs() -> dict[str, Any]:
