@@ -104,8 +104,10 @@ def lp_norm(ctx: Lowering, x: Value, axis: int, p: int) -> Value:
     return s.result(s.binary(BinaryFn.DIV, v, safe))
 
 
-def local_response_norm(ctx: Lowering, x: Value, axis: int, size: int, alpha: float, beta: float, bias: float) -> Value:
-    """``x / (bias + alpha * sum)^beta``, the sum of the squares of ``size`` channels (along ``axis``) around each."""
+def local_response_norm(
+    ctx: Lowering, x: Value, size: int, alpha: float, beta: float, bias: float, axis: int = 1
+) -> Value:
+    """``x / (bias + alpha / size * sum)^beta``, the sum of the squares of ``size`` channels around each."""
     s, v = _begin(ctx, x, 0.0, 2)
     if not 1 <= size <= MAX_NEIGHBOURS:
         ctx.unsupported(f"sums over {size} channels; the limit is {MAX_NEIGHBOURS}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,12 +117,13 @@ def weighed(ctx: Lowering, x: Value, extents: Sequence[Extent], position: Positi
     return s.result(_by_record(s, node, extents, {a: f for a, f in choices.items() if f}, ResizeFn.BILINEAR))
 
 
-def weighed_by(ctx: Lowering, x: Value, matrices: Mapping[int, NDArray[np.float32]]) -> Value:
-    """Sums of the elements along some axes by matrices ``[after, before]``, in float32."""
+def by_matrices(ctx: Lowering, x: Value, matrices: Mapping[int, NDArray[np.floating[Any]]]) -> Value:
+    """Sums of all elements along axes: ``[after, before]`` weights by axis; in float32, which is the result."""
     s = Steps(ctx, DType.FLOAT32)
-    node = s.take(x)
+    node = s.take(x) if x.type.dtype is DType.FLOAT32 else s.op(ops.Cast(DType.FLOAT32), ctx.node_of(x))
     for axis, matrix in matrices.items():
-        node = _product(s, node, ctx.node_of(kept(ctx, matrix, f"weights_{axis}")), axis)
+        weights_of = kept(ctx, matrix.astype(np.float32), f"weights_{axis}")
+        node = _product(s, node, ctx.node_of(weights_of), axis)
     return s.result(node)
 
 

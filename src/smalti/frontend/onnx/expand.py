@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from smalti.errors import GraphError
+from smalti.frontend.fresh import FreshNames, shortened
 from smalti.frontend.onnx.attrs import Attribute
-from smalti.frontend.onnx.fresh import FreshNames, shortened
 from smalti.frontend.onnx.functions import Function, Functions, Key
 from smalti.frontend.onnx.nodes import BODY_INPUT, IF, IF_FALSE, IF_TRUE, INPUT, Body, OnnxNode
 from smalti.frontend.onnx.opsets import NEWEST, OWN_DOMAIN, UNVERSIONED, operation, version_of

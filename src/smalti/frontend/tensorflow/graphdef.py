@@ -2,8 +2,8 @@
 
 The messages are declared here through protobuf descriptors, with the field numbers of TensorFlow's public
 ``graph.proto``, ``node_def.proto``, ``attr_value.proto``, ``tensor.proto`` and ``tensor_shape.proto``.  Fields that a
-frozen graph does not need (function libraries, function-valued attributes) are left out and skipped by the parser, so
-they cannot add recursion or memory.
+frozen graph does not need are left out and skipped by the parser, so they cannot add recursion or memory: of a
+function-valued attribute the name is kept, and the functions of the library stay bytes until one is called.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ _MESSAGES: dict[str, tuple[tuple[str, int, str, bool], ...]] = {
         ("shape", 7, "Shape", False),
         ("tensor", 8, "Tensor", False),
         ("placeholder", 9, "bytes", False),
+        ("func", 10, "FunctionName", False),
     ),
+    "FunctionName": (("name", 1, "bytes", False),),
     "AttrEntry": (("key", 1, "bytes", False), ("value", 2, "AttrValue", False)),
     "NodeDef": (
         ("name", 1, "bytes", False),
@@ -79,11 +81,29 @@ _MESSAGES: dict[str, tuple[tuple[str, int, str, bool], ...]] = {
         ("device", 4, "bytes", False),
         ("attr", 5, "AttrEntry", True),
     ),
-    "GraphDef": (("node", 1, "NodeDef", True),),
+    "Library": (("function", 1, "bytes", True),),
+    "Argument": (
+        ("name", 1, "bytes", False),
+        ("number_attr", 5, "bytes", False),
+        ("type_list_attr", 6, "bytes", False),
+    ),
+    "Signature": (("name", 1, "bytes", False), ("input_arg", 2, "Argument", True), ("output_arg", 3, "Argument", True)),
+    "FunctionHead": (("signature", 1, "FunctionName", False),),
+    "ReturnEntry": (("key", 1, "bytes", False), ("value", 2, "bytes", False)),
+    "FunctionDef": (
+        ("signature", 1, "Signature", False),
+        ("node_def", 3, "NodeDef", True),
+        ("ret", 4, "ReturnEntry", True),
+    ),
+    "GraphDef": (("node", 1, "NodeDef", True), ("library", 2, "Library", False)),
 }
 
 _CLASSES = message_classes("smalti.tf", _MESSAGES, _SCALARS)
 GraphDef = _CLASSES["GraphDef"]
+NodeDef = _CLASSES["NodeDef"]
+FunctionDef = _CLASSES["FunctionDef"]
+FunctionHead = _CLASSES["FunctionHead"]
+"""A function of which only the name is read."""
 
 
 def parse_graph_def(data: bytes, limits: GraphLimits = DEFAULT_LIMITS) -> Any:
@@ -120,10 +140,11 @@ def parse_graph_def(data: bytes, limits: GraphLimits = DEFAULT_LIMITS) -> Any:
     return graph
 
 
-def has_more_nodes(data: bytes, limit: int) -> bool:
+def has_more_nodes(data: bytes, limit: int, node_tag: int = _NODE_TAG) -> bool:
     """Return whether bytes hold more than ``limit`` nodes, without parsing any: a parsed node takes 30 times its bytes.
 
-    Bytes that are no protobuf count as few nodes; the parser refuses them.
+    ``node_tag`` is what stands before a node, of a GraphDef or of a function.  Bytes that are no protobuf count as few
+    nodes; the parser refuses them.
     """
     if len(data) <= 2 * limit:
         return False
@@ -138,7 +159,7 @@ def has_more_nodes(data: bytes, limit: int) -> bool:
             at += _WIRE_SIZES[wire]
         else:
             return False
-        count += tag == _NODE_TAG
+        count += tag == node_tag
     return count > limit
 
 

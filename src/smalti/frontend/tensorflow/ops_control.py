@@ -65,6 +65,12 @@ def identity_n(ctx: Context) -> Handled:
     return ctx.inputs
 
 
+@tf_op("PartitionedCall", "StatefulPartitionedCall", inputs=(0, 65536), note="the function is inlined; no recursion")
+def call(ctx: Context) -> Handled:
+    """A function of the graph's library: the reader has put its nodes here, and the inputs are its results."""
+    return ctx.inputs
+
+
 @tf_op("NoOp", inputs=0)
 def no_op(ctx: Context) -> Handled:
     """Nothing: orders other nodes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from smalti.frontend.lower import blocks, dense, transposed, window
+from smalti.frontend.lower.fill import kept
 from smalti.frontend.lower.transposed import Transposed
 from smalti.frontend.lower.window import Auto, Padding
 from smalti.frontend.tensorflow.registry import Context, Handled, tf_op
@@ -24,7 +25,7 @@ def read_layout(ctx: Context) -> Layout:
     return Layout(text)
 
 
-def _pair(ctx: Context, values: tuple[int, ...], what: str, layout: Layout) -> tuple[int, int]:
+def pair_of(ctx: Context, values: tuple[int, ...], what: str, layout: Layout) -> tuple[int, int]:
     """Return the spatial pair of a list of four; batch and channels must be 1."""
     if len(values) != 4:
         ctx.invalid(f"{what} must list 4 numbers, not {len(values)}")
@@ -34,7 +35,8 @@ def _pair(ctx: Context, values: tuple[int, ...], what: str, layout: Layout) -> t
     return window.read_extents(ctx, values, what, (h, w))
 
 
-def _read_padding(ctx: Context, layout: Layout) -> Padding:
+def read_padding(ctx: Context, layout: Layout) -> Padding:
+    """Return the padding that ``padding`` and ``explicit_paddings`` state."""
     padding = ctx.attrs.text("padding")
     explicit = ctx.attrs.ints("explicit_paddings", _EMPTY)
     if padding in _AUTO:
@@ -55,9 +57,9 @@ def _read_padding(ctx: Context, layout: Layout) -> Padding:
 def _read_window(ctx: Context) -> tuple[Layout, tuple[int, int], tuple[int, int], Padding]:
     """Return layout, stride, dilation and padding of a convolution."""
     layout = read_layout(ctx)
-    stride = _pair(ctx, ctx.attrs.ints("strides"), "strides", layout)
-    dilation = _pair(ctx, ctx.attrs.ints("dilations", _ONES), "dilations", layout)
-    return layout, stride, dilation, _read_padding(ctx, layout)
+    stride = pair_of(ctx, ctx.attrs.ints("strides"), "strides", layout)
+    dilation = pair_of(ctx, ctx.attrs.ints("dilations", _ONES), "dilations", layout)
+    return layout, stride, dilation, read_padding(ctx, layout)
 
 
 @tf_op(
@@ -102,14 +104,37 @@ def transposed_convolution(ctx: Context) -> Handled:
     return transposed.transposed_convolution(ctx, x, filters, how, "hwoi")
 
 
+@tf_op(
+    "DepthwiseConv2dNativeBackpropInput",
+    inputs=3,
+    types={"T": 2},
+    note="transposed convolution of each channel: NHWC and NCHW; SAME, VALID, EXPLICIT; dilations; constant filters",
+)
+def transposed_depthwise(ctx: Context) -> Handled:
+    """Transposed depthwise convolution: as one of groups of channels."""
+    layout, stride, dilation, padding = _read_window(ctx)
+    sizes, filters, x = ctx.sizes(0, "the size of the result"), ctx.value(1), ctx.value(2)
+    ctx.require_rank(filters, 4)
+    if len(sizes) != 4 or filters.array is None:
+        ctx.unsupported("filters that are not constant" if len(sizes) == 4 else f"{len(sizes)} sizes of the result")
+    rows, columns, channels, multiplier = filters.array.shape
+    h, w, c = spatial_axes(layout)
+    if sizes[0] != x.type.shape[0] or sizes[c] != channels:
+        ctx.invalid(f"a result of {[str(s) for s in sizes]} for images {x.type} and filters {filters.type}")
+    flat = kept(ctx, filters.array.reshape(rows, columns, 1, channels * multiplier), "filters", filters.type.dtype)
+    before = window.pads_before(ctx, padding, (sizes[h], sizes[w]), flat.type, stride, dilation)
+    how = Transposed(stride, dilation, before, (sizes[h], sizes[w]), layout)
+    return transposed.transposed_convolution(ctx, x, flat, how, "hwoi", groups=channels)
+
+
 @tf_op("AvgPool", inputs=1, types={"T": 0})
 @tf_op("MaxPool", inputs=1, types={"T": 0})
 def pool(ctx: Context) -> Handled:
     """Average and maximum over windows; padding does not count."""
     layout = read_layout(ctx)
-    size = _pair(ctx, ctx.attrs.ints("ksize"), "ksize", layout)
-    stride = _pair(ctx, ctx.attrs.ints("strides"), "strides", layout)
-    padding = _read_padding(ctx, layout)
+    size = pair_of(ctx, ctx.attrs.ints("ksize"), "ksize", layout)
+    stride = pair_of(ctx, ctx.attrs.ints("strides"), "strides", layout)
+    padding = read_padding(ctx, layout)
     fn = ops.PoolFn.AVG if ctx.op == "AvgPool" else ops.PoolFn.MAX
     return window.pool(ctx, ctx.value(0), fn, size, stride, padding, layout)
 

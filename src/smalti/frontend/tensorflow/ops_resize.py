@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.frontend.lower import blocks, resized
+from smalti.frontend.lower import blocks
 from smalti.frontend.lower import resize as lower
-from smalti.frontend.tensorflow.bicubic import bicubic_weights
+from smalti.frontend.lower.resized import by_matrices
+from smalti.frontend.tensorflow import bicubic
 from smalti.frontend.tensorflow.registry import Context, Handled, tf_op
 from smalti.ir import ops
 from smalti.ir.ops import ResizeFn
+from smalti.numerics import DType
 
 
 @tf_op("ResizeBilinear", inputs=2, types={"T": 0})
@@ -27,28 +29,27 @@ def resize(ctx: Context) -> Handled:
     return lower.resize(ctx, x, fn, ctx.sizes(1, "the size"), align, half)
 
 
-@tf_op("ResizeBicubic", inputs=2, types={"T": 0}, note="constant sizes")
+@tf_op("ResizeBicubic", inputs=2, types={"T": 0}, note="sizes that do not depend on the image")
 def resize_bicubic(ctx: Context) -> Handled:
-    """Resize of images by cubic kernels; gives float32."""
-    align = ctx.attrs.flag("align_corners", False)
-    half = ctx.attrs.flag("half_pixel_centers", False)
+    """Resize of images by cubic functions of sixteen pixels around; gives float32."""
+    align, half = ctx.attrs.flag("align_corners", False), ctx.attrs.flag("half_pixel_centers", False)
     if align and half:
         ctx.invalid("align_corners and half_pixel_centers exclude each other")
-    x, goal = ctx.value(0), ctx.sizes(1, "the size")
+    x, sizes = ctx.value(0), ctx.sizes(1, "the size")
     ctx.require_rank(x, 4)
-    if len(goal) != 2:
-        ctx.invalid(f"the size must be two numbers, not {len(goal)}")
+    if len(sizes) != 2:
+        ctx.invalid(f"the size must be two numbers, not {len(sizes)}")
     matrices: dict[int, NDArray[np.float32]] = {}
-    for axis, after in enumerate(goal, 1):
+    for axis, after in zip((1, 2), sizes, strict=True):
         before = x.type.shape[axis]
         if not (isinstance(before, int) and isinstance(after, int)):
-            ctx.unsupported("a size that depends on the image: build it with --input-shape")
+            ctx.unsupported("cubic interpolation of a size that depends on the image: fix it with --input-shape")
         if before < 1 or after < 1:
             ctx.invalid(f"{before} elements become {after}")
-        if 4 * before * after > min(ctx.host.constant_budget()):
+        if before * after * DType.FLOAT32.itemsize > min(ctx.host.constant_budget()):
             ctx.unsupported(f"weights of {before} elements that become {after}")
-        matrices[axis] = bicubic_weights(before, after, align, half)
-    return resized.weighed_by(ctx, x, matrices)
+        matrices[axis] = bicubic.weights(before, after, align, half)
+    return by_matrices(ctx, x, matrices)
 
 
 @tf_op("SpaceToBatchND", inputs=3, types={"T": 0, "Tblock_shape": 1, "Tpaddings": 2}, note="height and width of images")

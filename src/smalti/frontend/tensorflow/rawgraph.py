@@ -11,6 +11,7 @@ from smalti.frontend.budget import DEFAULT_LIMITS, GraphLimits
 from smalti.frontend.raw import Edge, RawNode, Role, StatedSize
 from smalti.frontend.table import OpTable
 from smalti.frontend.tensorflow.attrs import AttrReader
+from smalti.frontend.tensorflow.functions import CALLS, Inliner, is_call, library_of
 from smalti.frontend.tensorflow.graphdef import parse_graph_def
 from smalti.frontend.tensorflow.tensors import TfType
 from smalti.frontend.words import shorten
@@ -78,6 +79,8 @@ class TfGraph:
 
     def output_count(self, node: RawNode) -> int:
         """Return how many results a node has, by its attributes; one where these are damaged."""
+        if node.op in CALLS:
+            return len(node.inputs)
         key = _MANY_OUTPUTS.get(node.op)
         if key is None:
             return 1
@@ -105,9 +108,11 @@ def read_graph(data: bytes, table: OpTable[AttrReader], limits: GraphLimits = DE
     """Parse GraphDef bytes and resolve every edge.
 
     Raises:
-        GraphError: not a GraphDef, or over a limit; a bad or duplicate name; an edge from a node that does not exist.
+        GraphError: not a GraphDef, or over a limit; a bad or duplicate name; an edge from a node that does not exist; a
+            function that is missing, damaged or calls itself.
     """
-    messages = parse_graph_def(data, limits).node
+    graph = parse_graph_def(data, limits)
+    messages = graph.node
     by_name: dict[str, int] = {}
     names: list[str] = []
     for index, message in enumerate(messages):
@@ -116,8 +121,12 @@ def read_graph(data: bytes, table: OpTable[AttrReader], limits: GraphLimits = DE
             raise GraphError(f"two nodes are called {shorten(name)}")
         by_name[name] = index
         names.append(name)
-    nodes = tuple(_raw_node(index, names[index], message, by_name) for index, message in enumerate(messages))
-    return TfGraph(nodes, by_name, table)
+    nodes = [_raw_node(index, names[index], message, by_name) for index, message in enumerate(messages)]
+    library = library_of(graph, limits)
+    if any(is_call(node.op, library) for node in nodes):
+        nodes = Inliner(library, nodes, _ROLES).run()
+        by_name.update((node.name, node.index) for node in nodes[len(messages) :])
+    return TfGraph(tuple(nodes), by_name, table)
 
 
 def _decode_name(data: bytes, index: int) -> str:
