@@ -60,6 +60,18 @@ def reciprocal(ctx: Context) -> Handled:
     return elementwise.binary(ctx, BinaryFn.DIV, ctx.symbolic(symbolic.make([1], ()), x.type.dtype), x)
 
 
+@tf_op("LRN", inputs=1, types=_T)
+def local_response_norm(ctx: Context) -> Handled:
+    """Each value over a power of the squares of the channels around it."""
+    radius = ctx.attrs.integer("depth_radius", 5)
+    bias, alpha, beta = (ctx.attrs.number(key, default) for key, default in (("bias", 1), ("alpha", 1), ("beta", 0.5)))
+    x = ctx.value(0)
+    ctx.require_rank(x, 4)
+    if radius < 0:
+        ctx.invalid(f"attribute depth_radius is {radius}")
+    return norms.local_response_norm(ctx, x, 3, 2 * radius + 1, alpha, beta, bias)
+
+
 @tf_op("Pow", inputs=2, types=_T)
 def power(ctx: Context) -> Handled:
     """Powers; of integers, where TensorFlow refuses a negative exponent, the integer part."""
@@ -143,19 +155,6 @@ def einsum(ctx: Context) -> Handled:
     equation = ctx.attrs.text("equation")
     check_number(ctx, len(ctx.inputs))
     return sum_of_products(ctx, equation, ctx.values())
-
-
-@tf_op("LRN", inputs=1, types={"T": 0})
-def local_response_norm(ctx: Context) -> Handled:
-    """``x / (bias + alpha * sum)^beta``, the sum of the squares of the channels within a radius."""
-    radius = ctx.attrs.integer("depth_radius", 5)
-    bias, alpha, beta = (ctx.attrs.number(n, d) for n, d in (("bias", 1.0), ("alpha", 1.0), ("beta", 0.5)))
-    x = ctx.value(0)
-    ctx.require_rank(x, 4)
-    if radius < 0:
-        ctx.invalid(f"attribute depth_radius is {radius}")
-    size = 2 * radius + 1
-    return norms.local_response_norm(ctx, x, size, alpha * size, beta, bias, axis=3)
 
 
 @tf_op("L2Loss", inputs=1, types={"T": 0})
