@@ -93,6 +93,12 @@ def test_dropout_is_taken_out_with_its_scale(form: Form, rate: float) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_what_a_dropout_leaves_behind_is_no_output(form: Form) -> None:
+    builder = form(start(), 0.3).node("Neg", "y", ["d/out"])
+    assert import_graph(builder.bytes(), ImportOptions(drop_dropout=True)).graph.output_names == ("y:0",)
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_dropout_is_refused_as_what_it_is(form: Form) -> None:
     with pytest.raises(UnsupportedGraphError) as raised:
         imported(form(start(), 0.3).node("Neg", "y", ["d/out"]), False)

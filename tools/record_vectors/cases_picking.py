@@ -173,6 +173,7 @@ def _function_cases() -> Iterator[Case]:
             lambda y, r=radius, c=bias, p=alpha, q=beta: raw.LRN(input=y, depth_radius=r, bias=c, alpha=p, beta=q),
             "ulp:16",
         )
+    yield unary_case("functions/ensure_shape", image, lambda y: raw.EnsureShape(input=y, shape=[2, None, 4, 7]))
     yield unary_case("functions/l2_loss", image, lambda y: raw.L2Loss(t=y), "float:168")
 
 

@@ -69,10 +69,16 @@ def find_dropouts(nodes: Sequence[RawNode]) -> tuple[Dropout, ...]:
 
 
 def without(nodes: Sequence[RawNode], dropouts: Sequence[Dropout]) -> list[RawNode]:
-    """Return nodes of which the dropouts give what they are given, without scale."""
+    """Return nodes of which the dropouts give what they are given, without scale.
+
+    Nobody reads the masks and scaled tensors any more, but that makes them no results of the graph.
+    """
     result = list(nodes)
     for dropout in dropouts:
         old = result[dropout.node]
+        for index in {edge[0] for edge in old.operands} - {dropout.data[0]}:
+            if result[index].role is Role.OPERATION:
+                result[index] = replace(result[index], role=Role.SILENT)
         result[dropout.node] = replace(old, op="Identity", inputs=(dropout.data,), message=NodeDef())
     return result
 
