@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -29,6 +30,8 @@ Array = NDArray[Any]
 FORMS = ("fed", "bound", "stored")
 HALF, BFLOAT16 = 2e-3, 2**-6
 """Two steps of the numbers: ONNX's own code rounds after every operation."""
+LARGE, SMALL = (1, 3, 32, 32, 32), (1, 3, 12, 11, 10)
+"""Three cases pool a large volume: ONNX's own code visits each place in Python, for seconds, and a small one does."""
 
 
 class Outcome(Enum):
@@ -87,7 +90,10 @@ class NodeCase:
 
 def node_cases() -> Iterator[NodeCase]:
     """Yield the cases whose operands and results are all tensors."""
-    for case in collect_testcases(None):
+    draw = np.random.randn
+    with mock.patch.object(np.random, "randn", lambda *shape: _small(draw(*shape))):
+        cases = collect_testcases(None)
+    for case in cases:
         for number, (inputs, outputs) in enumerate(case.data_sets):
             found = [_array(value) for value in (*inputs, *outputs)]
             if any(value is None for value in found) or not case.model.graph.input:
@@ -125,6 +131,11 @@ def _outcome(case: NodeCase, model: onnx.ModelProto) -> tuple[Outcome, str]:
     except SmaltiError as error:
         return Outcome.REFUSED, str(error)
     return (Outcome.WRONG, wrong) if wrong else (Outcome.PASS, "")
+
+
+def _small(drawn: Any) -> Any:
+    """Cut the large volume; later random numbers stay as they are."""
+    return drawn[tuple(map(slice, SMALL))] if np.shape(drawn) == LARGE else drawn
 
 
 def _array(value: Any) -> Array | None:

@@ -93,7 +93,7 @@ def local_response_norm(ctx: Context) -> Handled:
     """Division by a power of the sum of the squares of the channels around each."""
     size, alpha = ctx.attrs.integer("size"), ctx.attrs.number("alpha", 1e-4)
     beta, bias = ctx.attrs.number("beta", 0.75), ctx.attrs.number("bias", 1.0)
-    return norms.local_response_norm(ctx, ctx.value(0), size, alpha, beta, bias)
+    return norms.local_response_norm(ctx, ctx.value(0), 1, size, alpha / size, beta, bias)
 
 
 def _results(ctx: Context) -> int:
