@@ -78,19 +78,17 @@ def test_lists_with_whole_paths_and_of_other_encodings(model: Path, tmp_path: Pa
 def test_the_system_has_no_thread_left(model: Path, tmp_path: Path) -> None:
     """Whichever thread it is that does not start: a message, and the next run does the rest."""
     kit.fill(tmp_path / "in", 12)
-    whole = kit.command(model, tmp_path / "in", tmp_path / "whole")
-    assert kit.run(whole).returncode == 0
     real = next(f"threading.{n}" for n in ("_start_joinable_thread", "_start_new_thread") if hasattr(threading, n))
     ended = []
-    for count in range(6):
-        arguments = kit.command(model, tmp_path / "in", tmp_path / f"few{count}")
-        main = arguments[2]
-        arguments[2] = FEW_THREADS.format(real=real, count=count) + main
-        done = kit.run(arguments, timeout=60)
-        ended.append(done.returncode)
-        assert done.returncode in (ExitCode.OK, ExitCode.RESOURCE), done.stderr
-        assert done.returncode == 0 or "the system refuses another thread" in done.stderr
-        arguments[2] = main
-        assert kit.run(arguments).returncode == 0
-        assert kit.results(tmp_path / f"few{count}") == kit.results(tmp_path / "whole")
+    with kit.Server(tmp_path) as server:
+        assert server.run(kit.command(model, tmp_path / "in", tmp_path / "whole")).returncode == 0
+        for count in range(6):
+            again = kit.command(model, tmp_path / "in", tmp_path / f"few{count}")
+            few = [*again[:2], FEW_THREADS.format(real=real, count=count) + again[2], *again[3:]]
+            done = kit.run(few, timeout=60)
+            ended.append(done.returncode)
+            assert done.returncode in (ExitCode.OK, ExitCode.RESOURCE), done.stderr
+            assert done.returncode == 0 or "the system refuses another thread" in done.stderr
+            assert server.run(again).returncode == 0
+            assert kit.results(tmp_path / f"few{count}") == kit.results(tmp_path / "whole")
     assert ended[0] == ExitCode.RESOURCE and ended[-1] == ExitCode.OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -89,9 +90,6 @@ class ReduceKernel(ReadsAll):
         with e.parallel(fn.mul(e.size(product(dims.kept[:-1])), blocks)) as item:
             row, first = fn.div(item, blocks), fn.mul(fn.mod(item, blocks), lanes)
             offset = dot(fn, decompose(fn, row, outer), outer_strides) if outer else 0
-            length: Index = (
-                inner if isinstance(blocks, int) and blocks == 1 else fn.minimum(lanes, fn.sub(inner, first))
-            )
             base = fn.at(source, fn.mul(fn.add(offset, first), dtype.itemsize))
             target = fn.at(result, fn.mul(fn.add(fn.mul(row, inner), first), dtype.itemsize))
 
@@ -109,7 +107,7 @@ class ReduceKernel(ReadsAll):
                 )
                 _finish(fn, op, dtype, total, count, fn.at(target, fn.mul(index, dtype.itemsize)))
 
-            in_vectors(fn, 0, length, lanes, piece)
+            _block(fn, inner, first, lanes, piece)
 
     def _rows(self, e: StepEmitter, node: Node, op: ops.Reduce, dims: ReducedDims) -> None:
         """The innermost dimension is reduced: an item is a group of results."""
@@ -132,6 +130,19 @@ class ReduceKernel(ReadsAll):
 
                 total = nested(fn, HOW[op.fn], dtype, 1, reduced[:-1], strides[:-1], offset, run)
                 _finish(fn, op, dtype, total, count, fn.at(result, fn.mul(row, dtype.itemsize)))
+
+
+def _block(fn: Fn, inner: Index, first: Index, lanes: int, piece: Callable[[Index, int], None]) -> None:
+    """Run ``piece`` over the block that begins at ``first``: each width is a whole reduction, so none without use."""
+    if not isinstance(inner, int):
+        in_vectors(fn, 0, fn.minimum(lanes, fn.sub(inner, first)), lanes, piece)
+        return
+    whole, rest = divmod(inner, lanes)
+    if whole and rest:
+        is_whole = fn.compare("<=", fn.add(first, lanes), inner)
+        fn.choose(is_whole, lambda: piece(0, lanes), lambda: in_vectors(fn, 0, rest, lanes, piece))
+    else:
+        in_vectors(fn, 0, rest or lanes, lanes, piece)
 
 
 def _finish(fn: Fn, op: ops.Reduce, dtype: DType, total: ir.Value, count: Index, target: ir.Value) -> None:
