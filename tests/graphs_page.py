@@ -11,9 +11,10 @@ HEAD = """# Networks that were tried
 Generated from the record of a run, [graphs.json](graphs.json): `tools/try_graphs.py FOLDER --record docs/graphs.json`
 tries the `.pb` and `.onnx` files of a folder and renews their rows, `scripts/docs` writes this page again.
 
-*builds*: `smalti build` makes a model file with default options, or those that are shown. *labels*: `smalti infer` labels
-pictures with it; a network that takes float arrays, or gives no classes for each pixel, is run with `engine.run()` instead.
-*difference*: the largest difference of an output from TensorFlow's for one random picture, as a share of the spread of its values.
+*builds*: `smalti build` makes a model file with default options, or those that are shown. *labels*: `smalti infer`
+labels pictures with it; a network that takes float arrays, or gives no classes for each pixel, is run with
+`engine.run()` instead. *difference*: the largest difference of an output from TensorFlow's for one random picture, as
+a share of the spread of its values.
 """
 PUBLIC = """## Public files
 

@@ -1,10 +1,11 @@
 """Try a folder of graphs: which can be built, which label pictures, which operations the others lack.
 
-``python tools/try_graphs.py FOLDER --record docs/graphs.json`` renews the rows of its ``.pb`` and ``.onnx`` files in
-the record and keeps the others; ``scripts/docs`` then writes ``docs/graphs-known-to-work.md`` again. What a row says of the
-origin of its file (``about``, ``source``, ``licence``) and the options it is built with is written into the record by
-hand and kept. Beside ``a.pb`` there may be ``a.npz`` with arrays by the names of the graph's inputs and outputs: the
-outputs are what another program gave for these inputs, and the row says how far ours are from them.
+``python tools/try_graphs.py FOLDER --record docs/graphs.json`` renews the rows of its ``.pb`` and ``.onnx`` files
+in the record and keeps the others; ``scripts/docs`` then writes ``docs/graphs-known-to-work.md`` again. What a row
+says of the origin of its file (``about``, ``source``, ``licence``) and the options it is built with is written into
+the record by hand and kept. Beside ``a.pb`` there may be ``a.npz`` with arrays by the names of the graph's inputs
+and outputs: the outputs are what another program gave for these inputs, and the row says how far ours are from
+them.
 
 Every graph is built by a process of its own, so that one that takes too much time or memory costs only its own row.
 """
