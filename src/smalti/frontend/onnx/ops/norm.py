@@ -12,7 +12,13 @@ _EPSILON = 1e-5
 _TRAINING = "batch normalisation in training mode: export the network after model.eval()"
 
 
-@onnx_op("BatchNormalization", inputs=5, since=(1, 6, 7), ignore=("consumed_inputs", "momentum"), note="spatial; not in training mode")
+@onnx_op(
+    "BatchNormalization",
+    inputs=5,
+    since=(1, 6, 7),
+    ignore=("consumed_inputs", "momentum"),
+    note="spatial; not in training mode",
+)
 def batch_norm_of_old(ctx: Context) -> Handled:
     """Batch normalisation with fixed mean and variance of channels."""
     epsilon = ctx.attrs.number("epsilon", _EPSILON)
