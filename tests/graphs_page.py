@@ -9,7 +9,7 @@ from typing import Any
 HEAD = """# Networks that were tried
 
 Generated from the record of a run, [graphs.json](graphs.json): `tools/try_graphs.py FOLDER --record docs/graphs.json`
-tries the `.pb` files of a folder and renews their rows, `scripts/docs` writes this page again.
+tries the `.pb` and `.onnx` files of a folder and renews their rows, `scripts/docs` writes this page again.
 
 *builds*: `smalti build` makes a model file, with default options or those of the row. *labels*: `smalti infer` labels
 pictures with it; a network that takes float arrays, or gives no classes for each pixel, is run with `engine.run()`
@@ -19,6 +19,14 @@ spread of its values.
 PUBLIC = """## Public files
 
 Not part of this repository; they are where the third column says, under the licence that it states.
+
+| file | what it is | from | builds | labels | what it lacks, or why not |
+|---|---|---|---|---|---|
+"""
+ONNX = ".onnx"
+MODELS = """## Public ONNX models
+
+How far their numbers are from those of ONNX Runtime is in [onnx.md](onnx.md).
 
 | file | what it is | from | builds | labels | what it lacks, or why not |
 |---|---|---|---|---|---|
@@ -40,13 +48,15 @@ def graphs_markdown(path: Path) -> str:
     """Return the page."""
     record = json.loads(path.read_text(encoding="utf-8"))
     graphs = record["graphs"]
-    rows = "".join(_public(name, row) for name, row in graphs.items() if row["source"] != KERAS_SOURCE)
+    public = {name: row for name, row in graphs.items() if row["source"] != KERAS_SOURCE}
+    rows = "".join(_public(name, row) for name, row in public.items() if not name.endswith(ONNX))
+    models = "".join(_public(name, row) for name, row in public.items() if name.endswith(ONNX))
     keras = "".join(_keras(row) for row in graphs.values() if row["source"] == KERAS_SOURCE)
     versions = record["versions"]
     tried = (
         f"Tried with Smalti {record['smalti']}, TensorFlow {versions['tensorflow']} and Keras {versions['keras']}.\n"
     )
-    return "\n".join([HEAD, tried, PUBLIC + rows, KERAS + keras])
+    return "\n".join([HEAD, tried, PUBLIC + rows, MODELS + models, KERAS + keras])
 
 
 def _public(name: str, row: dict[str, Any]) -> str:

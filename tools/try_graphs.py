@@ -1,10 +1,11 @@
-"""Try a folder of frozen graphs: which can be built, which label pictures, which operations the others lack.
+"""Try a folder of graphs: which can be built, which label pictures, which operations the others lack.
 
-``python tools/try_graphs.py FOLDER --record docs/graphs.json`` renews the rows of the folder's ``.pb`` files in the
-record and keeps the others; ``scripts/docs`` then writes ``docs/graphs-known-to-work.md`` again. What a row says of the
-origin of its file (``about``, ``source``, ``licence``) and the options it is built with is written into the record by
-hand and kept. Beside ``a.pb`` there may be ``a.npz`` with arrays by the names of the graph's inputs and outputs: the
-outputs are what another program gave for these inputs, and the row says how far ours are from them.
+``python tools/try_graphs.py FOLDER --record docs/graphs.json`` renews the rows of its ``.pb`` and ``.onnx`` files
+in the record and keeps the others; ``scripts/docs`` then writes ``docs/graphs-known-to-work.md`` again. What a row
+says of the origin of its file (``about``, ``source``, ``licence``) and the options it is built with is written into
+the record by hand and kept. Beside ``a.pb`` there may be ``a.npz`` with arrays by the names of the graph's inputs
+and outputs: the outputs are what another program gave for these inputs, and the row says how far ours are from
+them.
 
 Every graph is built by a process of its own, so that one that takes too much time or memory costs only its own row.
 """
@@ -29,6 +30,7 @@ from smalti.vision.images import encode_picture
 
 PICTURE = "picture.jpg"
 MISSING = re.compile(r"^  (\w+) +x(\d+) ", re.MULTILINE)
+GRAPHS = (".pb", ".onnx")
 KEPT = ("about", "source", "licence", "options")
 
 
@@ -100,7 +102,7 @@ def main() -> None:
     args = parser.parse_args()
     record = json.loads(args.record.read_text(encoding="utf-8")) if args.record.exists() else {"graphs": {}}
     record["smalti"] = smalti.__version__
-    for path in sorted(args.folder.glob("*.pb")):
+    for path in sorted(path for path in args.folder.iterdir() if path.suffix in GRAPHS):
         earlier = record["graphs"].get(path.name, {})
         known = {key: earlier[key] for key in KEPT if key in earlier}
         with tempfile.TemporaryDirectory() as work:

@@ -26,6 +26,7 @@ FLOATS = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, 1e-40, 1e30, -1e30, float("nan"), floa
 TEXTS = ("linear", "cubic", "nearest", "SAME_UPPER", "SAME_LOWER", "VALID", "reflect", "edge", "wrap", "CRD", "mul", "")
 EQUATIONS = ("ij,jk->ik", "...i,i->...", "ii->i", "i,i", "->", "ij", "ab,ab->", "...", "i" * 60)
 F32 = np.float32
+FIXED = (1, 4, 6, 8)
 
 
 # -- seeds ------------------------------------------------------------------------------------------------------------
@@ -55,15 +56,11 @@ def floats(*shape: int) -> Any:
     return np.linspace(-1, 1, int(np.prod(shape)), dtype=F32).reshape(shape)
 
 
-@lru_cache(maxsize=1)
-def small_seeds() -> tuple[bytes, ...]:
-    """Return a few small networks that have the operations of every family, made without the package onnx."""
-    n, fixed = w.node, (1, 4, 6, 8)
-    shaped = [n("Shape", ["x"], ["s"]), n("Slice", ["s", "two", "four"], ["hw"])]
+def _windows() -> tuple[bytes, ...]:
+    """Return small networks of convolutions and pools."""
+    n = w.node
     window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
     return (
-        network(),
-        called(),
         graph(
             n("Conv", ["x", "k", "b"], ["c"], "c", kernel_shape=[3, 3], dilations=[2, 2], pads=[2] * 4, group=2),
             n("PRelu", ["c", "slope"], ["p"]),
@@ -81,6 +78,14 @@ def small_seeds() -> tuple[bytes, ...]:
             n("GlobalAveragePool", ["s"], ["g"]),
             n("Mul", ["s", "g"], ["y"]),
         ),
+    )
+
+
+def _moved() -> tuple[bytes, ...]:
+    """Return small networks of resizes, paddings, slices and products."""
+    n = w.node
+    shaped = [n("Shape", ["x"], ["s"]), n("Slice", ["s", "two", "four"], ["hw"])]
+    return (
         graph(
             *shaped,
             n("Resize", ["x", "", "scales"], ["r"], "r", mode="nearest"),
@@ -101,7 +106,7 @@ def small_seeds() -> tuple[bytes, ...]:
         graph(
             n("Resize", ["x", "", "scales"], ["r"], "r", mode="cubic", cubic_coeff_a=-0.5),
             n("Resize", ["r", "", "", "all"], ["y"], "back", mode="linear", antialias=1),
-            sizes=fixed,
+            sizes=FIXED,
             opset=18,
             all=ints(1, 4, 3, 5),
             scales=np.array([1, 1, 2, 0.5], F32),
@@ -129,12 +134,19 @@ def small_seeds() -> tuple[bytes, ...]:
             n("Softmax", ["e"], ["s"], axis=-1),
             n("Concat", ["s", "m"], ["y"], axis=1),
             n("Add", ["g", "f"], ["unread"]),
-            sizes=fixed,
+            sizes=FIXED,
             shape=ints(0, 24, -1),
             k=floats(8, 8),
             b=floats(8),
             zero=ints(0),
         ),
+    )
+
+
+def _picked() -> tuple[bytes, ...]:
+    """Return small networks of gathers, scatters, copies and ranges."""
+    n = w.node
+    return (
         graph(
             n("Gather", ["x", "at"], ["g"], "g", axis=1),
             n("GatherElements", ["x", "each"], ["e"], "e", axis=3),
@@ -145,7 +157,7 @@ def small_seeds() -> tuple[bytes, ...]:
             n("Add", ["t", "top"], ["u"]),
             n("ReduceSum", ["e", "axes"], ["v"], keepdims=1),
             n("Add", ["u", "v"], ["y"]),
-            sizes=fixed,
+            sizes=FIXED,
             at=ints(0, 3, -1, 1),
             each=np.zeros((1, 4, 6, 2), np.int64),
             nd=ints(0, 1).reshape(1, 2),
@@ -161,7 +173,7 @@ def small_seeds() -> tuple[bytes, ...]:
             n("TopK", ["c", "k"], ["v", "i"], "top", axis=1, largest=1, sorted=1),
             n("OneHot", ["i", "depth", "onoff"], ["o"], "hot", axis=1),
             n("ReduceMean", ["o"], ["y"], "mean", axes=[1], keepdims=0),
-            sizes=fixed,
+            sizes=FIXED,
             parts=ints(1, 3),
             times=ints(1, 3, 1, 1),
             big=ints(1, 1, 6, 8),
@@ -177,19 +189,26 @@ def small_seeds() -> tuple[bytes, ...]:
             n("CumSum", ["x", "axis"], ["c"], exclusive=1, reverse=1),
             n("Trilu", ["c"], ["tri"], upper=0),
             n("Mul", ["tri", "f"], ["y"]),
-            sizes=fixed,
+            sizes=FIXED,
             zero=np.int64(0),
             end=np.int64(8),
             one=np.int64(1),
             cs=ints(8),
             axis=np.int64(3),
         ),
+    )
+
+
+def _others() -> tuple[bytes, ...]:
+    """Return small networks of normalisations, blocks, samples and conditions."""
+    n = w.node
+    return (
         graph(
             n("InstanceNormalization", ["x", "g", "g"], ["i"], epsilon=1e-5),
             n("LRN", ["i"], ["l"], size=3, alpha=1e-4),
             n("GroupNormalization", ["l", "h", "h"], ["gn"], num_groups=2),
             n("LayerNormalization", ["i", "last"], ["y"], axis=-1),
-            sizes=fixed,
+            sizes=FIXED,
             g=floats(4),
             h=floats(2),
             last=floats(8),
@@ -204,7 +223,7 @@ def small_seeds() -> tuple[bytes, ...]:
             n("GridSample", ["w", "grid"], ["gs"], "grid", mode="bilinear", align_corners=1),
             n("ArgMax", ["gs"], ["a"], "a", axis=1, keepdims=0),
             n("Mod", ["a", "three"], ["y"]),
-            sizes=fixed,
+            sizes=FIXED,
             lo=F32(0),
             hi=F32(6),
             grid=floats(1, 3, 3, 2),
@@ -215,9 +234,9 @@ def small_seeds() -> tuple[bytes, ...]:
             n("Unsqueeze", ["u", "front"], ["f"]),
             n("Squeeze", ["f", "front"], ["q"]),
             n("CenterCropPad", ["q", "crop"], ["y"], "crop", axes=[2, 3]),
-            sizes=fixed,
+            sizes=FIXED,
             opset=18,
-            i=np.arange(0, 768, 4, dtype=np.int64).reshape(fixed),
+            i=np.arange(0, 768, 4, dtype=np.int64).reshape(FIXED),
             front=ints(0),
             crop=ints(4, 9),
         ),
@@ -227,6 +246,12 @@ def small_seeds() -> tuple[bytes, ...]:
             scales=np.array([1, 1, 2, 2], F32),
         ),
     )
+
+
+@lru_cache(maxsize=1)
+def small_seeds() -> tuple[bytes, ...]:
+    """Return a few small networks that have the operations of every family, made without the package onnx."""
+    return (network(), called(), *_windows(), *_moved(), *_picked(), *_others())
 
 
 @lru_cache(maxsize=1)

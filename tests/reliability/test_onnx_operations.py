@@ -116,6 +116,13 @@ def test_positions_that_are_no_integers(op: str, value: float) -> None:
     assert found.startswith("GraphError: node 'n'"), found
 
 
+def test_a_node_that_reads_a_tensor_thousands_of_times() -> None:
+    """Found by mutants: every two of its operands were compared, to find what their sizes must be multiples of."""
+    nodes = [w.node("Sum", ["x"] * 5000 + ["k"], ["y"], "n")]
+    data = onnx_graphs.graph(*nodes, sizes=(1, 4, "h", "w"), k=np.zeros((1, 4, 3, 5), np.float32))
+    assert attempts.attempt(outcome, data, "Sum of 5000", SECONDS_EACH).startswith("GraphError: node 'n'")
+
+
 def test_mutants_that_are_taken_compile_and_run() -> None:
     ran = 0
     for number in range(2000, 2060):

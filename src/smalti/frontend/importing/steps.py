@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import combinations
+from itertools import combinations, islice
 
 from smalti.errors import GraphError
 from smalti.frontend.values import Result, Value
 from smalti.ir.dims import Dim, Symbol, substitute, symbol, symbols_of
 
 MAX_STEP = 1024
-MAX_PAIRS = 64
+MAX_PAIRS, MAX_SHAPES = 64, 32
 STEPS = tuple(sorted(odd << shift for odd in (1, 3, 5, 7) for shift in range(11) if 2 <= odd << shift <= MAX_STEP))
 """What is tried, the smallest first: networks halve, and some divide by 3, 5 or 7 as well."""
 
@@ -25,7 +25,9 @@ def steps_that_fit(inputs: Iterable[Result]) -> dict[str, int]:
 
     Nothing where no multiple helps.
     """
-    pairs = list(_different(value.type.shape for value in inputs if isinstance(value, Value)))[:MAX_PAIRS]
+    # A node may read a tensor thousands of times: its shape counts once, and a few shapes tell.
+    shapes = dict.fromkeys(value.type.shape for value in inputs if isinstance(value, Value))
+    pairs = list(islice(_different(list(shapes)[:MAX_SHAPES]), MAX_PAIRS))
     found = {s for pair in pairs for size in pair for s in symbols_of(size)}
     for step in STEPS:
         tried = {s.name: math.lcm(s.multiple, step) for s in found}
