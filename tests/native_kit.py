@@ -36,6 +36,8 @@ DTYPES = {
     9: "int32",
     10: "int64",
     11: "bool",
+    12: "uint32",
+    13: "uint64",
 }
 STATUSES = (
     None,

@@ -77,7 +77,9 @@ typedef enum smalti_dtype {
   SMALTI_INT16 = 8,
   SMALTI_INT32 = 9,
   SMALTI_INT64 = 10,
-  SMALTI_BOOL = 11
+  SMALTI_BOOL = 11,
+  SMALTI_UINT32 = 12,
+  SMALTI_UINT64 = 13
 } smalti_dtype;
 
 SMALTI_API const char *smalti_dtype_name(smalti_dtype dtype); /* "float32"; NULL if unknown */

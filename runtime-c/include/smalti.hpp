@@ -81,6 +81,8 @@ template <> struct dtype<std::int16_t> : std::integral_constant<smalti_dtype, SM
 template <> struct dtype<std::int32_t> : std::integral_constant<smalti_dtype, SMALTI_INT32> {};
 template <> struct dtype<std::int64_t> : std::integral_constant<smalti_dtype, SMALTI_INT64> {};
 template <> struct dtype<bool> : std::integral_constant<smalti_dtype, SMALTI_BOOL> {};
+template <> struct dtype<std::uint32_t> : std::integral_constant<smalti_dtype, SMALTI_UINT32> {};
+template <> struct dtype<std::uint64_t> : std::integral_constant<smalti_dtype, SMALTI_UINT64> {};
 }  // namespace detail
 
 /* Sizes of a tensor.  No model has more than SMALTI_MAX_RANK of them; what is given beyond is dropped. */

@@ -198,7 +198,7 @@ static bool is_name(const smi_name *name, const char *text) {
 static smalti_status read_dtype(reader *r, const smi_json *value, const place *where, smalti_dtype *out) {
   smi_name name = {NULL, 0};
   TRY(view_text(r, value, where, &name));
-  for (int dtype = SMALTI_FLOAT32; dtype <= SMALTI_BOOL; dtype++) {
+  for (int dtype = SMALTI_FLOAT32; dtype <= SMALTI_UINT64; dtype++) {
     if (is_name(&name, smalti_dtype_name((smalti_dtype)dtype))) {
       *out = (smalti_dtype)dtype;
       return SMALTI_OK;

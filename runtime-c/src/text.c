@@ -37,7 +37,8 @@ static const struct {
   const char *name;
   size_t bytes;
 } dtypes[] = {{NULL, 0},    {"float32", 4}, {"float64", 8}, {"float16", 2}, {"bfloat16", 2}, {"uint8", 1},
-              {"int8", 1},  {"uint16", 2},  {"int16", 2},   {"int32", 4},   {"int64", 8},    {"bool", 1}};
+              {"int8", 1},  {"uint16", 2},  {"int16", 2},   {"int32", 4},   {"int64", 8},    {"bool", 1},
+              {"uint32", 4}, {"uint64", 8}};
 
 static size_t dtype_index(smalti_dtype dtype) {
   size_t index = (size_t)dtype;

@@ -27,6 +27,8 @@ class DType(Enum):
     INT32 = "int32"
     INT64 = "int64"
     BOOL = "bool"
+    UINT32 = "uint32"
+    UINT64 = "uint64"
 
     @property
     def itemsize(self) -> int:
@@ -44,11 +46,15 @@ class DType(Enum):
         return not self.is_float and self is not DType.BOOL
 
     @property
+    def is_unsigned(self) -> bool:
+        """Whether this is an integer type without a sign."""
+        return self in (DType.UINT8, DType.UINT16, DType.UINT32, DType.UINT64)
+
+    @property
     def limits(self) -> tuple[int, int]:
         """Lowest and highest value of an integer type."""
         bits = 8 * self.itemsize
-        unsigned = self in (DType.UINT8, DType.UINT16)
-        return (0, (1 << bits) - 1) if unsigned else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+        return (0, (1 << bits) - 1) if self.is_unsigned else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
 
     @property
     def numpy(self) -> np.dtype[np.generic]:
@@ -77,6 +83,8 @@ _ITEMSIZE = {
     DType.INT32: 4,
     DType.INT64: 8,
     DType.BOOL: 1,
+    DType.UINT32: 4,
+    DType.UINT64: 8,
 }
 
 

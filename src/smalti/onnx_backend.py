@@ -7,7 +7,10 @@ taken as its object (``ModelProto``), as bytes, or as the path of a file; the pa
 
 A network is compiled, written to an offline model file and loaded, as any other. Where the sizes of results depend on
 the *values* of inputs (the shape that a ``Reshape`` is given), no file can be made for every value: then the values of
-all inputs but the first are bound when they are first seen, and there is a file for each set of them.
+all inputs but the first, or of all of them, are bound when they are first seen, and there is a file for each set of
+them. So it is where an input is empty, which no file takes. A model whose first size is open (a batch) is compiled for
+one of 1, and once more for each other set of sizes that it is given. Results that depend on no input have no file: they
+are what the graph means.
 """
 
 from __future__ import annotations
@@ -27,13 +30,17 @@ from numpy.typing import NDArray
 from smalti.artifact.writer import write_programs
 from smalti.compiler import CompileOptions, compile_graph
 from smalti.compiling.source import GraphFile, graph_file, import_file, read_graph
-from smalti.errors import InputError, SmaltiError, UnsupportedGraphError, UsageError
+from smalti.errors import GraphError, InputError, SmaltiError, UnsupportedGraphError, UsageError
 from smalti.frontend.importing.importer import ImportOptions
+from smalti.frontend.importing.selection import default_inputs
 from smalti.frontend.onnx.nodes import INPUT
 from smalti.frontend.onnx.opsets import NEWEST
 from smalti.frontend.onnx.reader import read_model
 from smalti.frontend.onnx.wire.types import OnnxType
 from smalti.frontend.wire import BYTES, fields, source_of_bytes
+from smalti.ir.graph import Graph
+from smalti.ir.ops import Input
+from smalti.ir.reference import run as mean
 from smalti.runtime.engine import Engine, load
 from smalti.target.host import resolve_targets
 
@@ -44,6 +51,24 @@ CPU = "CPU"
 _GRAPH, _INITIALISER, _NAME, _RAW_DATA = 7, 5, 8, 9
 """Numbers of fields in ModelProto, GraphProto and TensorProto."""
 _MORE = 128
+_SIZES = (np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.bool_))
+"""Types whose values may decide sizes, or which branch is taken."""
+
+
+class _Constant:
+    """Results that no input has a part in; it runs as an engine does."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.inputs = tuple(node for node in graph.inputs)
+        self._graph = graph
+
+    def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Return the results by name."""
+        with np.errstate(all="ignore"):
+            return mean(self._graph, inputs)
+
+
+_Ready = Engine | _Constant
 
 
 class Prepared:
@@ -57,15 +82,18 @@ class Prepared:
     def __init__(self, graph: GraphFile, threads: int | None) -> None:
         self._graph = graph
         self._threads = threads
-        self._bound: dict[tuple[bytes, ...], Engine] = {}
-        self._whole: Engine | None = None
+        self._bound: dict[tuple[bytes, ...], _Ready] = {}
+        self._whole: _Ready | None = None
         raw = read_model(graph.data, folder=graph.folder)
-        self.inputs = tuple(node.outputs[0] for node in raw.nodes if node.op == INPUT)
+        inputs = [node for node in raw.nodes if node.op == INPUT]
+        self.inputs = tuple(node.outputs[0] for node in inputs)
         self.outputs = tuple(result.name for result in raw.results)
+        self._read = frozenset(raw.name_of(edge) for edge in default_inputs(raw, raw.outputs))
         try:
-            self._whole = self._engine(graph)
+            self._whole = _ready(graph, threads)
         except UnsupportedGraphError:
-            if len(self.inputs) == 1:
+            kinds = [None if node.given is None else node.given.kind for node in inputs]
+            if len(inputs) < 2 and not any(kind is not None and kind.storage in _SIZES for kind in kinds):
                 raise
 
     def run(self, inputs: Sequence[Any] | Mapping[str, Any], **_options: Any) -> tuple[Array, ...]:
@@ -80,10 +108,15 @@ class Prepared:
         """
         given = self._given(inputs)
         engine, left = self._whole, given
-        if engine is None:
+        if engine is None or any(value.size == 0 for value in given.values()):
             engine, left = self._for_values(given)
-        wanted = {spec.name for spec in engine.inputs}
-        found = engine.run({name: _bits(value) for name, value in left.items() if name in wanted})
+        try:
+            found = _results(engine, left)
+        except InputError:
+            engine = self._for_sizes(given) if engine is self._whole else None
+            if engine is None:
+                raise
+            found = _results(engine, given)
         return tuple(found[name] for name in self.outputs)
 
     def _given(self, inputs: Sequence[Any] | Mapping[str, Any]) -> dict[str, Array]:
@@ -93,21 +126,63 @@ class Prepared:
             raise InputError(f"the model takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), not {len(inputs)}")
         return {name: np.asarray(value) for name, value in zip(self.inputs, inputs, strict=True)}
 
-    def _for_values(self, given: dict[str, Array]) -> tuple[Engine, dict[str, Array]]:
+    def _shapes(self, given: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of those inputs that the results need."""
+        return {name: array.shape for name, array in given.items() if name in self._read}
+
+    def _for_sizes(self, given: dict[str, Array]) -> _Ready | None:
+        """Return what runs for the very sizes of inputs, or nothing where the model does not have these."""
+        key = tuple(f"{name} {array.shape}".encode() for name, array in given.items())
+        if key not in self._bound:
+            try:
+                self._bound[key] = _ready(self._graph, self._threads, self._shapes(given))
+            except UsageError:
+                return None
+        return self._bound[key]
+
+    def _for_values(self, given: dict[str, Array]) -> tuple[_Ready, dict[str, Array]]:
+        """Return what runs once values are bound, and the inputs that are left."""
         first, *others = self.inputs
-        values = {name: given[name] for name in others}
+        if others and given[first].size:
+            try:
+                return self._for_bound(given, others)
+            except UnsupportedGraphError:
+                return self._for_bound(given, self.inputs)
+        return self._for_bound(given, self.inputs)
+
+    def _for_bound(self, given: dict[str, Array], names: Sequence[str]) -> tuple[_Ready, dict[str, Array]]:
+        values = {name: given[name] for name in names}
+        left = {name: value for name, value in given.items() if name not in values}
         key = tuple(f"{name} {a.dtype} {a.shape}".encode() + a.tobytes() for name, a in values.items())
+        key += tuple(f"{name} {array.shape}".encode() for name, array in left.items())
         if key not in self._bound:
             stored = _with_values(self._graph.data, values)
-            self._bound[key] = self._engine(replace(self._graph, data=stored, sha256=sha256(stored).hexdigest()))
-        return self._bound[key], {first: given[first]}
+            graph = replace(self._graph, data=stored, sha256=sha256(stored).hexdigest())
+            self._bound[key] = _ready(graph, self._threads, self._shapes(left))
+        return self._bound[key], left
 
-    def _engine(self, graph: GraphFile) -> Engine:
-        compiled = compile_graph(graph, CompileOptions(targets=resolve_targets("native")))
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.smalti"
-            write_programs(path, compiled.programs, compiled.constants)
-            return load(path, self._threads)
+
+def _results(engine: _Ready, given: Mapping[str, Array]) -> Mapping[str, Array]:
+    wanted = {spec.name for spec in engine.inputs}
+    return engine.run({name: _bits(value) for name, value in given.items() if name in wanted})
+
+
+def _ready(graph: GraphFile, threads: int | None, shapes: Mapping[str, tuple[int, ...]] | None = None) -> _Ready:
+    options = CompileOptions(targets=resolve_targets("native"), input_shapes=shapes or {})
+    try:
+        compiled = compile_graph(graph, options)
+    except UnsupportedGraphError:
+        raise
+    except GraphError:
+        # Where nothing depends on an input there is nothing to compile, which is no fault of a model that is asked.
+        imported = import_file(graph, ImportOptions(input_shapes=shapes or {})).graph
+        if any(isinstance(node.op, Input) for node in replace(imported, inputs=()).nodes()):
+            raise
+        return _Constant(imported)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.smalti"
+        write_programs(path, compiled.programs, compiled.constants)
+        return load(path, threads)
 
 
 def prepare(model: Any, device: str = CPU, *, threads: int | None = None, **_options: Any) -> Prepared:

@@ -98,6 +98,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "a signal inside a room, which becomes an error of users where it is caught": (
         "JsonFault",
         "NeedsLimit",
+        "NeedsSteps",
         "NotSymbolic",
         "TransientError",
         "Unsupported",

@@ -182,4 +182,5 @@ def test_report_text_and_json() -> None:
     assert "dropped 4 assertions (4 hold for every image, 0 depend on the run)" in text
     record = report.to_json()
     assert record["operations"]["Conv2D"] == 38
-    assert record["limits"] == [{"symbol": "H", "low": 1, "high": 513}, {"symbol": "W", "low": 1, "high": 513}]
+    sizes = {"low": 1, "high": 513, "multiple": 1}
+    assert record["limits"] == [{"symbol": "H", **sizes}, {"symbol": "W", **sizes}]

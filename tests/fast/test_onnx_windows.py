@@ -75,10 +75,11 @@ def transposed(x: Array, weights: Array, bias: Array, groups: int, how: dict[str
 
 
 def pooled(x: Array, op: str, ceil: bool, how: dict[str, Any]) -> Array:
-    """The largest or the mean of what each window sees; with ``ceil`` a last window counts that begins inside."""
+    """What an operation makes of what each window sees; with ``ceil`` a last window counts that begins inside."""
+    dims = x.ndim - 2
     size, stride, dilation, pads = how["kernel_shape"], how["strides"], how["dilations"], how["pads"]
     counts = []
-    for n, k, s, d, before, after in zip(x.shape[2:], size, stride, dilation, pads[:2], pads[2:], strict=True):
+    for n, k, s, d, before, after in zip(x.shape[2:], size, stride, dilation, pads[:dims], pads[dims:], strict=True):
         room = n + before + after - (k - 1) * d - 1
         count = (-(-room // s) if ceil else room // s) + 1
         counts.append(count - 1 if ceil and (count - 1) * s >= n + before else count)
@@ -86,13 +87,16 @@ def pooled(x: Array, op: str, ceil: bool, how: dict[str, Any]) -> Array:
     for at in places(tuple(counts)):
         seen, padding = [], 0
         for tap in places(tuple(size)):
-            where = [a * s - p + t * d for a, s, p, t, d in zip(at, stride, pads[:2], tap, dilation, strict=True)]
+            where = [a * s - p + t * d for a, s, p, t, d in zip(at, stride, pads[:dims], tap, dilation, strict=True)]
             if all(0 <= w < n for w, n in zip(where, x.shape[2:], strict=True)):
-                seen.append(x[:, :, where[0], where[1]])
-            elif all(w < n + p for w, n, p in zip(where, x.shape[2:], pads[2:], strict=True)):
+                seen.append(x[(slice(None), slice(None), *where)])
+            elif all(w < n + p for w, n, p in zip(where, x.shape[2:], pads[dims:], strict=True)):
                 padding += 1
         if op == "MaxPool":
             result[(slice(None), slice(None), *at)] = np.max(seen, axis=0)
+        elif op == "LpPool":
+            powers = np.sum(np.abs(seen, dtype=np.float64) ** how["p"], axis=0)
+            result[(slice(None), slice(None), *at)] = powers ** (1 / how["p"])
         else:
             total = np.sum(seen, axis=0, dtype=np.float64)
             result[(slice(None), slice(None), *at)] = total / (len(seen) + padding * how["count_include_pad"])
@@ -111,7 +115,7 @@ def windows(draw: st.DrawFn, dims: int) -> dict[str, Any]:
     return found
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.data(), st.integers(1, 2), st.sampled_from([(1, 2, 3), (2, 2, 1), (3, 1, 1), (3, 1, 2)]), st.booleans())
 def test_convolutions(draw: st.DataObject, dims: int, groups: tuple[int, int, int], is_open: bool) -> None:
     count, taken, given_out = groups
@@ -129,7 +133,7 @@ def test_paddings_that_follow_from_sizes(auto: str, is_open: bool) -> None:
         check("Conv", [data(1, 2, 10, 11), data(3, 2, 4, 3)], is_open=is_open, auto_pad=auto, strides=stride)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.data(), st.integers(1, 2), st.integers(1, 2), st.booleans())
 def test_transposed_convolutions(draw: st.DataObject, dims: int, groups: int, is_open: bool) -> None:
     how = draw.draw(windows(dims))
@@ -153,16 +157,54 @@ def test_the_size_of_a_transposed_convolution_may_be_stated() -> None:
         onnx_kit.imported(model)
 
 
-@settings(max_examples=80)
-@given(st.data(), st.sampled_from(["MaxPool", "AveragePool"]), st.booleans(), st.booleans())
-def test_pooling(draw: st.DataObject, op: str, ceil: bool, is_open: bool) -> None:
-    how = draw.draw(windows(2))
+@settings(max_examples=80, deadline=None)
+@given(st.data(), st.sampled_from(["MaxPool", "AveragePool", "LpPool"]), st.integers(1, 3), st.booleans())
+def test_pooling(draw: st.DataObject, op: str, dims: int, ceil: bool) -> None:
+    how = draw.draw(windows(dims))
+    is_open = dims < 3 and draw.draw(st.booleans())
     if op == "AveragePool":
-        how["dilations"] = [1, 1]
-        how["pads"] = [min(p, k - 1) for p, k in zip(how["pads"], how["kernel_shape"] * 2, strict=True)]
         how["count_include_pad"] = int(draw.draw(st.booleans()))
-    x = data(1, 2, 9, 10)
+    if op == "LpPool":
+        how["p"] = draw.draw(st.integers(1, 4))
+    x = data(1, 2, *(9, 8, 5)[:dims])
     assert_close(found_by(op, [x], is_open, ceil_mode=int(ceil), **how), pooled(x, op, ceil, how), NEAR, f"{how}")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data(), st.integers(1, 3), st.booleans(), st.booleans(), st.sampled_from([np.float32, np.uint8]))
+def test_places_of_the_largest(draw: st.DataObject, dims: int, ceil: bool, columns_first: bool, kind: Any) -> None:
+    """No two elements are equal, so each largest one has one place."""
+    how = draw.draw(windows(dims))
+    sides = (5, 6, 4)[:dims]
+    x = np.random.default_rng(3).permutation(2 * int(np.prod(sides))).astype(kind).reshape(1, 2, *sides)
+    how.update(ceil_mode=int(ceil), storage_order=int(columns_first))
+    model = onnx_kit.one_node("MaxPool", [x], outputs=2, **how)
+    if any(size + before + after < extent for size, before, after, extent in _rooms(how, sides)):
+        return
+    values, where = onnx_kit.meaning(model, {"x0": x})
+    in_order = x.transpose(0, 1, *reversed(range(2, x.ndim))) if columns_first else x
+    assert where.dtype == np.int64
+    assert_close(in_order.ravel()[where], values, Tol.EXACT, f"{how}")
+
+
+def _rooms(how: dict[str, Any], sides: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
+    dims = len(sides)
+    extents = [(k - 1) * d + 1 for k, d in zip(how["kernel_shape"], how["dilations"], strict=True)]
+    return list(zip(sides, how["pads"][:dims], how["pads"][dims:], extents, strict=True))
+
+
+def test_a_padding_is_no_place_of_the_largest() -> None:
+    x = np.full((1, 1, 2, 2), -np.inf, np.float32)
+    model = onnx_kit.one_node("MaxPool", [x], outputs=2, kernel_shape=[2, 2], pads=[1, 1, 1, 1])
+    _, where = onnx_kit.meaning(model, {"x0": x})
+    assert where.tolist() == [[[[0, 0, 1], [0, 0, 1], [2, 2, 3]]]]
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8])
+def test_the_largest_of_integers(kind: Any) -> None:
+    x = RNG.integers(-128, 256, (1, 2, 5, 6)).astype(kind)
+    how = {"kernel_shape": [3, 2], "strides": [2, 1], "dilations": [1, 2], "pads": [1, 0, 1, 1]}
+    assert_close(found_by("MaxPool", [x], True, **how), pooled(x, "MaxPool", False, how).astype(kind), Tol.EXACT)
 
 
 def test_norms_and_whole_images() -> None:
@@ -200,8 +242,9 @@ def test_a_network_of_channels_first_keeps_one_transpose() -> None:
         ("Conv", [data(1, 2, 5, 5), data(2, 2, 3, 3)], {"pads": [1, 1]}, "lists 2 numbers"),
         ("Conv", [data(1, 2, 5, 5), data(2, 2, 3, 3), data(3)], {}, "a bias"),
         ("MaxPool", [data(1, 2, 5, 5)], {"kernel_shape": [2, 2], "pads": [2, 0, 0, 0]}, "padding alone"),
-        ("AveragePool", [data(1, 2, 5, 5)], {"kernel_shape": [2, 2], "dilations": [2, 2]}, "dilations"),
-        ("LpPool", [data(1, 2, 5, 5)], {"kernel_shape": [2, 2], "p": 3}, "p=3"),
+        ("MaxPool", [data(1, 2, 5, 5, 5, 5)], {"kernel_shape": [2, 2, 2, 2]}, "4 spatial dimensions"),
+        ("MaxPool", [data(1, 1, 4096)], {"kernel_shape": [2048], "dilations": [2]}, "more than 1024 elements"),
+        ("LpPool", [data(1, 2, 5, 5)], {"kernel_shape": [2, 2], "p": 65}, "p=65"),
     ],
 )
 def test_what_is_refused(op: str, operands: list[Array], attributes: dict[str, Any], text: str) -> None:

@@ -22,10 +22,11 @@ import smalti
 from graph_builder import GraphBuilder
 from smalti.artifact.writer import model_chunks
 from smalti.compiler import CompileOptions, compile_graph
+from smalti.compiling.source import graph_file, import_file
 from smalti.demo import dataset
 from smalti.errors import GraphError
+from smalti.frontend.importing.importer import ImportOptions
 from smalti.frontend.tensorflow.graphdef import GraphDef
-from smalti.frontend.tensorflow.importer import import_graph
 from smalti.ir import ops
 from smalti.ir.dims import evaluate, symbols_of
 from smalti.ir.graph import Graph
@@ -343,7 +344,7 @@ MODES = (QuantMode.FORCE_FLOAT32, QuantMode.FORCE_FLOAT16, QuantMode.FORCE_BFLOA
 def compile_and_run(data: bytes, mode: QuantMode = QuantMode.FORCE_FLOAT32) -> str:
     """Do all that ``build`` and ``infer`` do, with random pictures of a small size."""
     model = compile_graph(data, CompileOptions(targets=resolve_targets("native"), quant=QuantOptions(mode)))
-    graph = import_graph(data).graph
+    graph = import_file(graph_file(data), ImportOptions()).graph
     sizes = {
         s.name: max(s.low, min(s.high or SIDE, SIDE)) for n in graph.inputs for d in n.type.shape for s in symbols_of(d)
     }

@@ -22,6 +22,9 @@ from smalti.frontend.onnx.constants import constant_value
 from smalti.frontend.onnx.reader import read_model
 from smalti.frontend.onnx.wire.messages import BYTES, I32, I64, MESSAGES, VARINT, wire_of
 from smalti.frontend.onnx.wire.types import AttrKind, OnnxType
+from smalti.ir.graph import Graph, Level
+from smalti.ir.verify import verify
+from smalti.passes.pipeline import run_pipeline
 
 LIMITS = GraphLimits(max_nodes=5_000, max_constant_bytes=1 << 24)
 NUMBERS = (0, 1, -1, 2, 3, 7, 16, 255, 256, 2**31 - 1, 2**31, -(2**31), 2**32, 2**62, 2**63 - 1, -(2**63), 2**64 - 1)
@@ -137,7 +140,7 @@ def seeds() -> tuple[bytes, ...]:
 
 
 def read_all(data: bytes) -> None:
-    """Read a model, every attribute of every node, and the values of all constants; then import it.
+    """Read a model, every attribute of every node, and the values of all constants; then import and rewrite it.
 
     Raises:
         GraphError, UsageError: what a stranger's model may end in.
@@ -158,9 +161,20 @@ def read_all(data: bytes) -> None:
     if graph.needed(graph.outputs) and graph.results:
         graph.stated_kind(graph.outputs[0])
     try:
-        import_with(partial(read_model, data), ImportOptions(limits=LIMITS))
+        handle(data)
     except UnsupportedGraphError:
         return
+
+
+def handle(data: bytes) -> Graph:
+    """Import a model and run all passes, with the checks between them; return the canonical graph.
+
+    Raises:
+        GraphError, UsageError: what a stranger's model may end in.
+    """
+    imported = import_with(partial(read_model, data), ImportOptions(limits=LIMITS)).graph
+    verify(imported, Level.IMPORTED)
+    return run_pipeline(imported, check=True).graph
 
 
 def read_attributes(reader: AttrReader, name: str) -> None:

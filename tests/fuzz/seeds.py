@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from artifact_kit import Parts, label_manifest, reverse_manifest
-from fuzz import onnx_bombs, onnx_models
+from fuzz import onnx_bombs, onnx_graphs, onnx_models
 from fuzz.bombs import F32, LARGEST_FILE, LEGAL_SPLATS, small_bombs
 from fuzz.pictures import small_pictures
 from fuzz.targets import CORPUS
@@ -78,6 +78,8 @@ def onnx() -> dict[str, bytes]:
     found = {f"refused/{name}": data for name, data in onnx_bombs.small_bombs(LARGEST_FILE).items()}
     for made in (onnx_models.constants, onnx_models.functions, onnx_models.branches):
         found[f"accepted/{made.__name__}.onnx"] = made()
+    for number, data in enumerate(onnx_graphs.small_seeds()):
+        found[f"accepted/operations-{number:02}.onnx"] = data
     return found
 
 

@@ -35,7 +35,7 @@ LIMITS = {
 }
 CIRCULAR = (UnaryFn.SIN, UnaryFn.COS)
 FLOATS = [fn for fn in UnaryFn if fn not in (UnaryFn.LOGICAL_NOT, *CIRCULAR)]
-INTEGERS = (DType.INT8, DType.UINT8, DType.INT16, DType.UINT16, DType.INT32, DType.INT64)
+INTEGERS = tuple(dtype for dtype in DType if dtype.is_integer)
 INTEGER_UNARY = (UnaryFn.NEG, UnaryFn.ABS, UnaryFn.SQUARE, UnaryFn.RELU, UnaryFn.RELU6, UnaryFn.FLOOR, UnaryFn.SIGN)
 ARITHMETIC = [fn for fn in BinaryFn if fn not in (BinaryFn.LOGICAL_AND, BinaryFn.LOGICAL_OR)]
 EXACT_ON_FLOATS = [fn for fn in ARITHMETIC if fn is not BinaryFn.POW and not BINARY[fn].bits]
@@ -189,7 +189,7 @@ def test_cast(source: DType, target: Target) -> None:
     if source in (DType.FLOAT32, DType.FLOAT64, DType.INT32):
         values[::3] *= -1
     for wanted in (*INTEGERS, DType.FLOAT32, DType.FLOAT64, DType.BOOL):
-        if wanted in (DType.UINT8, DType.UINT16):
+        if wanted.is_unsigned:
             check(Cast(wanted), [np.abs(values) if source is not DType.BOOL else values], target, KERNELS)
         else:
             check(Cast(wanted), [values], target, KERNELS)

@@ -140,7 +140,7 @@ def test_depth_and_size(backend: str, name: str) -> None:
     found = measured(backend, name)
     assert found["backend"] == backend
     assert EXPECTED[name] in found["outcome"]
-    assert found["seconds"] < 2 * graphs.SECONDS, "twice what the long checks allow: the machine may be busy"
+    assert found["seconds"] < 6 * graphs.SECONDS, "six times what the long checks allow: the machine may be busy"
     assert found["grown_mb"] <= 4 * found["file_mb"] + graphs.MEGABYTES
 
 

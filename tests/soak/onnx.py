@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-from fuzz import mutants, onnx_models, onnx_sizes, targets
+from fuzz import mutants, onnx_graphs, onnx_models, onnx_sizes, sizes, targets
+from fuzz.bombs import LARGEST_FILE
 from fuzz.onnx_bombs import BOMBS
+from fuzz.onnx_growth import GROWTH
 from shared_data import shared_dir
 from soak import graphs
-from soak.batches import run_cases
+from soak.batches import ADDRESS_SPACE, run_cases
+from soak.forks import forked
 
-BYTES, STRUCTURE, REAL = 50_000, 10_000, 400
+BYTES, STRUCTURE, OPERATIONS, REAL = 50_000, 10_000, 10_000, 400
 
 
 def main(seed: int, scale: float) -> dict[str, Any]:
@@ -21,7 +27,9 @@ def main(seed: int, scale: float) -> dict[str, Any]:
         "1 mutated bytes": mutated_bytes(seed, scale),
         "1 mutated bytes of real networks": mutated_networks(seed, scale),
         "2 mutated structure": mutated_structure(seed, scale),
+        "2 mutated operations": mutated_operations(seed, scale),
         "3 bombs": bombs(),
+        "3 growth": growth(),
         "4 fuzzed models": graphs.fuzzed("onnx", seed, scale),
         "5 depth and size": depth_and_size(),
     }
@@ -30,10 +38,12 @@ def main(seed: int, scale: float) -> dict[str, Any]:
 def mutated_bytes(seed: int, scale: float) -> dict[str, Any]:
     """Flips, cuts, splices and blown-up numbers."""
 
-    def case(number: int) -> str:
-        return targets.onnx(mutants.byte_mutant(seed, number, onnx_models.seeds())).partition(":")[0]
+    pool = onnx_models.seeds() + onnx_graphs.small_seeds()
 
-    repeat = f"byte_mutant({seed}, {{}}, onnx_models.seeds())"
+    def case(number: int) -> str:
+        return targets.onnx(mutants.byte_mutant(seed, number, pool)).partition(":")[0]
+
+    repeat = f"byte_mutant({seed}, {{}}, onnx_models.seeds() + onnx_graphs.small_seeds())"
     return run_cases(case, range(max(8, int(BYTES * scale))), repeat)
 
 
@@ -59,6 +69,53 @@ def mutated_structure(seed: int, scale: float) -> dict[str, Any]:
         return targets.onnx(onnx_models.structured_mutant(seed, number).data).partition(":")[0]
 
     return run_cases(case, range(max(8, int(STRUCTURE * scale))), f"onnx_models.structured_mutant({seed}, {{}})")
+
+
+def mutated_operations(seed: int, scale: float) -> dict[str, Any]:
+    """Attributes, sizes, values, types, edges and operations changed, of every operation; some are compiled and run."""
+    pool = onnx_graphs.all_seeds()
+
+    def case(number: int) -> str:
+        data = onnx_graphs.mutant(seed, number, pool).data
+        try:
+            onnx_models.handle(data)
+            if number % graphs.EVERY:
+                return "accepted"
+            return mutants.compile_and_run(data, mutants.MODES[number // graphs.EVERY % 3]).partition(":")[0]
+        except targets.REFUSALS as error:
+            return type(error).__name__
+
+    repeat = f"onnx_graphs.mutant({seed}, {{}}, onnx_graphs.all_seeds())"
+    return run_cases(case, range(max(8, int(OPERATIONS * scale))), repeat)
+
+
+def growth(made: Mapping[str, Callable[[], bytes]] = GROWTH) -> dict[str, Any]:
+    """What asks for much ends in a second (of a large file: ten) and 100 MB more than before."""
+    failures, ends = [], Counter[str]()
+    worst = [0.0, 0.0]
+    for name, build in made.items():
+        data = build()
+
+        def case(data: bytes = data) -> str:
+            before, begin = sizes.resident(), time.process_time()
+            try:
+                onnx_models.handle(data)
+                end = "accepted"
+            except targets.REFUSALS as error:
+                end = type(error).__name__
+            return f"{end} {time.process_time() - begin:.3f} {(sizes.resident() - before) / 1e3:.1f}"
+
+        done = forked(case, address_space=ADDRESS_SPACE)
+        if done.kind != "ok":
+            failures.append(f"growth {name}: {done.kind} {done.text}")
+            continue
+        end, seconds, grown = done.text.split()
+        ends[end] += 1
+        worst = [max(worst[0], float(seconds)), max(worst[1], float(grown))]
+        if float(seconds) >= (1 if len(data) <= LARGEST_FILE else graphs.SECONDS) or float(grown) >= 100:
+            failures.append(f"growth {name}: {done.text}")
+    figures = {"graphs": len(made), **dict(sorted(ends.items())), "slowest_s": worst[0], "most_mb": worst[1]}
+    return {"pass": not failures, **figures, "failures": failures}
 
 
 def bombs() -> dict[str, Any]:

@@ -21,6 +21,7 @@ import cases_conv
 import cases_functions
 import cases_image
 import cases_math
+import cases_picking
 import cases_shape
 import cases_transposed
 import numpy as np
@@ -52,7 +53,7 @@ class Blob:
 
 def all_cases() -> Iterator[Case]:
     """Return every case, in order."""
-    for module in (cases_conv, cases_functions, cases_image, cases_math, cases_shape, cases_transposed):
+    for module in (cases_conv, cases_functions, cases_image, cases_math, cases_picking, cases_shape, cases_transposed):
         yield from module.cases()
 
 

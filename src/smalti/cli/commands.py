@@ -52,7 +52,7 @@ COMMANDS: Final[dict[str, Place]] = {
     "compare": Place(
         "smalti.cli.compare",
         "compare_command",
-        "Compare every layer of an offline model with a reference, and count the pixels whose label flips.",
+        "Compare every layer of an offline model with a reference, or two graphs, and count the pixels that flip.",
     ),
     "sensitivity": Place(
         "smalti.cli.sensitivity",

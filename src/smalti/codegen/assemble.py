@@ -102,7 +102,7 @@ def build_manifest(plan: Plan, module: ModuleText, entry: int, about: Mapping[st
         outputs=outputs,
         steps=steps,
         entry=entry,
-        symbols=tuple(Symbol(s.name, s.low, s.high) for s in dims.symbols),
+        symbols=tuple(Symbol(s.name, s.low, s.high, s.multiple) for s in dims.symbols),
         arena=arena,
         dims=tuple(_instruction(i) for i in dims.program),
         **about,

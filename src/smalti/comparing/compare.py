@@ -219,7 +219,7 @@ class _Comparison:
     def layers(self) -> tuple[LayerDifference, ...]:
         """Return the compared layers, each with what it added to the differences of those it reads."""
         results = {tap.name: self.sums[tap.name].result() for tap in self.taps if tap.name not in self.missing}
-        reads = _reads(self.graph, set(results))
+        reads = layers_read(self.graph, set(results))
         found = []
         for tap in self.taps:
             if tap.name in results:
@@ -241,7 +241,7 @@ class _Comparison:
         return TapEffect(*counts, apart, self.differing, self.same_biases)
 
 
-def _reads(graph: Graph, names: set[str]) -> dict[str, set[str]]:
+def layers_read(graph: Graph, names: set[str]) -> dict[str, set[str]]:
     """Return the compared layers that each compared layer reads, through what is not compared."""
     nearest: dict[int, set[str]] = {}
     found: dict[str, set[str]] = {}

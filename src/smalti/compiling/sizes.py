@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from smalti.ir.graph import Node
 DEFAULT_INPUT_SIZE = 513
 IMAGE_RANK = 4
 _CHANNELS = (1, 3, 4)
+_FITS = "at other sizes its tensors do not fit each other"
 
 
 def import_shaped(graph: bytes | GraphFile, options: CompileOptions) -> Imported:
@@ -54,10 +56,25 @@ def import_shaped(graph: bytes | GraphFile, options: CompileOptions) -> Imported
         if not options.shape_mutable and _has_open_size(node):
             side = options.input_size or limit or DEFAULT_INPUT_SIZE
             padded = -(-side // choice.multiple) * choice.multiple
+            step = _step(node)
+            if options.input_size is None and options.pictures is None:
+                padded = -(-padded // step) * step
+            if padded % step:
+                raise UsageError(f"--input-size {side} is no multiple of {step}, which this graph needs: {_FITS}")
             fixed[node.name] = tuple(s if isinstance(s, int) else padded for s in node.type.shape)
+        elif options.pictures is not None and _step(node) > 1:
+            raise UsageError(
+                f"this graph takes heights and widths that are multiples of {_step(node)}: give --pad-to-multiple "
+                f"{_step(node)}, which pads pictures of other sizes"
+            )
     if fixed:
         imported = import_file(file, replace(choice, input_shapes={**shapes, **fixed}))
     return imported if options.pictures is None else with_pictures(imported, options.pictures, options.input_size, side)
+
+
+def _step(node: Node) -> int:
+    """Return what the open sizes of an input must be multiples of."""
+    return math.lcm(*(s.multiple for size in node.type.shape for s in symbols_of(size)))
 
 
 def _check_limits(file: GraphFile, choice: ImportOptions, shapes: Mapping[str, Shape]) -> None:

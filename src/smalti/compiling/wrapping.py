@@ -17,7 +17,7 @@ from smalti.errors import UsageError
 from smalti.frontend.importing.importer import Imported
 from smalti.frontend.report import SizeLimit, TensorInfo
 from smalti.ir import ops
-from smalti.ir.dims import Dim, symbol, symbols_of
+from smalti.ir.dims import Dim, symbol, symbol_of, symbols_of
 from smalti.ir.graph import Graph, Node, TensorType
 from smalti.ir.infer import constant, make_node
 from smalti.numerics import DType
@@ -64,7 +64,7 @@ def with_pictures(
         outputs=tuple(
             TensorInfo(name, str(n.type)) for name, n in zip(wrapped.output_names, wrapped.outputs, strict=True)
         ),
-        limits=tuple(SizeLimit(s.name, s.low, s.high) for s in wrapped.symbols()),
+        limits=tuple(SizeLimit(s.name, s.low, s.high, s.multiple) for s in wrapped.symbols()),
         notes=(*imported.report.notes, *notes),
     )
     return Imported(wrapped, report)
@@ -138,7 +138,7 @@ def _picture_sides(
 def _picture_side(size: Size) -> Size:
     """Return the size that a multiple was made of."""
     found = tuple(symbols_of(size))
-    return size if len(found) != 1 else symbol(found[0].name, found[0].low, found[0].high)
+    return size if len(found) != 1 else symbol_of(found[0])
 
 
 def _fed(image: Node, source: Node, layout: ImageLayout, network: tuple[Size, Size], options: PictureOptions) -> Node:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 from smalti.errors import GraphError
 from smalti.frontend.words import shorten
@@ -65,6 +65,8 @@ class RawNode:
     @property
     def operands(self) -> tuple[Edge, ...]:
         """The inputs that are there."""
+        if None not in self.inputs:
+            return cast("tuple[Edge, ...]", self.inputs)
         return tuple(edge for edge in self.inputs if edge is not None)
 
 

@@ -18,11 +18,21 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class SizeLimit:
-    """A size known only at run time: its range (``high=None``: no limit)."""
+    """A size known only at run time: its range (``high=None``: no limit), and what it must be a multiple of."""
 
     symbol: str
     low: int
     high: int | None
+    multiple: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"symbol": self.symbol, "low": self.low, "high": self.high, "multiple": self.multiple}
+
+    def to_text(self) -> str:
+        """Return it as a line."""
+        steps = f" in multiples of {self.multiple}" if self.multiple > 1 else ""
+        return f"  size    {self.symbol} from {self.low} to {'any' if self.high is None else self.high}{steps}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +89,7 @@ class ImportReport:
             "nodes_used": self.nodes_used,
             "inputs": [{"name": t.name, "type": t.type} for t in self.inputs],
             "outputs": [{"name": t.name, "type": t.type} for t in self.outputs],
-            "limits": [{"symbol": s.symbol, "low": s.low, "high": s.high} for s in self.limits],
+            "limits": [limit.to_json() for limit in self.limits],
             "dropped_asserts": [{"name": a.name, "holds": a.holds} for a in self.dropped_asserts],
             "recognised": list(self.recognised),
             "before_inputs": {"count": self.before_inputs.count, "names": list(self.before_inputs.names)},
@@ -92,7 +102,7 @@ class ImportReport:
         lines = [f"{self.nodes_used} of {self.nodes_in_file} nodes are needed"]
         lines += [f"  input   {t.name}  {t.type}" for t in self.inputs]
         lines += [f"  output  {t.name}  {t.type}" for t in self.outputs]
-        lines += [f"  size    {s.symbol} from {s.low} to {'any' if s.high is None else s.high}" for s in self.limits]
+        lines += [limit.to_text() for limit in self.limits]
         lines.append("operations: " + ", ".join(f"{name} x{count}" for name, count in self.operations))
         lines += [f"recognised: {text}" for text in self.recognised]
         for title, left in (("before the inputs", self.before_inputs), ("after the outputs", self.after_outputs)):

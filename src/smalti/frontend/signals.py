@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from smalti.ir.dims import Symbol
 
 
@@ -20,3 +22,11 @@ class NeedsLimit(Exception):
         super().__init__(symbol.name)
         self.symbol = symbol
         self.high = high
+
+
+class NeedsSteps(Exception):
+    """Tensors fit each other only if open sizes are multiples of these numbers, by the names of symbols."""
+
+    def __init__(self, multiples: Mapping[str, int]) -> None:
+        super().__init__(", ".join(multiples))
+        self.multiples = dict(multiples)

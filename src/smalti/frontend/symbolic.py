@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 
@@ -192,9 +193,8 @@ def _check_float(value: int | Dim, dtype: DType) -> None:
     denominator = dims.denominator_of(value)
     if denominator > _MAX_DENOMINATOR or denominator & (denominator - 1):
         raise NotSymbolic
-    capped = dims.substitute(
-        value, {s.name: dims.symbol(s.name, s.low, min(s.high or MAX_SIDE, MAX_SIDE)) for s in dims.symbols_of(value)}
-    )
+    sizes = {s.name: replace(s, high=min(s.high or MAX_SIDE, MAX_SIDE)) for s in dims.symbols_of(value)}
+    capped = dims.substitute(value, {name: dims.symbol_of(size) for name, size in sizes.items()})
     low, high = dims.bounds(capped)
     limit = 1 << _MANTISSA[dtype]
     if high is None or high * denominator > limit or low * denominator < -limit:

@@ -20,11 +20,15 @@ MAX_TERMS = 64
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A size known only when the model runs, within ``[low, high]`` (``high=None``: no upper limit)."""
+    """A size known only when the model runs, within ``[low, high]`` (``high=None``: no upper limit).
+
+    It is a multiple of ``multiple``.
+    """
 
     name: str
     low: int = 1
     high: int | None = None
+    multiple: int = 1
 
     def __str__(self) -> str:
         return self.name
@@ -114,12 +118,27 @@ class Dim:
     @property
     def is_integral(self) -> bool:
         """Whether the value is an integer for all values of the symbols (sufficient test)."""
-        return all(coef.denominator == 1 and _is_whole(mono) for mono, coef in self.terms)
+        return all(_is_whole_term(mono, coef) for mono, coef in self.terms)
 
 
-def symbol(name: str, low: int = 1, high: int | None = None) -> Dim:
-    """Return the size named ``name``, known to lie in ``[low, high]``."""
-    return Dim((((Symbol(name, low, high),), Fraction(1)),))
+def symbol(name: str, low: int = 1, high: int | None = None, multiple: int = 1) -> Dim:
+    """Return the size named ``name``, known to lie in ``[low, high]`` and to be a multiple of ``multiple``."""
+    return symbol_of(Symbol(name, low, high, multiple))
+
+
+def symbol_of(size: Symbol) -> Dim:
+    """Return a symbol as a size."""
+    return Dim((((size,), Fraction(1)),))
+
+
+def _is_whole_term(mono: Monomial, coef: Fraction) -> bool:
+    """Whether a term is an integer: a sixteenth of a multiple of 16 is one."""
+    return (coef * _common(mono)).denominator == 1 and _is_whole(mono)
+
+
+def _common(mono: Monomial) -> int:
+    """Return what the product of the symbols is a multiple of."""
+    return math.prod(atom.multiple for atom in mono if isinstance(atom, Symbol))
 
 
 def _is_whole(mono: Monomial) -> bool:
@@ -167,7 +186,7 @@ def floor(value: int | Dim) -> int | Dim:
     outside: dict[Monomial, Fraction] = {}
     inside: dict[Monomial, Fraction] = {}
     for mono, coef in value.terms:
-        whole = math.floor(coef) if not mono else (coef if coef.denominator == 1 and _is_whole(mono) else Fraction(0))
+        whole = math.floor(coef) if not mono else (coef if _is_whole_term(mono, coef) else Fraction(0))
         outside[mono] = Fraction(whole)
         inside[mono] = coef - whole
     rest = _normal(inside)
@@ -305,8 +324,8 @@ def _atom_bounds(atom: Atom) -> tuple[Fraction | float, Fraction | float]:
 
 
 def denominator_of(value: int | Dim) -> int:
-    """Return the smallest ``d > 0`` for which all coefficients of ``value * d`` are integers."""
-    return 1 if isinstance(value, int) else math.lcm(*(c.denominator for _, c in value.terms))
+    """Return the smallest ``d > 0`` for which all terms of ``value * d`` are integers, as far as symbols tell."""
+    return 1 if isinstance(value, int) else math.lcm(*((c * _common(mono)).denominator for mono, c in value.terms))
 
 
 @lru_cache(maxsize=4096)

@@ -86,6 +86,11 @@ def _bind(graph: Graph, inputs: Mapping[str, Array]) -> tuple[dict[Node, Array],
             if evaluate(size, env) != actual:
                 raise InputError(f"input {node.name} must be {node.type}, not {value.dtype}{list(value.shape)}")
             for symbol in symbols_of(size):
+                if env[symbol.name] % symbol.multiple:
+                    raise InputError(
+                        f"input {node.name}: {symbol.name} must be a multiple of {symbol.multiple}, "
+                        f"not {env[symbol.name]}"
+                    )
                 if env[symbol.name] < symbol.low or (symbol.high is not None and env[symbol.name] > symbol.high):
                     raise InputError(
                         f"input {node.name}: {symbol.name} is {env[symbol.name]}, the graph takes "

@@ -79,6 +79,8 @@ class Schema:
         values: the members that each enum attribute takes.
         sizes: names of the attributes that hold sizes.
         keywords: names of the attributes that the meaning takes.
+        names: the operands' names, where all are always there.
+        many: whether the last operand may be any number of them.
     """
 
     operands: tuple[Operand, ...]
@@ -90,6 +92,8 @@ class Schema:
     values: Mapping[str, frozenset[Enum]]
     sizes: tuple[str, ...]
     keywords: tuple[str, ...]
+    names: tuple[str, ...] | None
+    many: bool
 
 
 def operation(
@@ -128,7 +132,11 @@ def operation(
         if enums != set(members):
             raise CompilerError(f"{record.__name__} must say which members {sorted(enums ^ set(members))} takes")
         sizes = tuple(name for name, hint in hints.items() if _holds_sizes(hint))
-        record.schema = Schema(listed, levels, "layout" in hints, moves, half, signed_sizes, members, sizes, keywords)
+        names = None if flags else tuple(operand.name for operand in listed)
+        many = any(operand.many for operand in listed)
+        record.schema = Schema(
+            listed, levels, "layout" in hints, moves, half, signed_sizes, members, sizes, keywords, names, many
+        )
         return record
 
     return declare
@@ -160,7 +168,10 @@ def undeclared(op: Op) -> Iterator[str]:
 
 def operand_names(op: Op) -> tuple[str, ...]:
     """Return the names of the operands that this operation has; the last is repeated where there are any number."""
-    return tuple(o.name for o in schema_of(op).operands if not o.optional or getattr(op, o.name))
+    schema = schema_of(op)
+    if schema.names is not None:
+        return schema.names
+    return tuple(o.name for o in schema.operands if not o.optional or getattr(op, o.name))
 
 
 def operand_index(op: Op, name: str) -> int | None:
@@ -177,13 +188,12 @@ def is_weighted(op: Op) -> bool:
 def arity(op: Op) -> tuple[int, int | None]:
     """Return the lowest and highest number of operands (``None``: any)."""
     names = operand_names(op)
-    many = any(operand.many for operand in schema_of(op).operands)
-    return len(names), None if many else len(names)
+    return len(names), None if schema_of(op).many else len(names)
 
 
 def by_name(op: Op, given: Sequence[T]) -> tuple[tuple[T, ...], dict[str, T]]:
     """Return operands as (positional, keyword) arguments of the record's rules."""
-    if any(operand.many for operand in schema_of(op).operands):
+    if schema_of(op).many:
         return tuple(given), {}
     return (), dict(zip(operand_names(op), given, strict=True))
 

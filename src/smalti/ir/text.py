@@ -69,7 +69,8 @@ def to_text(graph: Graph) -> str:
     lines = [f"graph {json.dumps(graph.name)} {graph.level.value}"]
     for symbol in _symbols(order):
         high = "*" if symbol.high is None else symbol.high
-        lines.append(f"symbol {symbol.name} {symbol.low} {high}")
+        step = "" if symbol.multiple == 1 else f" {symbol.multiple}"
+        lines.append(f"symbol {symbol.name} {symbol.low} {high}{step}")
     lines += (node_text(node, number) for node in order)
     for name, node in zip(graph.output_names, graph.outputs, strict=True):
         lines.append(f"output {json.dumps(name)} = %{number[node]}")
@@ -184,12 +185,15 @@ class _Parser:
 
     def _symbol(self, line: str) -> None:
         words = line.split()
-        if len(words) != 4 or not _SYMBOL_NAME.fullmatch(words[1]) or words[1] in self._symbols:
-            raise GraphError("a symbol line is: symbol NAME LOW HIGH")
+        if len(words) not in (4, 5) or not _SYMBOL_NAME.fullmatch(words[1]) or words[1] in self._symbols:
+            raise GraphError("a symbol line is: symbol NAME LOW HIGH, and perhaps what it is a multiple of")
         low, high = words[2], words[3]
         if not (low.isdecimal() and (high == "*" or high.isdecimal())):
             raise GraphError("the range of a symbol is two numbers, or a number and *")
-        self._symbols[words[1]] = Symbol(words[1], int(low), None if high == "*" else int(high))
+        multiple = words[4] if len(words) == 5 else "1"
+        if not multiple.isdecimal() or int(multiple) < 1:
+            raise GraphError("what a symbol is a multiple of is a number above zero")
+        self._symbols[words[1]] = Symbol(words[1], int(low), None if high == "*" else int(high), int(multiple))
 
     def _node_numbered(self, number: int) -> Node:
         if number >= len(self._nodes):

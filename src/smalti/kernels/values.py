@@ -9,13 +9,12 @@ from smalti.llvm.builder import F16, F32, F64, I1, I8, I16, I32, I64, Fn, scalar
 from smalti.numerics import DType
 from smalti.target.target import Target
 
-UNSIGNED = frozenset((DType.UINT8, DType.UINT16, DType.BOOL))
 NARROW_FLOATS = frozenset((DType.FLOAT16, DType.BFLOAT16))
 
 
 def is_signed(dtype: DType) -> bool:
     """Whether integers of this type have a sign."""
-    return dtype not in UNSIGNED
+    return not dtype.is_unsigned and dtype is not DType.BOOL
 
 
 def register_type(dtype: DType, lanes: int) -> ir.Type:

@@ -37,6 +37,8 @@ _SCALARS = {
     DType.INT32: I32,
     DType.INT64: I64,
     DType.BOOL: I8,
+    DType.UINT32: I32,
+    DType.UINT64: I64,
 }
 
 

@@ -24,7 +24,7 @@ def check_meaningful(graph: Graph) -> None:
         GraphError: no output depends on an input, or weights (with the batch normalisation that was folded into them)
             are NaN or infinite; the nodes are named.
     """
-    if all(isinstance(node.op, ops.Constant) for node in graph.outputs):
+    if not graph.inputs or all(isinstance(node.op, ops.Constant) for node in graph.outputs):
         raise GraphError(
             f"the outputs ({', '.join(graph.output_names[:_LISTED])}) depend on no input: there is nothing to compute; "
             "name other inputs and outputs"

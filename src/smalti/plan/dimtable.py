@@ -41,10 +41,14 @@ class DimTable:
         return position
 
     def _polynomial(self, value: Dim) -> int:
+        scale = math.lcm(*(c.denominator for _, c in value.terms))
+        if scale != 1:
+            # A part of a symbol that is a multiple: the division leaves nothing.
+            if not value.is_integral:
+                raise CompilerError(f"size {value} is not an integer")
+            return self._emit(("floordiv", self.index(value * scale), self.index(scale)))
         total: int | None = None
         for monomial, coefficient in value.terms:
-            if coefficient.denominator != 1:
-                raise CompilerError(f"size {value} is not an integer")
             term: int | None = None
             for atom in monomial:
                 factor = self._atom(atom)

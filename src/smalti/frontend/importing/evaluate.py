@@ -13,9 +13,10 @@ from smalti.frontend.context import NodeContext
 from smalti.frontend.format import RawGraph
 from smalti.frontend.given import shape_text
 from smalti.frontend.importing.opensizes import OpenSizes
+from smalti.frontend.importing.steps import steps_that_fit
 from smalti.frontend.kinds import ElementKind
 from smalti.frontend.raw import Edge, RawNode, Role, StatedSize, is_open, known_sizes, topological_order
-from smalti.frontend.signals import UnknownInput, Unsupported
+from smalti.frontend.signals import NeedsSteps, UnknownInput, Unsupported
 from smalti.frontend.symbolic import NotSymbolic
 from smalti.frontend.table import OpEntry
 from smalti.frontend.values import Result, Special, Value, make_value_node
@@ -33,10 +34,10 @@ _MAX_TEXT = 600
 
 @dataclass(frozen=True, slots=True)
 class InputRule:
-    """Which tensors are inputs, with which shapes; ``limits`` are the largest sizes by symbol.
+    """Which tensors are inputs, with which shapes.
 
-    Open heights and widths are rounded up to a multiple of ``multiple``.  ``frozen`` are constants that stand
-    for tensors, whatever computes those.
+    ``limits`` are the largest sizes by symbol, ``steps`` what they must be multiples of.  Open heights and widths are
+    rounded up to a multiple of ``multiple``.  ``frozen`` are constants that stand for tensors, whatever computes those.
     """
 
     inputs: tuple[Edge, ...]
@@ -45,6 +46,7 @@ class InputRule:
     limits: Mapping[str, int]
     frozen: Mapping[Edge, Value] = field(default_factory=dict)
     multiple: int = 1
+    steps: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ class Evaluation:
     _open: OpenSizes = field(init=False)
 
     def __post_init__(self) -> None:
-        self._open = OpenSizes(self.rule.batch_size, self.rule.limits, self.rule.multiple)
+        self._open = OpenSizes(self.rule.batch_size, self.rule.limits, self.rule.multiple, self.rule.steps)
         for edge, override in self.rule.overrides.items():
             stated = self.raw.stated_shape(edge) if self.raw.nodes[edge[0]].role is Role.INPUT else None
             if stated is not None and _fits(stated, override):
@@ -214,6 +216,9 @@ class Evaluation:
         except GraphError as error:
             if not needed:
                 return Special.UNKNOWN
+            steps = steps_that_fit(inputs)
+            if steps:
+                raise NeedsSteps(steps) from error
             raise _located(error, node) from error
 
     def _handle(self, entry: OpEntry[Any], node: RawNode, inputs: tuple[Result, ...]) -> Results:

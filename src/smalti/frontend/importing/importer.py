@@ -17,11 +17,11 @@ from smalti.frontend.given import Plain, Shape, plain_shapes, plain_values, valu
 from smalti.frontend.importing.binds import bound_values
 from smalti.frontend.importing.evaluate import Evaluation, InputRule
 from smalti.frontend.importing.naming import SHOWN, find_tensor, input_advice, inputs_text
-from smalti.frontend.importing.selection import MAX_RESTARTS, cut_rules, default_inputs, default_outputs
+from smalti.frontend.importing.selection import MAX_RESTARTS, cut_rules, default_inputs, default_outputs, refined
 from smalti.frontend.importing.summary import summarise
 from smalti.frontend.raw import Edge
 from smalti.frontend.report import ImportReport
-from smalti.frontend.signals import NeedsLimit
+from smalti.frontend.signals import NeedsLimit, NeedsSteps
 from smalti.frontend.words import shorten
 from smalti.ir.graph import Graph, Level
 
@@ -88,13 +88,12 @@ def import_with(read: Callable[[GraphLimits], RawGraph[Any]], options: ImportOpt
     _check_named(raw, inputs, binds, overrides)
     rule = InputRule(inputs, overrides, chosen.batch_size, {}, multiple=chosen.multiple)
     rule = replace(rule, frozen=bound_values(raw, binds, rule, chosen.limits.max_constant_bytes))
-    limits: dict[str, int] = {}
     for _ in range(MAX_RESTARTS):
         try:
-            imported = _import_once(raw, replace(rule, limits=dict(limits)), outputs, binds, chosen.limits)
+            imported = _import_once(raw, rule, outputs, binds, chosen.limits)
             return _without_idle(imported) if chosen.inputs is None and binds else imported
-        except NeedsLimit as signal:
-            limits[signal.symbol.name] = min(signal.high, limits.get(signal.symbol.name, signal.high))
+        except (NeedsLimit, NeedsSteps) as signal:
+            rule = refined(rule, signal)
         except UnsupportedGraphError as error:
             if raw.about_inputs.isdisjoint(problem.op for problem in error.problems):
                 raise

@@ -16,12 +16,15 @@ class OpenSizes:
     """The symbols of one import; height and width are rounded up to a multiple of ``multiple``.
 
     A name that a file gives to open sizes says that they are one and the same.  The symbol does not take that name:
-    what comes later knows H and W.
+    what comes later knows H and W.  ``limits`` are the largest sizes by symbol, ``steps`` what they are multiples of.
     """
 
-    __slots__ = ("_batch_size", "_limits", "_multiple", "_named", "_others")
+    __slots__ = ("_batch_size", "_limits", "_multiple", "_named", "_others", "_steps")
 
-    def __init__(self, batch_size: int, limits: Mapping[str, int], multiple: int = 1) -> None:
+    def __init__(
+        self, batch_size: int, limits: Mapping[str, int], multiple: int = 1, steps: Mapping[str, int] | None = None
+    ) -> None:
+        self._steps = steps or {}
         self._multiple = multiple
         self._batch_size = batch_size
         self._limits = limits
@@ -66,7 +69,8 @@ class OpenSizes:
         return self._symbol(f"D{self._others - 1}")
 
     def _symbol(self, name: str) -> Dim:
-        return symbol(name, 1, self._limits.get(name))
+        step = self._steps.get(name, 1)
+        return symbol(name, step, self._limits.get(name), step)
 
 
 def _image_axes(opened: tuple[bool, ...]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from smalti.frontend.format import RawGraph
 from smalti.frontend.given import shape_text
 from smalti.frontend.importing.evaluate import Evaluation, InputRule
 from smalti.frontend.raw import Edge, RawNode, Role, topological_order
-from smalti.frontend.signals import NeedsLimit
+from smalti.frontend.signals import NeedsLimit, NeedsSteps
 from smalti.frontend.values import Value
 from smalti.frontend.words import shorten
 from smalti.ir.graph import TensorType
@@ -127,14 +127,21 @@ def evaluate_before(raw: RawGraph[Any], edge: Edge, rule: InputRule, max_constan
     """Return the value of a cut tensor in the whole graph; its size symbols are not those of the cut graph."""
     frozen = {other: item for other, item in rule.frozen.items() if other != edge}
     inputs = default_inputs(raw, (edge,), frozenset(frozen))
-    limits: dict[str, int] = {}
+    before = replace(rule, inputs=inputs, limits={}, steps={}, frozen=frozen)
     for _ in range(MAX_RESTARTS):
-        before = replace(rule, inputs=inputs, limits=limits, frozen=frozen)
         try:
             return Evaluation(raw, before, max_constant_bytes).run((edge,), {})[0]
-        except NeedsLimit as signal:
-            limits[signal.symbol.name] = min(signal.high, limits.get(signal.symbol.name, signal.high))
+        except (NeedsLimit, NeedsSteps) as signal:
+            before = refined(before, signal)
     raise GraphError("the graph limits the image size in too many ways")
+
+
+def refined(rule: InputRule, signal: NeedsLimit | NeedsSteps) -> InputRule:
+    """Return the rule with the sizes that a walk over the graph asked for; the next walk begins with them."""
+    if isinstance(signal, NeedsSteps):
+        return replace(rule, steps={**rule.steps, **signal.multiples})
+    name = signal.symbol.name
+    return replace(rule, limits={**rule.limits, name: min(signal.high, rule.limits.get(name, signal.high))})
 
 
 def declared_dtype(raw: RawGraph[Any], edge: Edge) -> DType:

@@ -26,6 +26,11 @@ def summarise(
         before = [raw.nodes[i].name for i in sorted(whole) if i not in used]
     symbols = graph.symbols()
     notes = [_size_note(symbols)] if symbols else []
+    notes += [
+        f"{s.name} must be a multiple of {s.multiple}: at other sizes the tensors of the graph do not fit each other"
+        for s in symbols
+        if s.multiple > 1
+    ]
     counts = Counter(raw.nodes[i].label for i in used)
     return ImportReport(
         operations=tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
@@ -35,7 +40,7 @@ def summarise(
         outputs=tuple(
             TensorInfo(name, str(node.type)) for name, node in zip(graph.output_names, graph.outputs, strict=True)
         ),
-        limits=tuple(SizeLimit(s.name, s.low, s.high) for s in symbols),
+        limits=tuple(SizeLimit(s.name, s.low, s.high, s.multiple) for s in symbols),
         dropped_asserts=tuple(DroppedAssert(name, holds) for name, holds in evaluation.asserts.items()),
         recognised=tuple(_recognise(graph)),
         before_inputs=left_out(before),

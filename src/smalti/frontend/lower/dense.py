@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from smalti.frontend.context import Lowering
+from smalti.frontend.lower.steps import Steps
 from smalti.frontend.values import Value
 from smalti.ir import ops
 from smalti.ir.dims import product
 from smalti.ir.ops import Layout
+from smalti.numerics import DType
 
 
 def bias_add(ctx: Lowering, x: Value, bias: Value, layout: Layout) -> Value:
@@ -42,10 +44,16 @@ def batch_norm(
 def batch_norm_nchw(
     ctx: Lowering, x: Value, scale: Value, offset: Value, mean: Value, variance: Value, epsilon: float
 ) -> Value:
-    """The same of tensors of any number of dimensions, the second of which are the channels."""
+    """The same of tensors of any number of dimensions, the second of which are the channels.
+
+    Operands of bfloat16, or of several types, are computed with in a wide one.
+    """
     rank = x.type.rank
     if rank < 2:
         ctx.invalid(f"{x.type} has no dimension of channels")
+    types = {v.type.dtype for v in (x, scale, offset, mean, variance)}
+    if len(types) > 1 or DType.BFLOAT16 in types:
+        return _wide_batch_norm(ctx, x, (scale, offset, mean, variance), epsilon)
     if rank == 4:
         return batch_norm(ctx, x, scale, offset, mean, variance, epsilon, Layout.NCHW)
     check_epsilon(ctx, epsilon)
@@ -54,6 +62,15 @@ def batch_norm_nchw(
     operands = (image, scale, offset, mean, variance)
     normal = ctx.part(ops.BatchNorm(epsilon, Layout.NCHW), operands, "normal")
     return ctx.emit(ops.Reshape(x.type.shape), (normal,))
+
+
+def _wide_batch_norm(ctx: Lowering, x: Value, parameters: tuple[Value, ...], epsilon: float) -> Value:
+    check_epsilon(ctx, epsilon)
+    ctx.require_float(x, *parameters)
+    s = Steps(ctx, x.type.dtype)
+    image = s.op(ops.Reshape((*x.type.shape[:2], product(x.type.shape[2:]), 1)), s.take(x))
+    normal = s.op(ops.BatchNorm(epsilon, Layout.NCHW), image, *(s.take(p) for p in parameters))
+    return s.result(s.op(ops.Reshape(x.type.shape), normal))
 
 
 def matmul(ctx: Lowering, a: Value, b: Value, transpose_a: bool, transpose_b: bool) -> Value:

@@ -77,10 +77,10 @@ def zero(ctx: Lowering, dtype: DType) -> Value:
     return kept(ctx, np.zeros((), np.float32 if dtype is DType.BFLOAT16 else dtype.numpy), "zero", dtype)
 
 
-def one_hot(ctx: Lowering, picked: Value, depth: int, choices: Value, axis: int) -> Value:
+def one_hot(ctx: Lowering, picked: Value, depth: int, choices: Value, axis: int, *, wraps: bool = True) -> Value:
     """``choices[1]`` where a position along a new axis is the index, else ``choices[0]``.
 
-    A negative index counts from the back; one that is outside is nowhere.
+    A negative index counts from the back where ``wraps``; one that is outside is nowhere.
     """
     if not 0 <= depth <= MAX_DEPTH or picked.type.dtype is DType.BOOL:
         ctx.invalid(f"a depth of {depth} for {picked.type}")
@@ -89,7 +89,8 @@ def one_hot(ctx: Lowering, picked: Value, depth: int, choices: Value, axis: int)
     node = ctx.node_of(picked)
     if indices is not DType.INT64:
         node = ctx.part(ops.Cast(DType.INT64), (node,), "index")
-    node = from_front(ctx, node, depth)
+    if wraps:
+        node = from_front(ctx, node, depth)
     node = ctx.part(ops.Reshape((*shape[:axis], 1, *shape[axis:])), (node,), "column")
     places = np.arange(depth).reshape(-1, *(1,) * (len(shape) - axis))
     there = ctx.part(ops.Binary(BinaryFn.EQUAL), (node, kept(ctx, places, "places")), "there")

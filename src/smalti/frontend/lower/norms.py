@@ -104,21 +104,21 @@ def lp_norm(ctx: Lowering, x: Value, axis: int, p: int) -> Value:
     return s.result(s.binary(BinaryFn.DIV, v, safe))
 
 
-def local_response_norm(ctx: Lowering, x: Value, size: int, alpha: float, beta: float, bias: float) -> Value:
-    """``x / (bias + alpha / size * sum)^beta``, the sum of the squares of ``size`` channels around each."""
+def local_response_norm(ctx: Lowering, x: Value, axis: int, size: int, alpha: float, beta: float, bias: float) -> Value:
+    """``x / (bias + alpha * sum)^beta``, the sum of the squares of ``size`` channels (along ``axis``) around each."""
     s, v = _begin(ctx, x, 0.0, 2)
     if not 1 <= size <= MAX_NEIGHBOURS:
         ctx.unsupported(f"sums over {size} channels; the limit is {MAX_NEIGHBOURS}")
     amounts: list[tuple[Size, Size]] = [(0, 0)] * x.type.rank
-    amounts[1] = ((size - 1) // 2, size // 2)
+    amounts[axis] = ((size - 1) // 2, size // 2)
     squares = s.unary(UnaryFn.SQUARE, v)
     whole = s.op(ops.Pad(tuple(amounts)), squares) if size > 1 else squares
     total: Operand = 0.0
     for i in range(size):
-        begin = tuple(i if a == 1 else 0 for a in range(x.type.rank))
+        begin = tuple(i if a == axis else 0 for a in range(x.type.rank))
         part = s.op(ops.Slice(begin, x.type.shape, (1,) * x.type.rank), whole)
         total = part if i == 0 else s.add(total, part)
-    base = s.add(s.mul(total, alpha / size), bias)
+    base = s.add(s.mul(total, alpha), bias)
     return s.result(s.binary(BinaryFn.DIV, v, s.binary(BinaryFn.POW, base, beta)))
 
 

@@ -13,6 +13,7 @@ from smalti.frontend.lower.checks import Size, check_amounts, check_inside
 from smalti.frontend.lower.fill import kept
 from smalti.frontend.lower.grids import from_front, zero
 from smalti.frontend.lower.slices import Span
+from smalti.frontend.lower.steps import Steps
 from smalti.frontend.symbolic import SymArray, sign_is_known
 from smalti.frontend.values import Value
 from smalti.ir import ops
@@ -59,6 +60,10 @@ def folded(ctx: Lowering, op: Picking, values: Sequence[Value]) -> Value:
         small = all(isinstance(s, int) for s in result.shape)
         if small and isinstance(result.elements, int) and result.elements <= symbolic.MAX_ELEMENTS:
             return ctx.symbolic(_objects(eval_op(op, [o for o in operands if o is not None], {})), x.type.dtype)
+    if not setting and x.type.dtype is DType.BFLOAT16 and all(v.type.dtype is x.type.dtype for v in rest):
+        # Many updates of one element are rounded once, not after each of them.
+        s = Steps(ctx, x.type.dtype)
+        return s.result(s.op(op, s.take(x), ctx.node_of(indices), *(s.take(v) for v in rest)))
     return ctx.emit(op, values)
 
 

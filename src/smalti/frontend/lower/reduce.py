@@ -40,8 +40,8 @@ def reduce(ctx: Lowering, fn: ReduceFn, x: Value, axes: tuple[int, ...], keep_di
         ctx.require_float(x)
     if not axes:
         return x
-    if fn is not ReduceFn.SUM and any(x.type.shape[a] == 0 for a in axes):
-        ctx.unsupported("a reduction over no elements")
+    if fn is ReduceFn.MEAN and any(x.type.shape[a] == 0 for a in axes):
+        ctx.unsupported("a mean of no elements")
     return ctx.emit(ops.Reduce(fn, axes, keep_dims), (x,))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from smalti.frontend import symbolic
 from smalti.frontend.context import Lowering
@@ -113,6 +114,15 @@ def weighed(ctx: Lowering, x: Value, extents: Sequence[Extent], position: Positi
         matrix = kept(ctx, weights(axis, position, how).astype(node.type.dtype.numpy), f"weights_{a}")
         node = _product(s, node, ctx.node_of(matrix), a)
     return s.result(_by_record(s, node, extents, {a: f for a, f in choices.items() if f}, ResizeFn.BILINEAR))
+
+
+def weighed_by(ctx: Lowering, x: Value, matrices: Mapping[int, NDArray[np.float32]]) -> Value:
+    """Sums of the elements along some axes by matrices ``[after, before]``, in float32."""
+    s = Steps(ctx, DType.FLOAT32)
+    node = s.take(x)
+    for axis, matrix in matrices.items():
+        node = _product(s, node, ctx.node_of(kept(ctx, matrix, f"weights_{axis}")), axis)
+    return s.result(node)
 
 
 def _check(ctx: Lowering, x: Value, extents: Sequence[Extent]) -> None:

@@ -139,9 +139,9 @@ def _symbolic_slice(ctx: Lowering, x: Value, spans: list[Span], shape: tuple[Siz
 
 
 def numbers_of(value: Value) -> NDArray[np.int64] | None:
-    """Return the integers of a value that is constant, or ``None``."""
+    """Return the integers of a value that is constant and holds integers, or ``None``."""
     if value.array is not None:
-        return value.array.astype(np.int64)
+        return value.array.astype(np.int64) if value.array.dtype.kind in "iub" else None
     if value.sym is not None:
         numbers = value.sym.ravel().tolist()
         if all(isinstance(n, int) for n in numbers):

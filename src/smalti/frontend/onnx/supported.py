@@ -20,6 +20,10 @@ Every attribute of a node is read or listed here as ignored; any other attribute
 lists all nodes of a graph that are not supported. What follows from sizes and constants alone is computed when the
 model is built, so shape arithmetic costs nothing at run time.
 
+Tensors hold truth values, integers of 8 to 64 bits with and without a sign, and floats of 16 (both kinds), 32 and 64 bits.
+Sizes of inputs are 1 and more. Functions of several steps, of tensors of 16-bit floats, are computed in float32 and rounded
+once.
+
 | operation | versions | inputs | what it is | limits | ignored attributes |
 |---|---|---|---|---|---|
 """

@@ -5,8 +5,10 @@ from __future__ import annotations
 from smalti.frontend.tensorflow import (
     ops_control,
     ops_conv,
+    ops_fakequant,
     ops_functions,
     ops_math,
+    ops_picking,
     ops_quant,
     ops_reduce,
     ops_resize,
@@ -18,8 +20,10 @@ from smalti.frontend.tensorflow.registry import TABLE
 HANDLER_FILES = (
     ops_control,
     ops_conv,
+    ops_fakequant,
     ops_functions,
     ops_math,
+    ops_picking,
     ops_quant,
     ops_reduce,
     ops_resize,

@@ -42,6 +42,23 @@ def transparent(ctx: Context) -> Handled:
     return ctx.inputs[0]
 
 
+@tf_op("EnsureShape", inputs=1, types={"T": 0})
+def ensure_shape(ctx: Context) -> Handled:
+    """The input itself, of which the shape is stated."""
+    x, stated = ctx.value(0), ctx.attrs.shape("shape")
+    known = x.type.shape
+    if stated is not None:
+        pairs = list(zip(stated, known, strict=False))
+        if len(stated) != len(known) or any(s != -1 and isinstance(k, int) and s != k for s, k in pairs):
+            ctx.invalid(f"{x.type} where {list(stated)} is stated")
+        for size, extent in pairs:
+            if size != -1 and not isinstance(extent, int):
+                ctx.unsupported(
+                    f"a size of {size} stated for {extent}, which depends on the image: give it with --input-shape"
+                )
+    return x
+
+
 @tf_op("IdentityN", inputs=(1, 4096), ignore=("T",))
 def identity_n(ctx: Context) -> Handled:
     """The inputs themselves."""

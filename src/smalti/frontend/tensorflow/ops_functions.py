@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 from smalti.frontend import symbolic
-from smalti.frontend.lower import activations, elementwise, powers, products, reductions
+from smalti.frontend.lower import activations, elementwise, norms, powers, products, reductions
 from smalti.frontend.lower.einsum import einsum as sum_of_products
 from smalti.frontend.lower.steps import Steps
 from smalti.frontend.tensorflow.registry import Context, Handled, check_number, tf_op
 from smalti.frontend.tensorflow.tensors import TfType
+from smalti.ir import ops
 from smalti.ir.ops import BinaryFn, UnaryFn
 from smalti.numerics import DType
 
@@ -57,6 +58,29 @@ def reciprocal(ctx: Context) -> Handled:
     """``1 / x``."""
     (x,) = ctx.floats(0)
     return elementwise.binary(ctx, BinaryFn.DIV, ctx.symbolic(symbolic.make([1], ()), x.type.dtype), x)
+
+
+@tf_op("DivNoNan", inputs=2, types=_T)
+def divide_no_nan(ctx: Context) -> Handled:
+    """Division of floats in which anything over 0 is 0."""
+    a, b = ctx.floats(0, 1)
+    s = Steps(ctx, a.type.dtype)
+    above, below = s.take(a), s.take(b)
+    is_zero = s.binary(BinaryFn.EQUAL, below, 0.0)
+    safe = s.op(ops.Select(), is_zero, 1.0, below)
+    return s.result(s.op(ops.Select(), is_zero, 0.0, s.binary(BinaryFn.DIV, above, safe)))
+
+
+@tf_op("LRN", inputs=1, types=_T)
+def local_response_norm(ctx: Context) -> Handled:
+    """Each value over a power of the squares of the channels around it."""
+    radius = ctx.attrs.integer("depth_radius", 5)
+    bias, alpha, beta = (ctx.attrs.number(key, default) for key, default in (("bias", 1), ("alpha", 1), ("beta", 0.5)))
+    x = ctx.value(0)
+    ctx.require_rank(x, 4)
+    if radius < 0:
+        ctx.invalid(f"attribute depth_radius is {radius}")
+    return norms.local_response_norm(ctx, x, 3, 2 * radius + 1, alpha, beta, bias)
 
 
 @tf_op("Pow", inputs=2, types=_T)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from smalti.frontend.lower import blocks
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.frontend.lower import blocks, resized
 from smalti.frontend.lower import resize as lower
+from smalti.frontend.tensorflow.bicubic import bicubic_weights
 from smalti.frontend.tensorflow.registry import Context, Handled, tf_op
 from smalti.ir import ops
 from smalti.ir.ops import ResizeFn
@@ -21,6 +25,30 @@ def resize(ctx: Context) -> Handled:
     ctx.require_rank(x, 4)
     fn = ResizeFn.BILINEAR if ctx.op == "ResizeBilinear" else ResizeFn.NEAREST
     return lower.resize(ctx, x, fn, ctx.sizes(1, "the size"), align, half)
+
+
+@tf_op("ResizeBicubic", inputs=2, types={"T": 0}, note="constant sizes")
+def resize_bicubic(ctx: Context) -> Handled:
+    """Resize of images by cubic kernels; gives float32."""
+    align = ctx.attrs.flag("align_corners", False)
+    half = ctx.attrs.flag("half_pixel_centers", False)
+    if align and half:
+        ctx.invalid("align_corners and half_pixel_centers exclude each other")
+    x, goal = ctx.value(0), ctx.sizes(1, "the size")
+    ctx.require_rank(x, 4)
+    if len(goal) != 2:
+        ctx.invalid(f"the size must be two numbers, not {len(goal)}")
+    matrices: dict[int, NDArray[np.float32]] = {}
+    for axis, after in enumerate(goal, 1):
+        before = x.type.shape[axis]
+        if not (isinstance(before, int) and isinstance(after, int)):
+            ctx.unsupported("a size that depends on the image: build it with --input-shape")
+        if before < 1 or after < 1:
+            ctx.invalid(f"{before} elements become {after}")
+        if 4 * before * after > min(ctx.host.constant_budget()):
+            ctx.unsupported(f"weights of {before} elements that become {after}")
+        matrices[axis] = bicubic_weights(before, after, align, half)
+    return resized.weighed_by(ctx, x, matrices)
 
 
 @tf_op("SpaceToBatchND", inputs=3, types={"T": 0, "Tblock_shape": 1, "Tpaddings": 2}, note="height and width of images")

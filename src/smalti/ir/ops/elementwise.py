@@ -18,21 +18,7 @@ from smalti.numerics import DType
 
 __all__ = ["Binary", "BinaryFn", "Cast", "Select", "Unary", "UnaryFn"]
 
-DTYPES = frozenset(
-    (
-        DType.FLOAT32,
-        DType.FLOAT64,
-        DType.FLOAT16,
-        DType.BFLOAT16,
-        DType.UINT8,
-        DType.INT8,
-        DType.UINT16,
-        DType.INT16,
-        DType.INT32,
-        DType.INT64,
-        DType.BOOL,
-    )
-)
+DTYPES = frozenset(DType)
 """Every element type that a tensor may have."""
 # Elements that are Python numbers at a time.
 _CHUNK = 1 << 16

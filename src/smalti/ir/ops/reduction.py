@@ -29,7 +29,7 @@ class ReduceFn(Enum):
 
 
 _REDUCTIONS = frozenset((ReduceFn.SUM, ReduceFn.MEAN, ReduceFn.MAX, ReduceFn.MIN, ReduceFn.PROD))
-INTEGERS = frozenset((DType.UINT8, DType.INT8, DType.UINT16, DType.INT16, DType.INT32, DType.INT64))
+INTEGERS = frozenset(dtype for dtype in DType if dtype.is_integer)
 """Element types of indices."""
 
 

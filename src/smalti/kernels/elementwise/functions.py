@@ -293,8 +293,10 @@ def cast_value(fn: Fn, x: ir.Value, source: DType, target: DType) -> ir.Value:
             return b.fcmp_unordered("!=", x, number(x.type, 0.0))
         if target.is_float:
             return _float_to_float(fn, x, wanted, target)
+        if target is DType.UINT64:
+            return b.fptoui(x, wanted)
         # By way of a wide integer, as C compilers for x86 do: no value within it is out of range.
-        wide = vector(I64 if target.itemsize == 8 else I32, lanes)
+        wide = vector(I64 if target.itemsize == 8 or target is DType.UINT32 else I32, lanes)
         whole = b.fptosi(x, wide)
         return whole if wide == wanted else b.trunc(whole, wanted)
     if target is DType.BOOL:

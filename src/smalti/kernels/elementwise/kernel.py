@@ -28,21 +28,7 @@ from smalti.llvm.builder import Fn
 from smalti.numerics import DType
 from smalti.target.target import Target
 
-_PLAIN = frozenset(
-    (
-        DType.FLOAT32,
-        DType.FLOAT64,
-        DType.FLOAT16,
-        DType.BFLOAT16,
-        DType.INT8,
-        DType.UINT8,
-        DType.INT16,
-        DType.UINT16,
-        DType.INT32,
-        DType.INT64,
-        DType.BOOL,
-    )
-)
+_PLAIN = frozenset(DType)
 MAX_LANES = 32
 
 

@@ -81,6 +81,8 @@ def rank_of(fn: Fn, value: ir.Value, dtype: DType, largest: bool) -> ir.Value:
         unordered = b.fcmp_unordered("uno", value, value)
         value = b.select(unordered, number(ints, (1 << top) - 1), b.xor(bits, turned))
         value = value if ints == I64 else b.sext(value, I64)
+    elif dtype is DType.UINT64:
+        value = b.xor(value, number(I64, LOWEST))
     elif value.type != I64:
         value = b.sext(value, I64) if is_signed(dtype) else b.zext(value, I64)
     return value if largest else b.not_(value)

@@ -11,12 +11,13 @@ from smalti.frontend.lower.steps import Steps
 from smalti.frontend.lower.transposed import Transposed, transposed_convolution
 from smalti.frontend.lower.window import convolution_of
 from smalti.frontend.onnx.registry import Context, onnx_op
-from smalti.frontend.onnx.windows import LINE, PLANE, Window, plane, read_window, unplane
+from smalti.frontend.onnx.windows import LINE, PLANE, Window, flat_pads, plane, read_window, two, unplane
 from smalti.frontend.table import Handled
 from smalti.frontend.values import Value
 from smalti.ir import ops
 from smalti.ir.graph import Node
 from smalti.ir.ops import BinaryFn, Layout
+from smalti.numerics import DType
 
 MAX_MORE = 1 << 20
 """Pixels behind a result."""
@@ -36,7 +37,7 @@ def conv(ctx: Context) -> Handled:
     filters = _plane_filters(s, weights)
     filters = s.op(ops.Transpose((2, 3, 1, 0)), filters)
     pads = window.pads_for((image.type.shape[2], image.type.shape[3]))
-    how = (window.stride, window.dilation, pads, Layout.NCHW)
+    how = (two(window.stride), two(window.dilation), flat_pads(pads), Layout.NCHW)
     op, filters = convolution_of(ctx, image, filters, ops.Conv2d, *how)
     result = s.op(op, image, filters)
     if ctx.has(2):
@@ -61,15 +62,19 @@ def conv_transpose(ctx: Context) -> Handled:
     if rank == LINE:
         places.insert(0, (0, 1))
     before, size = (places[0][0], places[1][0]), (places[0][1], places[1][1])
-    how = Transposed(window.stride, window.dilation, before, size, Layout.NCHW)
+    how = Transposed(two(window.stride), two(window.dilation), before, size, Layout.NCHW)
     bias = ctx.value(2) if ctx.has(2) else None
-    if rank == PLANE:
+    narrow = x.type.dtype is DType.BFLOAT16
+    if rank == PLANE and not narrow:
         return transposed_convolution(ctx, x, weights, how, "iohw", bias, groups)
     if weights.array is None:
         ctx.unsupported("a transposed convolution whose weights are not constant")
-    s = Steps(ctx, x.type.dtype, exact=True)
+    s = Steps(ctx, x.type.dtype, exact=not narrow)
     image = plane(s, x)
-    filters = ctx.constant(np.ascontiguousarray(weights.array[:, :, None]))
+    # A constant of bfloat16 is kept as float32 numbers, in which it is computed with here.
+    filters = ctx.constant(np.ascontiguousarray(weights.array if rank == PLANE else weights.array[:, :, None]))
+    if narrow and bias is not None and bias.array is not None:
+        bias = ctx.constant(np.array(bias.array))
     given = Value(image.type, image.name, node=image)
     found = transposed_convolution(ctx, given, filters, how, "iohw", bias, groups)
     node = replace(ctx.node_of(found), name=f"{ctx.raw.name}/plane")
@@ -84,7 +89,7 @@ def _place(
     stride, extent = window.stride[at], window.extent[at]
     whole = stride * (side - 1) + more + extent
     if shape is None and window.auto not in ("SAME_UPPER", "SAME_LOWER"):
-        before, after = window.pads[2 * at : 2 * at + 2]
+        before, after = window.pads[at]
         return before, whole - before - after
     size: Size = side * stride if shape is None else shape[axis - len(ctx.type_of(0).shape[2:])]
     total = whole - size

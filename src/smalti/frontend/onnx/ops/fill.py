@@ -15,7 +15,7 @@ from smalti.ir.shapes import broadcast
 from smalti.numerics import DType
 
 
-@onnx_op("Expand", inputs=2, since=(8, 13))
+@onnx_op("Expand", inputs=2, since=(8, 13), note="a shape known at build")
 def expand(ctx: Context) -> Handled:
     """Broadcasting to a shape that may itself be broadcast."""
     x, sizes = ctx.value(0), ctx.sizes(1, "the shape")
@@ -23,13 +23,13 @@ def expand(ctx: Context) -> Handled:
     return filling.broadcast(ctx, x, broadcast(x.type.shape, sizes))
 
 
-@onnx_op("Tile", inputs=2, since=(6, 13))
+@onnx_op("Tile", inputs=2, since=(6, 13), note="repeats known at build")
 def tile(ctx: Context) -> Handled:
     """Repeats a tensor along each dimension."""
     return filling.tile(ctx, ctx.value(0), ctx.sizes(1, "the repeats"))
 
 
-@onnx_op("ConstantOfShape", inputs=1, since=(9, 20, 21, 23, 24, 25))
+@onnx_op("ConstantOfShape", inputs=1, since=(9, 20, 21, 23, 24, 25), note="a shape known at build")
 def constant_of_shape(ctx: Context) -> Handled:
     """A tensor of one number."""
     held = ctx.attrs.tensor("value") if "value" in ctx.attrs else None

@@ -11,32 +11,29 @@ from smalti.frontend.table import Handled
 from smalti.ir.ops import BinaryFn, UnaryFn
 from smalti.numerics import DType
 
+RELATIONS = {"Equal": BinaryFn.EQUAL, "Greater": BinaryFn.GREATER, "Less": BinaryFn.LESS}
+LOGIC = {"And": BinaryFn.LOGICAL_AND, "Or": BinaryFn.LOGICAL_OR, "Xor": BinaryFn.NOT_EQUAL}
 _BINARY = {
-    "Equal": BinaryFn.EQUAL,
-    "Greater": BinaryFn.GREATER,
-    "Less": BinaryFn.LESS,
+    **RELATIONS,
+    **LOGIC,
     "GreaterOrEqual": BinaryFn.GREATER_EQUAL,
     "LessOrEqual": BinaryFn.LESS_EQUAL,
-    "And": BinaryFn.LOGICAL_AND,
-    "Or": BinaryFn.LOGICAL_OR,
-    "Xor": BinaryFn.NOT_EQUAL,
     "BitwiseAnd": BinaryFn.BITWISE_AND,
     "BitwiseOr": BinaryFn.BITWISE_OR,
     "BitwiseXor": BinaryFn.BITWISE_XOR,
 }
-_LOGIC = ("And", "Or", "Xor")
 _SHIFTS = {"LEFT": BinaryFn.SHIFT_LEFT, "RIGHT": BinaryFn.SHIFT_RIGHT}
 
 
 @onnx_op("Equal", inputs=2, since=(7, 11, 13, 19))
 @onnx_op("Greater", "Less", inputs=2, since=(7, 9, 13))
 @onnx_op("GreaterOrEqual", "LessOrEqual", inputs=2, since=(12, 16))
-@onnx_op(*_LOGIC, inputs=2, since=(7,))
+@onnx_op(*LOGIC, inputs=2, since=(7,))
 @onnx_op("BitwiseAnd", "BitwiseOr", "BitwiseXor", inputs=2, since=(18,))
 def binary(ctx: Context) -> Handled:
     """Functions of two operands of one type, with broadcasting."""
     a, b = ctx.value(0), ctx.value(1)
-    if ctx.op in _LOGIC and a.type.dtype is not DType.BOOL:
+    if ctx.op in LOGIC and a.type.dtype is not DType.BOOL:
         ctx.invalid(f"takes bool, not {a.type}")
     return elementwise.binary(ctx, _BINARY[ctx.op], a, b)
 

@@ -10,7 +10,7 @@ from smalti.frontend.table import Handled
 from smalti.ir.ops import BinaryFn, UnaryFn
 
 _MANY = (1, 4096)
-_ARITHMETIC = {"Add": BinaryFn.ADD, "Sub": BinaryFn.SUB, "Mul": BinaryFn.MUL}
+ARITHMETIC = {"Add": BinaryFn.ADD, "Sub": BinaryFn.SUB, "Mul": BinaryFn.MUL}
 _EXTREMES = {"Min": BinaryFn.MINIMUM, "Max": BinaryFn.MAXIMUM}
 _UNARY = {
     "Neg": UnaryFn.NEG,
@@ -28,10 +28,10 @@ _UNARY = {
 }
 
 
-@onnx_op(*_ARITHMETIC, inputs=2, since=(7, 13, 14))
+@onnx_op(*ARITHMETIC, inputs=2, since=(7, 13, 14))
 def arithmetic(ctx: Context) -> Handled:
     """Sums, differences and products with broadcasting; integers wrap."""
-    return elementwise.binary(ctx, _ARITHMETIC[ctx.op], ctx.value(0), ctx.value(1))
+    return elementwise.binary(ctx, ARITHMETIC[ctx.op], ctx.value(0), ctx.value(1))
 
 
 @onnx_op("Div", inputs=2, since=(7, 13, 14), note="integers towards zero; an integer divided by zero gives 0")

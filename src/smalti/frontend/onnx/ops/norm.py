@@ -12,7 +12,7 @@ _EPSILON = 1e-5
 _TRAINING = "batch normalisation in training mode: export the network after model.eval()"
 
 
-@onnx_op("BatchNormalization", inputs=5, since=(1, 6, 7), ignore=("consumed_inputs", "momentum"), note="spatial")
+@onnx_op("BatchNormalization", inputs=5, since=(1, 6, 7), ignore=("consumed_inputs", "momentum"), note="spatial; not in training mode")
 def batch_norm_of_old(ctx: Context) -> Handled:
     """Batch normalisation with fixed mean and variance of channels."""
     epsilon = ctx.attrs.number("epsilon", _EPSILON)
@@ -22,7 +22,7 @@ def batch_norm_of_old(ctx: Context) -> Handled:
     return _batch_norm(ctx, epsilon, not test or _results(ctx) > 1)
 
 
-@onnx_op("BatchNormalization", inputs=5, since=(9, 14, 15), ignore=("momentum",))
+@onnx_op("BatchNormalization", inputs=5, since=(9, 14, 15), ignore=("momentum",), note="not in training mode")
 def batch_norm(ctx: Context) -> Handled:
     """Batch normalisation with fixed mean and variance of channels."""
     epsilon = ctx.attrs.number("epsilon", _EPSILON)
@@ -93,7 +93,7 @@ def local_response_norm(ctx: Context) -> Handled:
     """Division by a power of the sum of the squares of the channels around each."""
     size, alpha = ctx.attrs.integer("size"), ctx.attrs.number("alpha", 1e-4)
     beta, bias = ctx.attrs.number("beta", 0.75), ctx.attrs.number("bias", 1.0)
-    return norms.local_response_norm(ctx, ctx.value(0), size, alpha, beta, bias)
+    return norms.local_response_norm(ctx, ctx.value(0), 1, size, alpha / size, beta, bias)
 
 
 def _results(ctx: Context) -> int:

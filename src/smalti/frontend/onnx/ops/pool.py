@@ -1,4 +1,4 @@
-"""Pooling over windows of images with one or two spatial dimensions, and over whole images."""
+"""Pooling over windows of images with one to three spatial dimensions, and over whole images."""
 
 from __future__ import annotations
 
@@ -6,62 +6,85 @@ from dataclasses import replace
 
 from smalti.frontend.lower import reduce as plain
 from smalti.frontend.lower.steps import Steps
+from smalti.frontend.onnx import taps
+from smalti.frontend.onnx.nodes import OnnxNode
 from smalti.frontend.onnx.registry import Context, onnx_op
-from smalti.frontend.onnx.windows import Window, plane, read_window, unplane
+from smalti.frontend.onnx.taps import Around
+from smalti.frontend.onnx.windows import PLANE, VOLUME, Window, flat_pads, plane, read_window, two, unplane
 from smalti.frontend.table import Handled
 from smalti.frontend.values import Special, Value
 from smalti.ir import ops
 from smalti.ir.dims import minimum
 from smalti.ir.graph import Node
-from smalti.ir.ops import BinaryFn, Layout, Pads, PoolFn, ReduceFn, UnaryFn
-from smalti.ir.shapes import windows
+from smalti.ir.ops import BinaryFn, Layout, PoolFn, ReduceFn, UnaryFn
+from smalti.numerics import DType
 
-MOST_TAPS = 1024
-"""Elements of a window whose elements lie apart: each is a step."""
-_LOWEST = float("-inf")
+_DIMENSIONS = "one to three spatial dimensions"
+MOST_ORDER = 64
+"""The largest p of a norm."""
 
 
-@onnx_op("MaxPool", inputs=1, since=(1, 8, 10, 11, 12, 22), ignore=("storage_order",), note="floats; not Indices")
+@onnx_op("MaxPool", inputs=1, since=(1, 8, 10, 11, 12, 22), note=_DIMENSIONS)
 def max_pool(ctx: Context) -> Handled:
-    """The largest element of each window."""
-    x = ctx.floats(0)[0]
+    """The largest element of each window, and where it is in the whole tensor."""
+    columns_first = ctx.attrs.flag("storage_order", False)
+    x = ctx.value(0)
+    if x.type.dtype is DType.BOOL:
+        ctx.unsupported("element type bool")
     window = _window(ctx, x)
     s = Steps(ctx, x.type.dtype, exact=True)
     image = plane(s, x)
-    pooled = _pooled(s, image, window, PoolFn.MAX) if window.dilation == (1, 1) else _taps(ctx, s, image, window)
-    return s.result(unplane(s, pooled, x.type.rank)), Special.ABSENT
+    pads = window.pads_for(image.type.shape[taps.FIRST :])
+    lowest = float("-inf") if x.type.dtype.is_float else float(x.type.dtype.limits[0])
+    if x.type.dtype.is_float and _has_operation(window):
+        pooled = _pooled(s, image, window, PoolFn.MAX, pads)
+    else:
+        taps.check_taps(ctx, window)
+        pooled = taps.folded(s, taps.padded(s, image, pads, lowest), window, BinaryFn.MAXIMUM)
+    found = s.result(unplane(s, pooled, x.type.rank))
+    if not (isinstance(ctx.raw, OnnxNode) and len(ctx.raw.outputs) > 1 and ctx.raw.outputs[1]):
+        return found, Special.ABSENT
+    taps.check_taps(ctx, window)
+    places = taps.places(s, image, pads, window, lowest=lowest, columns_first=columns_first)
+    return found, s.result(unplane(s, places, x.type.rank), 1)
 
 
-@onnx_op("AveragePool", inputs=1, since=(1, 7, 10, 11, 19, 22), note="no dilations")
+@onnx_op("AveragePool", inputs=1, since=(1, 7, 10, 11, 19, 22), note=_DIMENSIONS)
 def average_pool(ctx: Context) -> Handled:
     """The mean of each window; paddings count where ``count_include_pad`` says so."""
     padded = ctx.attrs.flag("count_include_pad", False)
     x = ctx.floats(0)[0]
     window = _window(ctx, x)
-    _refuse_dilation(ctx, window)
-    s = Steps(ctx, x.type.dtype, exact=True)
+    s = Steps(ctx, x.type.dtype, exact=_has_operation(window))
     image = plane(s, x)
-    pads = None
-    if padded:
-        image, pads = _filled(s, image, window)
-    return s.result(unplane(s, _pooled(s, image, window, PoolFn.AVG, pads), x.type.rank))
+    pads, stated = _paddings(image, window)
+    if _has_operation(window):
+        if padded:
+            image, pads = taps.padded(s, image, stated, 0.0), _beyond(pads, stated)
+        return s.result(unplane(s, _pooled(s, image, window, PoolFn.AVG, pads), x.type.rank))
+    taps.check_taps(ctx, window)
+    total = taps.folded(s, taps.padded(s, image, pads, 0.0), window, BinaryFn.ADD)
+    counts = taps.counted(s, image, pads, stated if padded else ((0, 0),) * len(pads), window)
+    return s.result(unplane(s, s.binary(BinaryFn.DIV, total, counts), x.type.rank))
 
 
-@onnx_op("LpPool", inputs=1, since=(2, 11, 18, 22), note="p 1 and 2; no dilations, no ceil_mode")
+@onnx_op("LpPool", inputs=1, since=(2, 11, 18, 22), note=_DIMENSIONS)
 def lp_pool(ctx: Context) -> Handled:
     """The p-norm of each window."""
     p = _order(ctx)
     x = ctx.floats(0)[0]
     window = _window(ctx, x)
-    _refuse_dilation(ctx, window)
-    if window.ceil:
-        ctx.unsupported("ceil_mode=1 of a norm")
     s = Steps(ctx, x.type.dtype)
-    image, pads = _filled(s, plane(s, x), window)
-    powers = s.unary(UnaryFn.ABS if p == 1 else UnaryFn.SQUARE, image)
-    total = s.mul(_pooled(s, powers, window, PoolFn.AVG, pads), float(window.size[0] * window.size[1]))
-    norm = total if p == 1 else s.unary(UnaryFn.SQRT, total)
-    return s.result(unplane(s, norm, x.type.rank))
+    powers = _powers(s, plane(s, x), p)
+    pads, _ = _paddings(powers, window)
+    powers = taps.padded(s, powers, pads, 0.0)
+    if _has_operation(window):
+        mean = _pooled(s, powers, window, PoolFn.AVG, ((0, 0),) * len(pads))
+        total = s.mul(mean, float(window.size[0] * window.size[1]))
+    else:
+        taps.check_taps(ctx, window)
+        total = taps.folded(s, powers, window, BinaryFn.ADD)
+    return s.result(unplane(s, _root(s, total, p), x.type.rank))
 
 
 @onnx_op("GlobalAveragePool", "GlobalMaxPool", inputs=1, since=(1, 22))
@@ -72,70 +95,62 @@ def global_pool(ctx: Context) -> Handled:
     return plain.reduce(ctx, fn, x, tuple(range(2, x.type.rank)), True)
 
 
-@onnx_op("GlobalLpPool", inputs=1, since=(2, 22), note="p 1 and 2")
+@onnx_op("GlobalLpPool", inputs=1, since=(2, 22))
 def global_lp_pool(ctx: Context) -> Handled:
     """The p-norm of each channel."""
     p = _order(ctx)
     x = ctx.floats(0)[0]
     s = Steps(ctx, x.type.dtype)
-    powers = s.unary(UnaryFn.ABS if p == 1 else UnaryFn.SQUARE, s.take(x))
-    total = s.op(ops.Reduce(ReduceFn.SUM, tuple(range(2, x.type.rank)), True), powers)
-    return s.result(total if p == 1 else s.unary(UnaryFn.SQRT, total))
+    powers = _powers(s, s.take(x), p)
+    return s.result(_root(s, s.op(ops.Reduce(ReduceFn.SUM, tuple(range(2, x.type.rank)), True), powers), p))
 
 
 def _order(ctx: Context) -> int:
     p = ctx.attrs.integer("p", 2)
-    if p not in (1, 2):
-        ctx.unsupported(f"p={p}")
+    if not 1 <= p <= MOST_ORDER:
+        ctx.unsupported(f"p={p}; norms from 1 to {MOST_ORDER} are known")
     return p
+
+
+def _powers(s: Steps, v: Node, p: int) -> Node:
+    """Return the magnitudes to the power ``p``."""
+    if p == 2:
+        return s.unary(UnaryFn.SQUARE, v)
+    size = s.unary(UnaryFn.ABS, v)
+    return size if p == 1 else s.binary(BinaryFn.POW, size, float(p))
+
+
+def _root(s: Steps, total: Node, p: int) -> Node:
+    if p == 1:
+        return total
+    return s.unary(UnaryFn.SQRT, total) if p == 2 else s.binary(BinaryFn.POW, total, 1 / p)
 
 
 def _window(ctx: Context, x: Value) -> Window:
     ceil = ctx.attrs.flag("ceil_mode", False)
-    window = replace(read_window(ctx, x.type.rank), ceil=ceil)
-    for axis in (0, 1):
-        if max(window.pads[2 * axis : 2 * axis + 2]) >= window.extent[axis]:
+    window = replace(read_window(ctx, x.type.rank, most=VOLUME), ceil=ceil)
+    for pair, extent in zip(window.pads, window.extent, strict=True):
+        if max(pair) >= extent:
             ctx.invalid("a window would see padding alone")
     return window
 
 
-def _refuse_dilation(ctx: Context, window: Window) -> None:
-    if any(d > 1 and k > 1 for d, k in zip(window.dilation, window.size, strict=True)):
-        ctx.unsupported(f"dilations {list(window.dilation)} of an average or a norm")
+def _has_operation(window: Window) -> bool:
+    """Whether the IR pools over such windows: those of images, without holes."""
+    return len(window.size) == PLANE - taps.FIRST and not window.is_spread
 
 
-def _pooled(s: Steps, image: Node, window: Window, fn: PoolFn, pads: Pads | None = None) -> Node:
-    if pads is None:
-        pads = window.pads_for((image.type.shape[2], image.type.shape[3]))
-    return s.op(ops.Pool(fn, window.size, window.stride, pads, Layout.NCHW), image)
+def _pooled(s: Steps, image: Node, window: Window, fn: PoolFn, pads: Around) -> Node:
+    return s.op(ops.Pool(fn, two(window.size), two(window.stride), flat_pads(pads), Layout.NCHW), image)
 
 
-def _filled(s: Steps, image: Node, window: Window) -> tuple[Node, Pads]:
-    """Return images whose paddings are zeros that count, and what is left of them: the room for a last window."""
-    sides = image.type.shape[2], image.type.shape[3]
-    top, bottom, left, right = window.pads_for(sides)
-    stated = replace(window, ceil=False).pads_for(sides)
-    below, beside = minimum(bottom, stated[1]), minimum(right, stated[3])
-    amounts = ((0, 0), (0, 0), (top, below), (left, beside))
-    if amounts != ((0, 0),) * 4:
-        image = s.op(ops.Pad(amounts), image)
-    return image, (0, bottom - below, 0, right - beside)
+def _paddings(image: Node, window: Window) -> tuple[Around, Around]:
+    """Return the paddings of images, and those of them that are stated: the rest is room for a last window."""
+    sides = image.type.shape[taps.FIRST :]
+    pads, stated = window.pads_for(sides), replace(window, ceil=False).pads_for(sides)
+    within = tuple((a[0], minimum(a[1], b[1])) for a, b in zip(pads, stated, strict=True))
+    return pads, within
 
 
-def _taps(ctx: Context, s: Steps, image: Node, window: Window) -> Node:
-    """Return the largest of elements that lie apart: one image for each place in the window."""
-    if window.size[0] * window.size[1] > MOST_TAPS:
-        ctx.unsupported(f"dilations of a window of more than {MOST_TAPS} elements")
-    pads = window.pads_for((image.type.shape[2], image.type.shape[3]))
-    if any(pad != 0 for pad in pads):
-        image = s.op(ops.Pad(((0, 0), (0, 0), pads[:2], pads[2:]), ops.PadMode.CONSTANT, _LOWEST), image)
-    none = (0, 0, 0, 0)
-    size = windows(image.type.shape, Layout.NCHW, window.size, window.stride, window.dilation, none)
-    shape = (*image.type.shape[:2], *size)
-    best: Node | None = None
-    for ky in range(window.size[0]):
-        for kx in range(window.size[1]):
-            begin = (0, 0, ky * window.dilation[0], kx * window.dilation[1])
-            tap = s.op(ops.Slice(begin, shape, (1, 1, *window.stride)), image)
-            best = tap if best is None else s.binary(BinaryFn.MAXIMUM, best, tap)
-    return best if best is not None else image
+def _beyond(pads: Around, stated: Around) -> Around:
+    return tuple((a[0] - b[0], a[1] - b[1]) for a, b in zip(pads, stated, strict=True))

@@ -25,6 +25,7 @@ _MAX_DENOMINATOR = 1 << 10
 _MODES = {"nearest": None, "linear": Kernel.LINEAR, "cubic": Kernel.CUBIC}
 _POSITIONS = {p.value: p for p in Position}
 _ROUNDINGS = {r.value: r for r in Rounding}
+_RESIZE = "no tf_crop_and_resize; align_corners by sizes, or by scales that give whole ones"
 _POLICIES = ("stretch", "not_larger", "not_smaller")
 
 
@@ -46,7 +47,7 @@ def resize_by_scales(ctx: Context) -> Handled:
     return resized.weighed(ctx, x, extents, Position.ASYMMETRIC, Weighing(kernel))
 
 
-@onnx_op("Resize", inputs=(1, 4), since=(11, 13, 18, 19), ignore=("extrapolation_value",), note="no tf_crop_and_resize")
+@onnx_op("Resize", inputs=(1, 4), since=(11, 13, 18, 19), ignore=("extrapolation_value",), note=_RESIZE)
 def resize(ctx: Context) -> Handled:
     """Nearest, linear or cubic resize along any axes, to sizes or by constant scales."""
     kernel = _read_mode(ctx)

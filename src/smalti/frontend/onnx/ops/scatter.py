@@ -42,7 +42,7 @@ def scatter_elements(ctx: Context) -> Handled:
     return picking.folded(ctx, ops.ScatterElements(ctx.check_axis(axis, x.type.rank), fn), ctx.values())
 
 
-@onnx_op("MaxUnpool", inputs=(2, 3), since=(9, 11, 22), note="images")
+@onnx_op("MaxUnpool", inputs=(2, 3), since=(9, 11, 22), note="images; a shape known at build")
 def max_unpool(ctx: Context) -> Handled:
     """The results of a maximum pooling back where they were, zeros elsewhere."""
     kernel = ctx.attrs.ints("kernel_shape")

@@ -37,7 +37,7 @@ def size(ctx: Context) -> Handled:
     return shapes.elements_of(ctx, ctx.value(0), DType.INT64)
 
 
-@onnx_op("Reshape", inputs=2, since=(5, 13, 14, 19, 21, 23, 24, 25))
+@onnx_op("Reshape", inputs=2, since=(5, 13, 14, 19, 21, 23, 24, 25), note="a shape known at build")
 def reshape(ctx: Context) -> Handled:
     """The same elements with another shape; 0 keeps a size, one may be -1."""
     keeps = not ctx.attrs.flag("allowzero", False)
