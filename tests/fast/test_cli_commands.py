@@ -353,8 +353,8 @@ def test_sigterm_ends_a_command_with_its_exit_code(place: Path) -> None:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         start = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        _, shown = process.communicate(timeout=20)
-    assert process.returncode == ExitCode.INTERRUPTED and time.monotonic() - start < 10
+        _, shown = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.INTERRUPTED and time.monotonic() - start < 25  # before `load` has slept
     assert shown.splitlines()[-1] == "smalti: interrupted" and "Traceback" not in shown
 
 

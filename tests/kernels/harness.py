@@ -7,7 +7,7 @@ import threading
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from unittest import mock
 
@@ -89,9 +89,15 @@ def compile_graph(
     spread = apart([value.nbytes for value in plan.constants], side)
     with mock.patch.object(codegen, "_constant_offsets", lambda _: spread):
         text = build_module(plan)
-    blob = link(emit_object(text.text, target, level_for(text.text, target)))
+    blob = link(_object_code(text.text, target, level_for(text.text, target)))
     code = map_code(blob.code)
     return Compiled(plan, text, code, code.address + blob.entries[text.entry])
+
+
+@lru_cache(maxsize=128)
+def _object_code(text: str, target: Target, options: Options) -> bytes:
+    """Return what LLVM makes of a module; tests that differ in their numbers alone share it."""
+    return emit_object(text, target, options)
 
 
 def level_for(text: str, target: Target) -> Options:

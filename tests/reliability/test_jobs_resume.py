@@ -93,8 +93,8 @@ def test_a_signal_stops_the_job_and_keeps_what_is_finished(place: Path, tmp_path
         kit.wait_for_results(out, 2)
         start = time.monotonic()
         process.send_signal(number)
-        _, shown = process.communicate(timeout=20)
-    assert time.monotonic() - start < 10
+        _, shown = process.communicate(timeout=60)
+    assert time.monotonic() - start < 30
     assert process.returncode == ExitCode.INTERRUPTED and "Traceback" not in shown
     assert "give the same command again" in shown and not kit.left_overs(out)
     assert not (out / "smalti-report.json").exists()

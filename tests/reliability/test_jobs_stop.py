@@ -52,7 +52,7 @@ def stopped(arguments: list[str], number: signal.Signals, ready: Path | None = N
         start = time.monotonic()
         process.send_signal(number)
         try:
-            _, shown = process.communicate(timeout=30)
+            _, shown = process.communicate(timeout=60)
         finally:
             process.kill()
     return process.returncode, shown, time.monotonic() - start
@@ -63,7 +63,7 @@ def test_eval_stops(place: Path, number: signal.Signals) -> None:
     size = ["--resize", "stretch", "--input-size", str(SIDE)]
     folders = ["--image-dir", str(place / "in"), "--gt-dir", str(place / "gt")]
     code, shown, seconds = stopped(["eval", "--model", str(place / "m.smalti"), *folders, *size], number)
-    assert code == ExitCode.INTERRUPTED and seconds < 10 and "Traceback" not in shown, shown
+    assert code == ExitCode.INTERRUPTED and seconds < 30 and "Traceback" not in shown, shown
     assert "nothing is kept" in shown and shown.splitlines()[-1] == "smalti: interrupted"
 
 
@@ -72,7 +72,7 @@ def test_accuracy_stops_and_keeps_its_rows(place: Path, tmp_path: Path) -> None:
     arguments = ["accuracy", "--model", str(place / "graph.pb"), *folders, "--modes", "f32", "--shape-mutable", "false"]
     ready = tmp_path / "out" / "graph-force_float32-static.smalti"
     code, shown, seconds = stopped(arguments, signal.SIGTERM, ready)
-    assert code == ExitCode.INTERRUPTED and seconds < 10 and "Traceback" not in shown, shown
+    assert code == ExitCode.INTERRUPTED and seconds < 30 and "Traceback" not in shown, shown
     assert f"finished rows are kept in {tmp_path / 'out'}" in shown and not kit.left_overs(tmp_path / "out")
 
 
@@ -128,10 +128,10 @@ def test_a_long_call_does_not_hold_up_the_end(signals: int) -> None:
             process.send_signal(signal.SIGTERM)
             time.sleep(0.4)
         try:
-            _, shown = process.communicate(timeout=15)
+            _, shown = process.communicate(timeout=40)
         finally:
             process.kill()
-    assert process.returncode == ExitCode.INTERRUPTED and time.monotonic() - start < 10
+    assert process.returncode == ExitCode.INTERRUPTED and time.monotonic() - start < 30
     assert shown == "smalti: stopped at once; files that were finished are whole\n"
 
 

@@ -103,7 +103,7 @@ def test_attributes_taken_for_what_they_are_not_are_seen(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bomb_is_refused(name: str) -> None:
-    text = attempts.refusal(read_all, BOMBS[name](), 2.0)
+    text = attempts.refusal(read_all, BOMBS[name](), 8.0)
     assert len(text) < 1000
     assert re.search(r"'|node number|ONNX|opset|graphs stand in each other", text), text
 

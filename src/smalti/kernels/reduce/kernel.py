@@ -14,13 +14,13 @@ from smalti.ir.graph import Node
 from smalti.ir.ops import BinaryFn, ReduceFn
 from smalti.kernels.elementwise.functions import binary_value, cast_value
 from smalti.kernels.elementwise.kernel import computes
-from smalti.kernels.kernel import Kernel, KernelPlan, ReadsAll, StepEmitter
+from smalti.kernels.kernel import FunctionEmitter, Kernel, KernelPlan, ReadsAll, StepEmitter
 from smalti.kernels.nodes import attributes
-from smalti.kernels.reduce.loops import HOW, nested, reduce_run
+from smalti.kernels.reduce.loops import HOW, blocked, nested, reduce_run
 from smalti.kernels.takes import Takes, takes
 from smalti.kernels.values import is_float_type, load_value, number, register_type, store_value
 from smalti.kernels.walk import Index, c_strides, collapse, decompose, dot, in_vectors, rows_per_item
-from smalti.llvm.builder import F64, I64, Fn, lanes_of
+from smalti.llvm.builder import F64, I64, PTR, Fn, lanes_of
 from smalti.numerics import DType
 from smalti.target.target import Target
 
@@ -95,6 +95,11 @@ class ReduceKernel(ReadsAll):
 
             def piece(index: Index, width: int) -> None:
                 at = fn.at(base, fn.mul(index, dtype.itemsize))
+                if len(reduced) == 1:
+                    function = e.function(reduce_columns, Columns(op.fn, dtype, width), COLUMNS_ARGS)
+                    place = fn.at(target, fn.mul(index, dtype.itemsize))
+                    fn.call(function, at, place, fn.i64(reduced[0]), fn.i64(fn.mul(strides[0], dtype.itemsize)))
+                    return
                 total = nested(
                     fn,
                     HOW[op.fn],
@@ -105,7 +110,7 @@ class ReduceKernel(ReadsAll):
                     0,
                     lambda o: load_value(fn, dtype, fn.at(at, fn.mul(o, dtype.itemsize)), width),
                 )
-                _finish(fn, op, dtype, total, count, fn.at(target, fn.mul(index, dtype.itemsize)))
+                _finish(fn, op.fn, dtype, total, count, fn.at(target, fn.mul(index, dtype.itemsize)))
 
             _block(fn, inner, first, lanes, piece)
 
@@ -129,7 +134,36 @@ class ReduceKernel(ReadsAll):
                     return reduce_run(fn, HOW[op.fn], dtype, at, reduced[-1], lanes)
 
                 total = nested(fn, HOW[op.fn], dtype, 1, reduced[:-1], strides[:-1], offset, run)
-                _finish(fn, op, dtype, total, count, fn.at(result, fn.mul(row, dtype.itemsize)))
+                _finish(fn, op.fn, dtype, total, count, fn.at(result, fn.mul(row, dtype.itemsize)))
+
+
+COLUMNS_ARGS = (PTR, PTR, I64, I64)
+"""Elements, results, how many rows of elements, bytes from one row to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What tells functions that reduce columns apart: a network that is calibrated has three of every tensor."""
+
+    fn: ReduceFn
+    dtype: DType
+    width: int
+
+
+def reduce_columns(e: FunctionEmitter, own: Columns) -> None:
+    """Build the function that reduces ``width`` neighbouring columns (arguments: ``COLUMNS_ARGS``)."""
+    fn, dtype = e.fn, own.dtype
+    source, result, count, step = fn.args
+    total = blocked(
+        fn,
+        HOW[own.fn],
+        dtype,
+        own.width,
+        count,
+        lambda k: load_value(fn, dtype, fn.at(source, fn.mul(k, step)), own.width),
+    )
+    _finish(fn, own.fn, dtype, total, count, result)
+    fn.finish()
 
 
 def _block(fn: Fn, inner: Index, first: Index, lanes: int, piece: Callable[[Index, int], None]) -> None:
@@ -145,9 +179,9 @@ def _block(fn: Fn, inner: Index, first: Index, lanes: int, piece: Callable[[Inde
         in_vectors(fn, 0, rest or lanes, lanes, piece)
 
 
-def _finish(fn: Fn, op: ops.Reduce, dtype: DType, total: ir.Value, count: Index, target: ir.Value) -> None:
+def _finish(fn: Fn, how: ReduceFn, dtype: DType, total: ir.Value, count: Index, target: ir.Value) -> None:
     lanes = lanes_of(total)
-    if op.fn is ReduceFn.MEAN:
+    if how is ReduceFn.MEAN:
         total = divide_by_count(fn, dtype, total, count)
     store_value(fn, dtype, total, target, lanes)
 
