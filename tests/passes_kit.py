@@ -88,8 +88,8 @@ class Maker:
         c = number(x.type.shape[3 if attrs.get("layout", ops.Layout.NHWC) is ops.Layout.NHWC else 1])
         if "pads" not in attrs:
             attrs["pads"] = (k // 2,) * 4
-        inputs = [x, self.random(k, k, c, multiplier), *([self.random(c * multiplier)] if bias else [])]
-        return self.op(ops.DepthwiseConv2d(bias=bias, **attrs), *inputs)
+        inputs = [x, self.random(k, k, 1, c * multiplier), *([self.random(c * multiplier)] if bias else [])]
+        return self.op(ops.Conv2d(bias=bias, groups=c, **attrs), *inputs)
 
     def batch_norm(self, x: Node, layout: ops.Layout = ops.Layout.NHWC) -> Node:
         c = number(x.type.shape[3 if layout is ops.Layout.NHWC else 1])

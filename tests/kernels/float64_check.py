@@ -22,7 +22,7 @@ from tolerance import Tol, assert_close
 Array = NDArray[Any]
 _AS_IN_FLOAT32 = (ops.Resize, ops.ResizeArgMax, ops.ArgMax)
 """Operations whose meaning is their float32 arithmetic: positions and labels; they must be equal."""
-_SUMS = (ops.Conv2d, ops.DepthwiseConv2d, ops.MatMul)
+_SUMS = (ops.Conv2d, ops.MatMul)
 ROUNDINGS = 4
 """Terms of an operation that sums nothing."""
 
@@ -85,7 +85,7 @@ def _check_node(node: Node, operands: list[Array], got: Array, sizes: dict[str, 
 
 def _term_sizes(op: ops.Op, operands: list[Array], sizes: dict[str, int]) -> Array:
     """Return the sums of the terms' sizes."""
-    if isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d)):
+    if isinstance(op, ops.Conv2d):
         op = replace(op, activation=Activation.NONE)
     with np.errstate(all="ignore"):
         magnitudes = [np.abs(o).astype(np.float64) if o.dtype.kind == "f" else o for o in operands]
@@ -116,6 +116,4 @@ def _terms(node: Node, sizes: dict[str, int]) -> int:
     if isinstance(op, ops.Conv2d):
         kh, kw, cin, _ = node.inputs[1].type.shape
         return int(evaluate(product((kh, kw, cin)), sizes)) + 2
-    if isinstance(op, ops.DepthwiseConv2d):
-        return int(evaluate(product(node.inputs[1].type.shape[:2]), sizes)) + 1
     return ROUNDINGS
