@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.ir import ops
-from smalti.ir.dims import Dim, evaluate, symbol
+from smalti.ir.dims import Dim, symbol
 from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import BinaryFn, UnaryFn
 from smalti.ir.reference import run
 from smalti.ir.shapes import same_pads
+from smalti.ir.sizes import evaluate
 from smalti.ir.verify import verify
 from smalti.numerics import DType
 from tolerance import Tol, assert_close

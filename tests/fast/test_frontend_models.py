@@ -15,8 +15,8 @@ from smalti.compiling.sizes import import_shaped
 from smalti.errors import GraphError, UsageError
 from smalti.frontend.tensorflow.importer import Imported, ImportOptions, import_graph
 from smalti.ir import ops
-from smalti.ir.dims import evaluate
 from smalti.ir.graph import Level
+from smalti.ir.sizes import evaluate
 from smalti.ir.verify import verify
 from smalti.target.host import resolve_targets
 

@@ -18,6 +18,7 @@ from smalti.ir.infer import make_node
 from smalti.ir.ops import BinaryFn, Layout, PoolFn, ReduceFn, ResizeFn, UnaryFn
 from smalti.ir.reference import bfloat16_to_float32, float32_to_bfloat16, run
 from smalti.ir.schema import eval_op
+from smalti.ir.sizes import evaluate
 from smalti.numerics import DType
 from tolerance import Tol, assert_close
 
@@ -34,7 +35,7 @@ def floats(*shape: int) -> np.ndarray:
 
 def conv_by_loops(x: np.ndarray, w: np.ndarray, op: ops.Conv2d) -> np.ndarray:
     """Return the convolution of NHWC ``x`` in float64, one product at a time."""
-    top, bottom, left, right = (dims.evaluate(p, {}) for p in op.pads)
+    top, bottom, left, right = (evaluate(p, {}) for p in op.pads)
     n, h, wide, _ = x.shape
     kh, kw, depth, cout = w.shape
     rows = (h + top + bottom - ((kh - 1) * op.dilation[0] + 1)) // op.stride[0] + 1

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from passes_kit import ANY_SIZE, H, Maker, W, graph_of
 from smalti.errors import CompilerError, DataError, UsageError
 from smalti.ir import ops
-from smalti.ir.dims import evaluate
 from smalti.ir.graph import Graph, Level, Node
 from smalti.ir.infer import make_node
 from smalti.ir.reference import run
+from smalti.ir.sizes import evaluate
 from smalti.ir.verify import verify
 from smalti.numerics import DType
 from smalti.quant.calibrate import Source, calibrate

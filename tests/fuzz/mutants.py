@@ -28,8 +28,8 @@ from smalti.errors import GraphError
 from smalti.frontend.importing.importer import ImportOptions
 from smalti.frontend.tensorflow.graphdef import GraphDef
 from smalti.ir import ops
-from smalti.ir.dims import evaluate, symbols_of
 from smalti.ir.graph import Graph
+from smalti.ir.sizes import evaluate, symbols_of
 from smalti.numerics import DType
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.target.host import resolve_targets

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from kernels.harness import compile_graph, run_compiled
 from random_graphs import GraphMaker, random_inputs
 from smalti.ir import ops, reference, schema
-from smalti.ir.dims import evaluate, product
+from smalti.ir.dims import product
 from smalti.ir.graph import Graph, Level, Node
 from smalti.ir.ops import Activation, BinaryFn, ReduceFn
+from smalti.ir.sizes import evaluate
 from smalti.kernels.registry import KERNELS
 from smalti.numerics import DType
 from smalti.target.target import Target

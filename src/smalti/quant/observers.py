@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from smalti.errors import CompilerError, DataError
 from smalti.ir import ops
-from smalti.ir.dims import ceil_div, evaluate, product, symbols_of
+from smalti.ir.dims import ceil_div, product
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
+from smalti.ir.sizes import evaluate, symbols_of
 from smalti.numerics import DType
 from smalti.quant.tail import tail_of
 
