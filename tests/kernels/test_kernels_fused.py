@@ -95,6 +95,11 @@ def test_channels(target: Target, channels: int) -> None:
     _check(graph, (11, 14), _compile(graph, target), batch=2)
 
 
+def test_one_channel() -> None:
+    graph = _block((80, 60), 1, GEOMETRIES[0])
+    _check(graph, (80, 60), _compile(graph, TARGETS[-1]))
+
+
 @pytest.mark.parametrize("kernel", [(1, 3), (5, 5), (2, 2)])
 def test_kernel_sizes(kernel: tuple[int, int]) -> None:
     op = ops.Conv2d(pads=(kernel[0] // 2, kernel[0] // 2, kernel[1] // 2, kernel[1] // 2))

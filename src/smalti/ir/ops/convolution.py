@@ -61,8 +61,8 @@ def weight_sizes(x: TensorType, w: TensorType, layout: Layout, what: str, groups
 
 
 def depthwise(weights: TensorType, groups: int) -> bool:
-    """Whether weights ``[kh, kw, 1, groups]`` of so many groups take each channel to a result of its own."""
-    return groups > 1 and weights.shape[2:] == (1, groups)
+    """Whether weights are ``[kh, kw, 1, groups]``: each channel goes to a result of its own."""
+    return weights.shape[2:] == (1, groups)
 
 
 def bias_types(weights: DType, channels: int | Dim) -> tuple[TensorType, ...]:
