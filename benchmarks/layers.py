@@ -142,11 +142,9 @@ def tile_text(tile: object) -> str:
 
 def _layer(number: int, step: Step, profile: Profile, milliseconds: float) -> Layer:
     seen = profile.steps[number]
-    convolutions = [n for n in step.nodes if isinstance(n.op, (ops.Conv2d, ops.DepthwiseConv2d))]
+    convolutions = [n for n in step.nodes if isinstance(n.op, ops.Conv2d)]
     weights = tuple(tuple(int(s) for s in n.inputs[1].type.shape if isinstance(s, int)) for n in convolutions)
-    pointwise = bool(convolutions) and all(
-        isinstance(n.op, ops.Conv2d) and w[:2] == (1, 1) for n, w in zip(convolutions, weights, strict=True)
-    )
+    pointwise = bool(convolutions) and all(w[:2] == (1, 1) for w in weights)
     return Layer(
         number,
         seen.name,

@@ -211,7 +211,7 @@ def _values(generator: np.random.Generator, node: Node) -> Any:
 
 def _convolutions(step: Step) -> Iterator[Node]:
     for node in step.nodes:
-        if not isinstance(node.op, (ops.Conv2d, ops.DepthwiseConv2d)):
+        if not isinstance(node.op, ops.Conv2d):
             continue
         if all(isinstance(s, int) for s in node.type.shape) and isinstance(node.inputs[1].op, ops.Constant):
             run_time_bias = node.op.bias and not isinstance(node.inputs[2].op, ops.Constant)

@@ -23,8 +23,8 @@ from kernels.guard import Side
 from smalti.artifact.manifest import DimInstr, DimOp
 from smalti.codegen.module import ModuleText, build_module
 from smalti.ir import reference
-from smalti.ir.dims import evaluate
 from smalti.ir.graph import Graph
+from smalti.ir.sizes import evaluate
 from smalti.kernels.kernel import FusedKernel, Kernel, KernelPlan
 from smalti.llvm.backend import emit_object
 from smalti.llvm.link import Blob, link

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.ir import ops
-from smalti.ir.dims import Dim, evaluate, symbol
+from smalti.ir.dims import Dim, symbol
 from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import BinaryFn, UnaryFn
 from smalti.ir.reference import run
 from smalti.ir.shapes import same_pads
+from smalti.ir.sizes import evaluate
 from smalti.ir.verify import verify
 from smalti.numerics import DType
 from tolerance import Tol, assert_close
@@ -88,8 +89,8 @@ class Maker:
         c = number(x.type.shape[3 if attrs.get("layout", ops.Layout.NHWC) is ops.Layout.NHWC else 1])
         if "pads" not in attrs:
             attrs["pads"] = (k // 2,) * 4
-        inputs = [x, self.random(k, k, c, multiplier), *([self.random(c * multiplier)] if bias else [])]
-        return self.op(ops.DepthwiseConv2d(bias=bias, **attrs), *inputs)
+        inputs = [x, self.random(k, k, 1, c * multiplier), *([self.random(c * multiplier)] if bias else [])]
+        return self.op(ops.Conv2d(bias=bias, groups=c, **attrs), *inputs)
 
     def batch_norm(self, x: Node, layout: ops.Layout = ops.Layout.NHWC) -> Node:
         c = number(x.type.shape[3 if layout is ops.Layout.NHWC else 1])

@@ -120,8 +120,9 @@ def _conv2d_pixels(m: GraphMaker) -> Node:
 
 def _depthwise(m: GraphMaker) -> Node:
     x, multiplier = m.image(), m.rng.choice((1, 2))
-    op = ops.DepthwiseConv2d(dilation=(2, 1), pads=(2, 2, 1, 1), bias=True, activation=ops.Activation.RELU6)
-    return m.node(op, x, m.weights(3, 3, m.channels(x), multiplier), m.weights(m.channels(x) * multiplier))
+    groups, how = m.channels(x), {"dilation": (2, 1), "pads": (2, 2, 1, 1), "activation": ops.Activation.RELU6}
+    op = ops.Conv2d(bias=True, groups=groups, **how)
+    return m.node(op, x, m.weights(3, 3, 1, groups * multiplier), m.weights(groups * multiplier))
 
 
 def _nchw(m: GraphMaker) -> Node:
@@ -133,7 +134,7 @@ def _nchw(m: GraphMaker) -> Node:
     channels = m.channels(image)
     x = m.node(ops.Pool(PoolFn.AVG, (2, 3), (1, 1), (1, 1, 1, 1), layout), x)
     x = m.node(ops.Conv2d(layout=layout), x, m.weights(1, 1, channels, 4))
-    x = m.node(ops.DepthwiseConv2d(layout=layout), x, m.weights(1, 1, 4, 1))
+    x = m.node(ops.Conv2d(layout=layout, groups=4), x, m.weights(1, 1, 1, 4))
     return m.node(op((0, 2, 3, 1)), m.node(ops.DepthToSpace(2, layout), x))
 
 

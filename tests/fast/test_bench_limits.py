@@ -84,7 +84,9 @@ def test_what_each_kernel_computes_with() -> None:
     [
         ("bf16_conv1x1", "Conv2d", VNNI, Arithmetic.BFLOAT16, None),
         ("bf16_expand_depthwise", "DepthwiseConv2d", VNNI, Arithmetic.BFLOAT16, None),
-        ("bf16_depthwise", "DepthwiseConv2d", VNNI, Arithmetic.FLOAT32, Reason.WIDENED),
+        ("bf16_depthwise", "DepthwiseConv2d", VNNI, Arithmetic.FLOAT32, Reason.WIDENED),  # of an older file
+        ("bf16_expand_depthwise", "Conv2d", VNNI, Arithmetic.BFLOAT16, None),
+        ("bf16_depthwise", "Conv2d", VNNI, Arithmetic.FLOAT32, Reason.WIDENED),
         ("bf16_conv1x1", "Conv2d", PLAIN, Arithmetic.FLOAT32, Reason.NO_BFLOAT),
         ("f32_conv1x1", "Conv2d", VNNI, Arithmetic.FLOAT32, Reason.NO_KERNEL),
     ],

@@ -9,22 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smalti.errors import GraphError
-from smalti.ir.dims import (
-    Dim,
-    bounds,
-    ceil_div,
-    divide_exact,
-    evaluate,
-    floor,
-    floor_div,
-    maximum,
-    minimum,
-    nonnegative,
-    substitute,
-    symbol,
-    symbols_of,
-)
+from smalti.ir.dims import Dim, bounds, ceil_div, divide_exact, floor, floor_div, maximum, minimum, nonnegative, symbol
 from smalti.ir.shapes import same_pads
+from smalti.ir.sizes import evaluate, substitute, symbols_of
 
 H, W = symbol("H"), symbol("W")
 

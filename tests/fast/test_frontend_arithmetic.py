@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from smalti.errors import GraphError
 from smalti.frontend.lower import arithmetic
 from smalti.frontend.symbolic import NotSymbolic
-from smalti.ir.dims import Dim, evaluate, floor_div, rational, symbol
+from smalti.ir.dims import Dim, floor_div, rational, symbol
 from smalti.ir.ops import BinaryFn
+from smalti.ir.sizes import evaluate
 
 H = symbol("H", 1, 500)
 SIZES = st.integers(1, 500)

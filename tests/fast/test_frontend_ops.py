@@ -103,7 +103,7 @@ def test_conv2d_of_weights_that_take_one_channel_is_depthwise(
 ) -> None:
     builder = image(shape).const("w", weights(3, 3, 1, 6 * multiplier))
     node = output(builder.node("Conv2D", "y", ["x", "w"], strides=[1, 1, 1, 1], padding="VALID", data_format=layout))
-    assert isinstance(node.op, ops.DepthwiseConv2d) and node.weights.type.shape == (3, 3, 6, multiplier)
+    assert isinstance(node.op, ops.Conv2d) and node.op.groups == 6
     assert [n for n in node.type.shape if n != 7] == [1, 6 * multiplier]
 
 
@@ -119,7 +119,17 @@ def test_conv2d_of_channels_that_do_not_split(depth: int, results: int, text: st
 def test_depthwise() -> None:
     builder = image().const("w", weights(3, 3, 3, 2))
     builder.node("DepthwiseConv2dNative", "y", ["x", "w"], strides=[1, 1, 1, 1], padding="SAME", dilations=[1, 6, 6, 1])
-    assert text(builder) == "DepthwiseConv2d float32[1, H, W, 6]"
+    assert text(builder) == "Conv2d float32[1, H, W, 6]"
+    node = output(builder)
+    assert isinstance(node.op, ops.Conv2d) and node.op.groups == 3 and node.weights.type.shape == (3, 3, 1, 6)
+
+
+@pytest.mark.parametrize(("layout", "shape"), (("NHWC", (1, 9, 9, 6)), ("NCHW", (1, 6, 9, 9))))
+def test_depthwise_filters_of_other_channels(layout: str, shape: tuple[int, ...]) -> None:
+    builder = image(shape).const("w", weights(3, 3, 3, 2))
+    builder.node("DepthwiseConv2dNative", "y", ["x", "w"], strides=[1] * 4, padding="SAME", data_format=layout)
+    with pytest.raises(GraphError, match="do not have 3 channels"):
+        output(builder)
 
 
 @pytest.mark.parametrize("op", ["AvgPool", "MaxPool"])

@@ -18,6 +18,7 @@ from smalti.ir.infer import make_node
 from smalti.ir.ops import BinaryFn, Layout, PoolFn, ReduceFn, ResizeFn, UnaryFn
 from smalti.ir.reference import bfloat16_to_float32, float32_to_bfloat16, run
 from smalti.ir.schema import eval_op
+from smalti.ir.sizes import evaluate
 from smalti.numerics import DType
 from tolerance import Tol, assert_close
 
@@ -32,38 +33,36 @@ def floats(*shape: int) -> np.ndarray:
     return rng().normal(0, 1, shape).astype(np.float32)
 
 
-def conv_by_loops(x: np.ndarray, w: np.ndarray, op: ops.Conv2d | ops.DepthwiseConv2d) -> np.ndarray:
+def conv_by_loops(x: np.ndarray, w: np.ndarray, op: ops.Conv2d) -> np.ndarray:
     """Return the convolution of NHWC ``x`` in float64, one product at a time."""
-    top, bottom, left, right = (dims.evaluate(p, {}) for p in op.pads)
-    n, h, wide, cin = x.shape
-    kh, kw, _, cout = w.shape
+    top, bottom, left, right = (evaluate(p, {}) for p in op.pads)
+    n, h, wide, _ = x.shape
+    kh, kw, depth, cout = w.shape
     rows = (h + top + bottom - ((kh - 1) * op.dilation[0] + 1)) // op.stride[0] + 1
     columns = (wide + left + right - ((kw - 1) * op.dilation[1] + 1)) // op.stride[1] + 1
-    depthwise = isinstance(op, ops.DepthwiseConv2d)
-    result = np.zeros((n, rows, columns, cin * cout if depthwise else cout))
+    result = np.zeros((n, rows, columns, cout))
     for i, y, xx, ky, kx in itertools.product(range(n), range(rows), range(columns), range(kh), range(kw)):
         sy, sx = y * op.stride[0] + ky * op.dilation[0] - top, xx * op.stride[1] + kx * op.dilation[1] - left
         if 0 <= sy < h and 0 <= sx < wide:
-            for c, o in itertools.product(range(cin), range(cout)):
-                product = float(x[i, sy, sx, c]) * float(w[ky, kx, c, o])
-                result[i, y, xx, c * cout + o if depthwise else o] += product
+            for k, o in itertools.product(range(depth), range(cout)):
+                channel = o // (cout // op.groups) * depth + k
+                result[i, y, xx, o] += float(x[i, sy, sx, channel]) * float(w[ky, kx, k, o])
     return result.astype(np.float32)
 
 
 @pytest.mark.parametrize("stride", [(1, 1), (2, 1), (2, 2)])
 @pytest.mark.parametrize("dilation", [(1, 1), (2, 3)])
 @pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 2, 3, 0)])
-@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize(("groups", "results"), [(1, 2), (2, 6), (4, 4), (4, 8)])
 def test_convolution_is_that_of_loops(
-    stride: tuple[int, int], dilation: tuple[int, int], pads: ops.Pads, depthwise: bool
+    stride: tuple[int, int], dilation: tuple[int, int], pads: ops.Pads, groups: int, results: int
 ) -> None:
-    x, w = floats(2, 7, 8, 3), floats(3, 2, 3, 2)
-    kind = ops.DepthwiseConv2d if depthwise else ops.Conv2d
-    op = kind(stride, dilation, pads)
+    x, w = floats(2, 7, 8, 4), floats(3, 2, 4 // groups, results)
+    op = ops.Conv2d(stride, dilation, pads, groups=groups)
     want = conv_by_loops(x, w, op)
-    assert_close(eval_op(op, (x, w), {}), want, Tol.FLOAT(reduction=18))
+    assert_close(eval_op(op, (x, w), {}), want, Tol.FLOAT(reduction=24))
     nchw = replace(op, layout=Layout.NCHW)
-    assert_close(eval_op(nchw, (x.transpose(0, 3, 1, 2), w), {}), want.transpose(0, 3, 1, 2), Tol.FLOAT(reduction=18))
+    assert_close(eval_op(nchw, (x.transpose(0, 3, 1, 2), w), {}), want.transpose(0, 3, 1, 2), Tol.FLOAT(reduction=24))
 
 
 def test_convolution_epilogue_order() -> None:

@@ -35,7 +35,6 @@ RECORDS: tuple[ops.Op, ...] = (
     ops.Select(),
     ops.Cast(DType.FLOAT32),
     ops.Conv2d(),
-    ops.DepthwiseConv2d(),
     ops.BatchNorm(0.001),
     ops.Pool(ops.PoolFn.AVG, (2, 2), (1, 1)),
     ops.Reduce(ops.ReduceFn.SUM, (1,), True),

@@ -22,6 +22,7 @@ from smalti.ir import text as ir_text
 from smalti.ir.dims import symbol
 from smalti.ir.graph import Graph
 from smalti.ir.reference import run
+from smalti.ir.sizes import evaluate
 from smalti.target.host import resolve_targets
 from tolerance import Tol, assert_close
 
@@ -181,6 +182,6 @@ def test_sizes_of_multiples_are_what_their_numbers_are(
     size = symbol("H", step, None, step)
     value = dims.floor_div(size * numerator + extra, denominator)
     number = step * factor
-    assert dims.evaluate(value, {"H": number}) == (number * numerator + extra) // denominator
+    assert evaluate(value, {"H": number}) == (number * numerator + extra) // denominator
     if (step * numerator) % denominator == 0 and isinstance(value, dims.Dim):
         assert "floor" not in str(value), "what a multiple shows to be whole needs no rounding"

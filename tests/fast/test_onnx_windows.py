@@ -222,7 +222,7 @@ def test_norms_and_whole_images() -> None:
 def test_weights_of_each_channel_are_a_depthwise_convolution() -> None:
     model = onnx_kit.one_node("Conv", [data(1, 4, 8, 8), data(4, 1, 3, 3)], stored=[1], group=4)
     graph = run_pipeline(onnx_kit.imported(model).graph, check=True).graph
-    assert any(isinstance(node.op, ops.DepthwiseConv2d) for node in graph.nodes())
+    assert [node.op.groups for node in graph.nodes() if isinstance(node.op, ops.Conv2d)] == [4]
 
 
 def test_a_network_of_channels_first_keeps_one_transpose() -> None:

@@ -32,7 +32,7 @@ def conv_like(m: Maker, kind: str, x: Node) -> Node:
 def test_batch_norm_goes_into_weights(kind: str, size: Size) -> None:
     m = Maker()
     graph = fires(batchnorm.fold, graph_of(m.batch_norm(conv_like(m, kind, m.input(2, *size, 3)))), NEAR)
-    (conv,) = ops_of(graph, ops.Conv2d, ops.DepthwiseConv2d)
+    (conv,) = ops_of(graph, ops.Conv2d)
     assert graph.outputs == (conv,)
     assert len(conv.inputs) == 3
 
@@ -65,7 +65,7 @@ def test_arithmetic_per_channel_goes_into_weights(kind: str, fn: BinaryFn, left:
     for c in (m.random(6, low=0.5, high=2), m.random(1, 1, 6, low=0.5, high=2), m.const(1.5), m.const([[0.75]])):
         pair = (c, conv) if left else (conv, c)
         graph = fires(batchnorm.fold, graph_of(m.binary(fn, *pair)), NEAR)
-        assert isinstance(graph.outputs[0].op, (ops.Conv2d, ops.DepthwiseConv2d))
+        assert isinstance(graph.outputs[0].op, ops.Conv2d)
 
 
 def test_a_shift_joins_a_convolution_with_a_residual() -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from smalti.artifact.manifest import DimInstr, DimOp
 from smalti.errors import CompilerError
-from smalti.ir.dims import Dim, ceil_div, evaluate, floor_div, maximum, minimum, symbol
+from smalti.ir.dims import Dim, ceil_div, floor_div, maximum, minimum, symbol
+from smalti.ir.sizes import evaluate
 from smalti.plan.dimtable import DimTable
 from smalti.runtime import dims as runtime
 

@@ -11,7 +11,7 @@ import pytest
 from smalti.artifact import manifest
 from smalti.demo import dataset
 from smalti.frontend.tensorflow.importer import ImportOptions, import_graph
-from smalti.ir.dims import evaluate
+from smalti.ir.sizes import evaluate
 from smalti.kernels.registry import FUSED, KERNELS
 from smalti.passes.pipeline import run_pipeline
 from smalti.plan.planner import plan_graph

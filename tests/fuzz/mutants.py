@@ -28,8 +28,8 @@ from smalti.errors import GraphError
 from smalti.frontend.importing.importer import ImportOptions
 from smalti.frontend.tensorflow.graphdef import GraphDef
 from smalti.ir import ops
-from smalti.ir.dims import evaluate, symbols_of
 from smalti.ir.graph import Graph
+from smalti.ir.sizes import evaluate, symbols_of
 from smalti.numerics import DType
 from smalti.quant.modes import QuantMode, QuantOptions
 from smalti.target.host import resolve_targets
@@ -40,7 +40,7 @@ NAMES = (b"", b"x", b"x:1", b"x:9", b"^x", b"y", b"missing", b"missing:0", b"\xf
 OPS = (b"", b"Relu", b"Const", b"Merge", b"Switch", b"Placeholder", b"StridedSlice", b"Reshape", b"Conv2D", b"Mystery")
 TEXTS = (b"", b"SAME", b"VALID", b"EXPLICIT", b"NCHW", b"NHWC", b"\xff", b"x" * 3000)
 SIDE, MAX_WORK = 9, 1 << 24
-WEIGHTED = (ops.Conv2d, ops.DepthwiseConv2d, ops.MatMul)
+WEIGHTED = (ops.Conv2d, ops.MatMul)
 FLOATS = (0.0, -0.0, -1.0, float("nan"), float("inf"), -float("inf"), 1e30, 1e-40)
 
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from kernels.harness import compile_graph, run_compiled
 from random_graphs import GraphMaker, random_inputs
 from smalti.ir import ops, reference, schema
-from smalti.ir.dims import evaluate, product
+from smalti.ir.dims import product
 from smalti.ir.graph import Graph, Level, Node
 from smalti.ir.ops import Activation, BinaryFn, ReduceFn
+from smalti.ir.sizes import evaluate
 from smalti.kernels.registry import KERNELS
 from smalti.numerics import DType
 from smalti.target.target import Target
@@ -22,7 +23,7 @@ from tolerance import Tol, assert_close
 Array = NDArray[Any]
 _AS_IN_FLOAT32 = (ops.Resize, ops.ResizeArgMax, ops.ArgMax)
 """Operations whose meaning is their float32 arithmetic: positions and labels; they must be equal."""
-_SUMS = (ops.Conv2d, ops.DepthwiseConv2d, ops.MatMul)
+_SUMS = (ops.Conv2d, ops.MatMul)
 ROUNDINGS = 4
 """Terms of an operation that sums nothing."""
 
@@ -85,7 +86,7 @@ def _check_node(node: Node, operands: list[Array], got: Array, sizes: dict[str, 
 
 def _term_sizes(op: ops.Op, operands: list[Array], sizes: dict[str, int]) -> Array:
     """Return the sums of the terms' sizes."""
-    if isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d)):
+    if isinstance(op, ops.Conv2d):
         op = replace(op, activation=Activation.NONE)
     with np.errstate(all="ignore"):
         magnitudes = [np.abs(o).astype(np.float64) if o.dtype.kind == "f" else o for o in operands]
@@ -116,6 +117,4 @@ def _terms(node: Node, sizes: dict[str, int]) -> int:
     if isinstance(op, ops.Conv2d):
         kh, kw, cin, _ = node.inputs[1].type.shape
         return int(evaluate(product((kh, kw, cin)), sizes)) + 2
-    if isinstance(op, ops.DepthwiseConv2d):
-        return int(evaluate(product(node.inputs[1].type.shape[:2]), sizes)) + 1
     return ROUNDINGS

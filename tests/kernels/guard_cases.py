@@ -27,10 +27,11 @@ from kernels.guard_convs import (
 from kernels.guard_draw import FLOATS, HIGH, LOW, NUMBERS, SMALL, Array, Draw, Maker, numbers
 from kernels.half_types import LEAST, STEPS, usable_targets
 from smalti.ir import ops
-from smalti.ir.dims import Dim, evaluate, symbol
+from smalti.ir.dims import Dim, symbol
 from smalti.ir.graph import Graph, Level, Node
 from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import BinaryFn, PadMode, PoolFn, ReduceFn, ResizeFn, UnaryFn
+from smalti.ir.sizes import evaluate
 from smalti.kernels.kernel import FusedKernel, Kernel
 from smalti.kernels.registry import FUSED, KERNELS
 from smalti.numerics import DType

@@ -58,9 +58,10 @@ def float_depthwise(dtype: DType) -> Maker:
     def make(d: Draw) -> Node:
         channels, kernel = d.size(), d.one((3, 3), d.taps())
         stride, dilation, pads, least = d.window(kernel)
-        op = ops.DepthwiseConv2d(stride, dilation, pads, bias=d.flag(), activation=d.one(*ACTIVATIONS))
+        bias, activation = d.flag(), d.one(*ACTIVATIONS)
+        op = ops.Conv2d(stride, dilation, pads, bias=bias, activation=activation, groups=channels)
         d.terms, d.scale = kernel[0] * kernel[1] + 1, 12.0
-        operands = [d.input(dtype, d.image(channels, least)), d.fixed(dtype, *kernel, channels, 1)]
+        operands = [d.input(dtype, d.image(channels, least)), d.fixed(dtype, *kernel, 1, channels)]
         if op.bias:
             operands.append(d.fixed(d.one(dtype, DType.FLOAT32), channels))
         return make_node(op, operands, "y")
@@ -76,9 +77,10 @@ def float_block(dtype: DType) -> Maker:
         operands = [x, d.fixed(dtype, 1, 1, depth, channels, size=depth**-0.5)]
         inner = make_node(wide, [*operands, *([d.fixed(DType.FLOAT32, channels)] if wide.bias else [])], "wide")
         stride, dilation, pads = _band_window(d)
-        op = ops.DepthwiseConv2d(stride, dilation, pads, bias=d.flag(), activation=d.one(*ACTIVATIONS))
+        bias, activation = d.flag(), d.one(*ACTIVATIONS)
+        op = ops.Conv2d(stride, dilation, pads, bias=bias, activation=activation, groups=channels)
         d.terms, d.scale = 9 * depth, 40.0
-        filters = [d.fixed(dtype, 3, 3, channels, 1), *([d.fixed(DType.FLOAT32, channels)] if op.bias else [])]
+        filters = [d.fixed(dtype, 3, 3, 1, channels), *([d.fixed(DType.FLOAT32, channels)] if op.bias else [])]
         return make_node(op, [inner, *filters], "y")
 
     return make
@@ -296,8 +298,9 @@ def _generic_words(d: Draw) -> Node:
 def _generic_depthwise(d: Draw) -> Node:
     channels, multiplier, kernel, dtype = d.size(65), int(d.one(1, 2, 3)), d.taps(3), d.one(*FLOATS, DType.FLOAT64)
     stride, dilation, pads, least = d.window(kernel)
-    op = ops.DepthwiseConv2d(stride, dilation, pads, bias=d.flag(), activation=d.one(*ACTIVATIONS))
+    bias, activation = d.flag(), d.one(*ACTIVATIONS)
+    op = ops.Conv2d(stride, dilation, pads, bias=bias, activation=activation, groups=channels)
     x = d.input(dtype, d.image(channels, least))
     d.terms, d.scale = kernel[0] * kernel[1] + 1, 60.0
-    operands = [x, d.input(dtype, (*kernel, channels, multiplier))]
+    operands = [x, d.input(dtype, (*kernel, 1, channels * multiplier))]
     return make_node(op, [*operands, *([d.input(dtype, (channels * multiplier,))] if op.bias else [])], "y")

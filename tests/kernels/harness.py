@@ -18,10 +18,11 @@ from kernels.guard import Fill, GuardedArray, GuardedSection, Side, apart, guard
 from smalti.codegen import module as codegen
 from smalti.codegen.module import ModuleText, build_module
 from smalti.ir import ops, reference
-from smalti.ir.dims import Dim, evaluate
+from smalti.ir.dims import Dim
 from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import constant, make_node
 from smalti.ir.ops import Op
+from smalti.ir.sizes import evaluate
 from smalti.kernels.kernel import FusedKernel, Kernel, KernelPlan
 from smalti.llvm.backend import DEFAULT_OPTIONS, Options, emit_object
 from smalti.llvm.link import link

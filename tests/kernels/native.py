@@ -21,7 +21,7 @@ from kernels.harness import dim_values, workspace
 from smalti.codegen import module as codegen
 from smalti.codegen.module import ModuleText, build_module
 from smalti.ir import reference
-from smalti.ir.dims import evaluate
+from smalti.ir.sizes import evaluate
 from smalti.llvm.backend import emit_object
 from smalti.plan.schedule import Plan
 from smalti.target.host import arch, missing_features, resolve_target

@@ -136,8 +136,8 @@ def test_image_convolution(target: Target, mutable: bool) -> None:
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_depthwise_channels(target: Target, channels: int) -> None:
     shape = (1, 6, 13, channels)
-    op = ops.DepthwiseConv2d((1, 1), (1, 1), (1, 1, 1, 1), bias=True, activation=Activation.RELU6)
-    operands = [_input(shape), constant(_random((3, 3, channels, 1), 1)), constant(_random((channels,), 3))]
+    op = ops.Conv2d(pads=(1, 1, 1, 1), bias=True, activation=Activation.RELU6, groups=channels)
+    operands = [_input(shape), constant(_random((3, 3, 1, channels), 1)), constant(_random((channels,), 3))]
     _check(make_node(op, operands, "y:0"), {"x:0": _random(shape, 2)}, target, 9)
 
 
@@ -147,8 +147,8 @@ def test_depthwise_channels(target: Target, channels: int) -> None:
 def test_depthwise_geometry(geometry: Any, size: tuple[int, int], mutable: bool) -> None:
     kernel, stride, dilation, pads = geometry
     shape = (2, *size, 20)
-    op = ops.DepthwiseConv2d(stride, dilation, pads)
-    node = make_node(op, [_input(shape, mutable=mutable), constant(_random((*kernel, 20, 1), 1))], "y:0")
+    op = ops.Conv2d(stride, dilation, pads, groups=20)
+    node = make_node(op, [_input(shape, mutable=mutable), constant(_random((*kernel, 1, 20), 1))], "y:0")
     _check(node, {"x:0": _random(shape, 2)}, TARGETS[-1], kernel[0] * kernel[1])
 
 

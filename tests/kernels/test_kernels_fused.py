@@ -36,7 +36,7 @@ def _random(shape: tuple[int, ...], seed: int) -> np.ndarray[Any, Any]:
 def _block(
     size: tuple[int, int],
     channels: int,
-    op: ops.DepthwiseConv2d,
+    op: ops.Conv2d,
     kernel: tuple[int, int] = (3, 3),
     mutable: bool = False,
     batch: int = 1,
@@ -46,8 +46,8 @@ def _block(
     expand = ops.Conv2d(bias=True, activation=Activation.RELU6)
     weights = (constant(_random((1, 1, DEPTH, channels), 1)), constant(_random((channels,), 2)))
     wide = make_node(expand, (x, *weights), "wide")
-    filters = (constant(_random((*kernel, channels, 1), 3)), constant(_random((channels,), 4)))
-    node = make_node(replace(op, bias=True, activation=Activation.RELU6), (wide, *filters), "y")
+    filters = (constant(_random((*kernel, 1, channels), 3)), constant(_random((channels,), 4)))
+    node = make_node(replace(op, bias=True, activation=Activation.RELU6, groups=channels), (wide, *filters), "y")
     return Graph((x,), (node,), ("y:0",), Level.CANONICAL)
 
 
@@ -66,21 +66,21 @@ def _check(graph: Graph, size: tuple[int, int], compiled: Compiled, batch: int =
 
 
 GEOMETRIES = [
-    ops.DepthwiseConv2d((1, 1), (1, 1), (1, 1, 1, 1)),
-    ops.DepthwiseConv2d((2, 2), (1, 1), (1, 1, 1, 1)),
-    ops.DepthwiseConv2d((2, 2), (1, 1), (0, 1, 0, 1)),
-    ops.DepthwiseConv2d((1, 1), (2, 2), (2, 2, 2, 2)),
-    ops.DepthwiseConv2d((1, 1), (4, 4), (4, 4, 4, 4)),
-    ops.DepthwiseConv2d((1, 1), (4, 4), (3, 6, 2, 5)),
-    ops.DepthwiseConv2d((1, 1), (12, 12), (12, 12, 12, 12)),
-    ops.DepthwiseConv2d((1, 1), (3, 1), (3, 3, 0, 0)),
-    ops.DepthwiseConv2d((3, 2), (1, 1), (0, 0, 1, 1)),
+    ops.Conv2d((1, 1), (1, 1), (1, 1, 1, 1)),
+    ops.Conv2d((2, 2), (1, 1), (1, 1, 1, 1)),
+    ops.Conv2d((2, 2), (1, 1), (0, 1, 0, 1)),
+    ops.Conv2d((1, 1), (2, 2), (2, 2, 2, 2)),
+    ops.Conv2d((1, 1), (4, 4), (4, 4, 4, 4)),
+    ops.Conv2d((1, 1), (4, 4), (3, 6, 2, 5)),
+    ops.Conv2d((1, 1), (12, 12), (12, 12, 12, 12)),
+    ops.Conv2d((1, 1), (3, 1), (3, 3, 0, 0)),
+    ops.Conv2d((3, 2), (1, 1), (0, 0, 1, 1)),
 ]
 
 
 @pytest.mark.parametrize("mutable", [False, True])
 @pytest.mark.parametrize("op", GEOMETRIES, ids=lambda o: f"s{o.stride}d{o.dilation}p{o.pads}")
-def test_geometry(op: ops.DepthwiseConv2d, mutable: bool) -> None:
+def test_geometry(op: ops.Conv2d, mutable: bool) -> None:
     sizes = [(13, 17), (6, 40), (29, 9)] if mutable else [(13, 17)]
     graph = _block(sizes[0], 48, op, mutable=mutable)
     compiled = _compile(graph, TARGETS[-1])
@@ -95,9 +95,14 @@ def test_channels(target: Target, channels: int) -> None:
     _check(graph, (11, 14), _compile(graph, target), batch=2)
 
 
+def test_one_channel() -> None:
+    graph = _block((80, 60), 1, GEOMETRIES[0])
+    _check(graph, (80, 60), _compile(graph, TARGETS[-1]))
+
+
 @pytest.mark.parametrize("kernel", [(1, 3), (5, 5), (2, 2)])
 def test_kernel_sizes(kernel: tuple[int, int]) -> None:
-    op = ops.DepthwiseConv2d(pads=(kernel[0] // 2, kernel[0] // 2, kernel[1] // 2, kernel[1] // 2))
+    op = ops.Conv2d(pads=(kernel[0] // 2, kernel[0] // 2, kernel[1] // 2, kernel[1] // 2))
     graph = _block((15, 12), 48, op, kernel)
     _check(graph, (15, 12), _compile(graph, TARGETS[-1]))
 

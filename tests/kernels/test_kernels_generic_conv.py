@@ -13,7 +13,7 @@ from kernels.guard import Side
 from kernels.harness import check, edge_sizes, expected, run_node, weights
 from smalti.errors import CompilerError
 from smalti.ir.dims import symbol
-from smalti.ir.ops import Activation, Conv2d, DepthwiseConv2d, QuantisedConv2d
+from smalti.ir.ops import Activation, Conv2d, QuantisedConv2d
 from smalti.kernels.convgeneric import KERNELS
 from smalti.numerics import DType
 from smalti.target.host import arch, missing_features
@@ -43,15 +43,15 @@ def test_conv_channels(channels: int, target: Target) -> None:
 def test_geometry(stride: tuple[int, int], dilation: tuple[int, int], pads: tuple[int, int, int, int]) -> None:
     x = floats(2, 13, 38, 3)
     check(Conv2d(stride, dilation, pads), [x, weights(floats(3, 3, 3, 7))], BEST, KERNELS, Tol.FLOAT(27))
-    op = DepthwiseConv2d(stride, dilation, pads)
-    check(op, [x, weights(floats(3, 3, 3, 1))], BEST, KERNELS, Tol.FLOAT(9))
+    op = Conv2d(stride, dilation, pads, groups=3)
+    check(op, [x, weights(floats(3, 3, 1, 3))], BEST, KERNELS, Tol.FLOAT(9))
 
 
 @pytest.mark.parametrize("kernel", ((1, 1), (2, 5), (5, 1)), ids=str)
 def test_kernel_sizes(kernel: tuple[int, int]) -> None:
     x = floats(1, 9, 10, 6)
     check(Conv2d(), [x, weights(floats(*kernel, 6, 4))], BEST, KERNELS, Tol.FLOAT(60))
-    check(DepthwiseConv2d(), [x, weights(floats(*kernel, 6, 1))], BEST, KERNELS, Tol.FLOAT(10))
+    check(Conv2d(groups=6), [x, weights(floats(*kernel, 1, 6))], BEST, KERNELS, Tol.FLOAT(10))
 
 
 def test_run_time_weights_bias_and_residual() -> None:
@@ -71,13 +71,13 @@ def test_images_with_an_offset(target: Target) -> None:
 def test_float64() -> None:
     operands = [floats(1, 9, 9, 3, dtype=np.float64), floats(3, 3, 3, 9, seed=1, dtype=np.float64)]
     check(Conv2d(dilation=(2, 2), pads=(2, 2, 2, 2)), operands, BEST, KERNELS, Tol.FLOAT(27))
-    check(DepthwiseConv2d(), [operands[0], operands[1][..., :2]], BEST, KERNELS, Tol.FLOAT(9))
+    check(Conv2d(groups=3), [operands[0], operands[1][:, :, :1, :6]], BEST, KERNELS, Tol.FLOAT(9))
 
 
 @pytest.mark.parametrize("multiplier", (1, 2, 5, 19))
 def test_depthwise_multipliers(multiplier: int) -> None:
-    op = DepthwiseConv2d((2, 1), (1, 2), (1, 0, 2, 2), bias=True, activation=Activation.RELU)
-    operands = [floats(1, 9, 12, 21), weights(floats(3, 3, 21, multiplier)), weights(floats(21 * multiplier))]
+    op = Conv2d((2, 1), (1, 2), (1, 0, 2, 2), bias=True, activation=Activation.RELU, groups=21)
+    operands = [floats(1, 9, 12, 21), weights(floats(3, 3, 1, 21 * multiplier)), weights(floats(21 * multiplier))]
     check(op, operands, BEST, KERNELS, Tol.FLOAT(9))
 
 
@@ -85,8 +85,8 @@ def test_symbolic_sizes_and_pads() -> None:
     shapes = [(1, H, W, 3), None]
     op = Conv2d((2, 2), pads=(H % 2, 1, 1, W % 3))
     check(op, [floats(1, 13, 11, 3), weights(floats(3, 3, 3, 8))], BEST, KERNELS, Tol.FLOAT(27), shapes)
-    atrous = DepthwiseConv2d(dilation=(12, 12), pads=(12, 12, 12, 12))
-    check(atrous, [floats(1, 13, 11, 3), weights(floats(3, 3, 3, 1))], BEST, KERNELS, Tol.FLOAT(9), shapes)
+    atrous = Conv2d(dilation=(12, 12), pads=(12, 12, 12, 12), groups=3)
+    check(atrous, [floats(1, 13, 11, 3), weights(floats(3, 3, 1, 3))], BEST, KERNELS, Tol.FLOAT(9), shapes)
 
 
 def test_relu6_keeps_nan() -> None:

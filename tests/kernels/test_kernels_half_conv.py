@@ -155,8 +155,8 @@ def test_image_convolution(dtype: DType, target: Target, mutable: bool) -> None:
 @everywhere
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_depthwise_channels(dtype: DType, target: Target, channels: int) -> None:
-    op = ops.DepthwiseConv2d((1, 1), (1, 1), (1, 1, 1, 1), bias=True, activation=Activation.RELU6)
-    case = _Case(op, dtype).tensor((1, 6, 13, channels)).fixed((3, 3, channels, 1)).fixed((channels,), DType.FLOAT32)
+    op = ops.Conv2d(pads=(1, 1, 1, 1), bias=True, activation=Activation.RELU6, groups=channels)
+    case = _Case(op, dtype).tensor((1, 6, 13, channels)).fixed((3, 3, 1, channels)).fixed((channels,), DType.FLOAT32)
     case.check(target, 10, "depthwise")
 
 
@@ -165,8 +165,8 @@ def test_depthwise_channels(dtype: DType, target: Target, channels: int) -> None
 @pytest.mark.parametrize("mutable", [False, True])
 def test_depthwise_geometry(dtype: DType, geometry: Any, mutable: bool) -> None:
     kernel, stride, dilation, pads = geometry
-    case = _Case(ops.DepthwiseConv2d(stride, dilation, pads), dtype)
-    case.tensor((2, 9, 14, 20), mutable=mutable).fixed((*kernel, 20, 1))
+    case = _Case(ops.Conv2d(stride, dilation, pads, groups=20), dtype)
+    case.tensor((2, 9, 14, 20), mutable=mutable).fixed((*kernel, 1, 20))
     case.check(BEST, kernel[0] * kernel[1], "depthwise")
 
 

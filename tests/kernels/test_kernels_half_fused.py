@@ -23,16 +23,16 @@ SMALL = Caches(4096, 8192, 65536)
 TARGETS = [replace(t, caches=SMALL) for t in usable_targets()]
 PREFIX = {DType.FLOAT16: "f16", DType.BFLOAT16: "bf16"}
 GEOMETRIES = [
-    ops.DepthwiseConv2d((1, 1), (1, 1), (1, 1, 1, 1)),
-    ops.DepthwiseConv2d((2, 2), (1, 1), (0, 1, 0, 1)),
-    ops.DepthwiseConv2d((1, 1), (2, 2), (2, 2, 2, 2)),
-    ops.DepthwiseConv2d((1, 1), (4, 4), (3, 6, 2, 5)),
-    ops.DepthwiseConv2d((3, 2), (1, 1), (0, 0, 1, 1)),
+    ops.Conv2d((1, 1), (1, 1), (1, 1, 1, 1)),
+    ops.Conv2d((2, 2), (1, 1), (0, 1, 0, 1)),
+    ops.Conv2d((1, 1), (2, 2), (2, 2, 2, 2)),
+    ops.Conv2d((1, 1), (4, 4), (3, 6, 2, 5)),
+    ops.Conv2d((3, 2), (1, 1), (0, 0, 1, 1)),
 ]
 either = pytest.mark.parametrize("dtype", PREFIX, ids=lambda d: d.value)
 
 
-def _block(dtype: DType, size: tuple[int, int], depth: int, channels: int, op: ops.DepthwiseConv2d, of: DType) -> Graph:
+def _block(dtype: DType, size: tuple[int, int], depth: int, channels: int, op: ops.Conv2d, of: DType) -> Graph:
     """Return the two convolutions with the numbers of type ``of`` and tensors of type ``dtype``."""
     x = make_node(ops.Input(), (), "x", TensorType(dtype, (2, *size, depth)))
 
@@ -43,15 +43,13 @@ def _block(dtype: DType, size: tuple[int, int], depth: int, channels: int, op: o
     expand = ops.Conv2d(bias=True, activation=Activation.RELU6)
     weights = (constant((1, 1, depth, channels), 1), fixed(random_numbers((channels,), 2)))
     inner = make_node(expand, (x, *weights), "wide")  # type: ignore[arg-type]
-    filters = (constant((3, 3, channels, 1), 3), fixed(random_numbers((channels,), 4)))
-    outer = replace(op, bias=True, activation=Activation.RELU6)
+    filters = (constant((3, 3, 1, channels), 3), fixed(random_numbers((channels,), 4)))
+    outer = replace(op, bias=True, activation=Activation.RELU6, groups=channels)
     node = make_node(outer, (inner, *filters), "y")  # type: ignore[arg-type]
     return Graph((x,), (node,), ("y",), Level.CANONICAL)
 
 
-def _check(
-    dtype: DType, target: Target, size: tuple[int, int], depth: int, channels: int, op: ops.DepthwiseConv2d
-) -> None:
+def _check(dtype: DType, target: Target, size: tuple[int, int], depth: int, channels: int, op: ops.Conv2d) -> None:
     graph = _block(dtype, size, depth, channels, op, dtype)
     compiled = compile_graph(graph, target, KERNELS, fused=FUSED)
     assert [s.kernel.name for s in compiled.plan.steps] == [f"{PREFIX[dtype]}_expand_depthwise"]
@@ -65,7 +63,7 @@ def _check(
 @either
 @pytest.mark.parametrize("op", GEOMETRIES, ids=lambda o: f"s{o.stride}d{o.dilation}p{o.pads}")
 @pytest.mark.parametrize("depth", [11, 12])
-def test_geometry(dtype: DType, op: ops.DepthwiseConv2d, depth: int) -> None:
+def test_geometry(dtype: DType, op: ops.Conv2d, depth: int) -> None:
     _check(dtype, TARGETS[-1], (13, 17), depth, 48, op)
 
 
@@ -98,7 +96,7 @@ def test_tensors_of_two_types_are_not_fused() -> None:
     graph = _block(DType.FLOAT16, (13, 17), 12, 48, GEOMETRIES[0], DType.FLOAT16)
     node = graph.outputs[0]
     widened = make_node(ops.Cast(DType.FLOAT32), (node.inputs[0],), "cast")
-    filters = fixed(random_numbers((3, 3, 48, 1), 3))
+    filters = fixed(random_numbers((3, 3, 1, 48), 3))
     outer = make_node(node.op, (widened, filters, node.inputs[2]), "y")
     assert not any(f.matches(outer, TARGETS[-1], {widened: 1, node.inputs[0]: 1}) for f in FUSED)
     assert np.all([n.type.dtype is DType.FLOAT32 for n in (widened, outer)])

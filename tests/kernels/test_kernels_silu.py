@@ -41,8 +41,8 @@ def block(seed: int = 4) -> Graph:
 
     x = conv(m.input(1, 19, 21, 5), 5, 12, 3)
     wide = conv(x, 12, 40, 1)
-    op = ops.DepthwiseConv2d(pads=(1, 1, 1, 1), bias=True, activation=Activation.SILU)
-    deep = m.op(op, wide, m.random(3, 3, 40, 1), m.random(40))
+    op = ops.Conv2d(pads=(1, 1, 1, 1), bias=True, activation=Activation.SILU, groups=40)
+    deep = m.op(op, wide, m.random(3, 3, 1, 40), m.random(40))
     grouped = conv(deep, 10, 20, 3, groups=4)
     thin = conv(grouped, 20, 12, 1)
     return graph_of(conv(thin, 12, 4, 1, silu=False), level=Level.CANONICAL)

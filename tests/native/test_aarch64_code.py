@@ -44,8 +44,8 @@ LOOPS = (
 
 def float_graph(depthwise: bool) -> Graph:
     rng = np.random.default_rng(0)
-    shape = (3, 3, DEPTH, 1) if depthwise else (1, 1, DEPTH, CHANNELS)
-    op = ops.DepthwiseConv2d(pads=(1, 1, 1, 1)) if depthwise else ops.Conv2d()
+    shape = (3, 3, 1, DEPTH) if depthwise else (1, 1, DEPTH, CHANNELS)
+    op = ops.Conv2d(pads=(1, 1, 1, 1), groups=DEPTH) if depthwise else ops.Conv2d()
     return single(op, [np.zeros((1, 24, 24, DEPTH), np.float32), weights(rng.random(shape, np.float32))])
 
 

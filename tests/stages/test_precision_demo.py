@@ -154,7 +154,7 @@ def test_every_layer_computes_in_the_modes_types(built: Built, mode: QuantMode) 
     layers = inspect(built.paths[mode]).manifest.quantisation["layers"]
     types = Counter((activations, weights) for _, activations, weights, _ in layers)
     canonical = run_pipeline(import_graph(graph_bytes()).graph).graph
-    convolutions = sum(isinstance(node.op, (ops.Conv2d, ops.DepthwiseConv2d)) for node in canonical.nodes())
+    convolutions = sum(isinstance(node.op, ops.Conv2d) for node in canonical.nodes())
     assert sum(types.values()) == convolutions
     usual = mode.float_type.value if mode.quantised is None else mode.quantised.value
     weights = {DType.UINT8: DType.INT8.value, DType.INT16: DType.INT16.value, None: usual}[mode.quantised]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from smalti.bench.limits import WEIGHTED, Precision
+from smalti.bench.limits import Precision, has_weights
 from smalti.bench.peak import Arithmetic, Peaks
 from smalti.runtime.dims import Shape
 from smalti.runtime.profile import Profile
@@ -48,7 +48,7 @@ class Layer:
     @property
     def has_weights(self) -> bool:
         """Whether the step is a convolution or a product of matrices."""
-        return self.op in WEIGHTED
+        return has_weights(self.op)
 
     @property
     def limit_ms(self) -> float | None:

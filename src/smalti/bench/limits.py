@@ -10,8 +10,10 @@ from smalti.artifact.manifest import Manifest
 from smalti.bench.peak import Arithmetic
 from smalti.numerics import DType
 
-WEIGHTED = frozenset(("Conv2d", "DepthwiseConv2d", "MatMul", "QuantisedConv2d", "ImageConv2d"))
+WEIGHTED = frozenset(("Conv2d", "MatMul", "QuantisedConv2d", "ImageConv2d"))
 """Operations of which a file says how many multiply-adds they are."""
+_FORMER = frozenset(("DepthwiseConv2d",))
+"""Such operations that older files name."""
 
 _SHORT = {
     "float32": "f32",
@@ -62,6 +64,11 @@ class Precision:
         return f"{_SHORT.get(self.activations, self.activations)} x {_SHORT.get(self.weights, self.weights)}"
 
 
+def has_weights(op: str) -> bool:
+    """Whether a file says how many multiply-adds the steps of an operation are."""
+    return op in WEIGHTED or op in _FORMER
+
+
 def own_arithmetic(mode: str) -> Arithmetic:
     """Return the arithmetic that a precision mode is named after.
 
@@ -84,7 +91,7 @@ def precisions(manifest: Manifest) -> tuple[Precision, ...]:
 
 
 def _precision(manifest: Manifest, op: str, kernel: str, said: tuple[str, str, str] | None) -> Precision:
-    if op not in WEIGHTED:
+    if not has_weights(op):
         return Precision()
     prefix = kernel.partition("_")[0]
     activations, weights = (dtype.value for dtype in _types(kernel, prefix))
@@ -108,7 +115,8 @@ def _arithmetic(kernel: str, prefix: str, op: str, features: tuple[str, ...]) ->
         has_bytes = "avx512vnni" in features or "avxvnni" in features
         return Arithmetic.BYTES if has_bytes and kernel != "i8_image" else Arithmetic.PAIRS
     # An expansion in front of a depthwise convolution has most of the multiply-adds of their common step.
-    if prefix == "bf16" and "avx512bf16" in features and (op == "Conv2d" or "expand" in kernel):
+    pairs = "expand" in kernel or (op == "Conv2d" and kernel != "bf16_depthwise")
+    if prefix == "bf16" and "avx512bf16" in features and pairs:
         return Arithmetic.BFLOAT16
     return Arithmetic.FLOAT32
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from smalti.errors import UsageError
 from smalti.ir import ops
-from smalti.ir.dims import evaluate
 from smalti.ir.graph import Node
 from smalti.ir.schema import eval_op
+from smalti.ir.sizes import evaluate
 from smalti.vision.classes import class_name
 from smalti.vision.overlay import add_legend, blend
 

@@ -12,8 +12,8 @@ from smalti.compiling.wrapping import with_pictures
 from smalti.errors import DataError, GraphError, UsageError
 from smalti.frontend.given import Shape, plain_shapes, shape_text
 from smalti.frontend.importing.importer import Imported, ImportOptions
-from smalti.ir.dims import symbols_of
 from smalti.ir.graph import Node
+from smalti.ir.sizes import symbols_of
 
 DEFAULT_INPUT_SIZE = 513
 IMAGE_RANK = 4

@@ -17,9 +17,10 @@ from smalti.errors import UsageError
 from smalti.frontend.importing.importer import Imported
 from smalti.frontend.report import SizeLimit, TensorInfo
 from smalti.ir import ops
-from smalti.ir.dims import Dim, symbol, symbol_of, symbols_of
+from smalti.ir.dims import Dim, symbol, symbol_of
 from smalti.ir.graph import Graph, Node, TensorType
 from smalti.ir.infer import constant, make_node
+from smalti.ir.sizes import symbols_of
 from smalti.numerics import DType
 
 Size = int | Dim

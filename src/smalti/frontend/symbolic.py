@@ -21,6 +21,7 @@ from smalti.errors import GraphError
 from smalti.frontend.budget import MAX_RANK
 from smalti.ir import dims
 from smalti.ir.dims import Dim, Extreme, Floor
+from smalti.ir.sizes import substitute, symbols_of
 from smalti.numerics import DType
 
 SymArray = NDArray[np.object_]
@@ -193,8 +194,8 @@ def _check_float(value: int | Dim, dtype: DType) -> None:
     denominator = dims.denominator_of(value)
     if denominator > _MAX_DENOMINATOR or denominator & (denominator - 1):
         raise NotSymbolic
-    sizes = {s.name: replace(s, high=min(s.high or MAX_SIDE, MAX_SIDE)) for s in dims.symbols_of(value)}
-    capped = dims.substitute(value, {name: dims.symbol_of(size) for name, size in sizes.items()})
+    sizes = {s.name: replace(s, high=min(s.high or MAX_SIDE, MAX_SIDE)) for s in symbols_of(value)}
+    capped = substitute(value, {name: dims.symbol_of(size) for name, size in sizes.items()})
     low, high = dims.bounds(capped)
     limit = 1 << _MANTISSA[dtype]
     if high is None or high * denominator > limit or low * denominator < -limit:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from smalti.errors import CompilerError
-from smalti.ir.dims import Symbol, symbols_of
+from smalti.ir.dims import Symbol
 from smalti.ir.schema import Op, operand_index
+from smalti.ir.sizes import symbols_of
 from smalti.ir.types import Level as Level
 from smalti.ir.types import TensorType as TensorType
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from smalti.errors import CompilerError, InputError, UsageError
 from smalti.ir import ops
-from smalti.ir.dims import Dim, Symbol, evaluate, symbols_of
+from smalti.ir.dims import Dim, Symbol
 from smalti.ir.graph import Graph, Node, TensorType
 from smalti.ir.schema import eval_op
+from smalti.ir.sizes import evaluate, symbols_of
 from smalti.numerics import DType
 
 Array = NDArray[Any]

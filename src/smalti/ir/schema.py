@@ -29,7 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import CompilerError
-from smalti.ir.dims import Dim, evaluate
+from smalti.ir.dims import Dim
+from smalti.ir.sizes import evaluate
 from smalti.ir.types import Layout, Level, TensorType
 
 Array = NDArray[Any]

@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 
 from smalti.errors import CompilerError, GraphError
 from smalti.ir import ops
-from smalti.ir.dims import Symbol, symbols_of
+from smalti.ir.dims import Symbol
 from smalti.ir.graph import Graph, Level, Node, TensorType
 from smalti.ir.infer import make_node
 from smalti.ir.ops import ALL_OPS, Op
 from smalti.ir.schema import size_attributes
+from smalti.ir.sizes import symbols_of
 from smalti.ir.text_values import (
     TokenReader,
     build_op,

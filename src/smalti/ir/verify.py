@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from smalti.errors import CompilerError, GraphError
 from smalti.ir import ops
-from smalti.ir.dims import Dim, Symbol, symbols_of
+from smalti.ir.dims import Dim, Symbol
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import infer_type
 from smalti.ir.schema import Op, layout_of, schema_of, size_attributes
+from smalti.ir.sizes import symbols_of
 from smalti.ir.types import Layout, Level, Shape
 
 

@@ -1,7 +1,6 @@
 """Convolutions of any geometry, precision and number of groups: plain loops; slow but always there.
 
-Vectors lie along the result channels of a group, and along the groups where each of them is one channel.  A depthwise
-convolution has as many groups as channels; its weights lie in memory as those of such groups do.
+Vectors lie along the result channels of a group, and along the groups where each of them is one channel.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.dims import Dim
 from smalti.ir.graph import Node
-from smalti.kernels.conv.convolution import FLOAT_CONV, FLOAT_DEPTHWISE, INTEGER_DEPTHWISE, Convolutions
+from smalti.kernels.conv.convolution import FLOAT_CONV, INTEGER_DEPTHWISE, Convolutions
 from smalti.kernels.elementwise.functions import cast_value
 from smalti.kernels.elementwise.kernel import computes
 from smalti.kernels.elementwise.mathfn import multiply_add
@@ -65,9 +64,8 @@ class _Groups:
     def of(cls, node: Node) -> _Groups:
         """Return the groups of a convolution."""
         depth, last = static_shape(node.weights)[2:]
-        if isinstance(node.op, (ops.Conv2d, ops.QuantisedConv2d)):
-            return cls(node.op.groups, depth, last // node.op.groups)
-        return cls(depth, 1, last)
+        groups = node.op.groups if isinstance(node.op, Convolutions) else 1
+        return cls(groups, depth, last // groups)
 
     def each(self, fn: Fn, lanes: int, piece: Callable[[Index, int, Index | None], None]) -> None:
         """Run ``piece(result, width, first)`` for all results: ``first`` is the first channel of their group.
@@ -104,7 +102,7 @@ class _Sums:
             steps = (*first, Scale(), *((Add(),) if op.addend else ()), *of_integers(op))
             names += ("multiplier", *(("addend",) if op.addend else ()))
         else:
-            self.offset = op.input_offset if isinstance(op, ops.Conv2d) else 0.0
+            self.offset = op.input_offset
             steps = (*first, *of_floats(op.activation, node.type.dtype, node.residual is not None))
         positions = [position_of(node, name) for name in names]
         self.rows = [(node.inputs[p].type.dtype, e.operand(p)) for p in positions]
@@ -160,7 +158,7 @@ def _geometry(e: StepEmitter, op: Convolutions, node: Node) -> tuple[_Axis, _Axi
 class GenericConvKernel(ReadsAll):
     """All convolutions: float (also of uint8 images), 8-bit and 16-bit ones, whatever is computed at run time."""
 
-    takes: ClassVar[tuple[Takes, ...]] = (FLOAT_CONV.also("groups"), FLOAT_DEPTHWISE, INTEGER_DEPTHWISE)
+    takes: ClassVar[tuple[Takes, ...]] = (FLOAT_CONV.also("groups"), INTEGER_DEPTHWISE)
     name: str = "conv_generic"
 
     def accepts(self, node: Node, target: Target) -> bool:

@@ -77,7 +77,7 @@ _IN_TURN = {(Activation.NONE, a): a for a in FUSED} | {
 
 def _fuse(node: Node, context: Context) -> Node | None:
     (conv,) = node.inputs
-    if not isinstance(node.op, ops.Unary) or not isinstance(conv.op, (ops.Conv2d, ops.DepthwiseConv2d)):
+    if not isinstance(node.op, ops.Unary) or not isinstance(conv.op, ops.Conv2d):
         return None
     fused = _ACTIVATION.get(node.op.fn)
     if fused is None or not context.single_use(conv):

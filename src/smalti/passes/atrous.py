@@ -38,7 +38,7 @@ def to_dilation(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
 def _pair(node: Node, context: Context) -> Node | None:
     (conv,) = node.inputs
     outer = node.op
-    if not isinstance(outer, ops.BatchToSpace) or not isinstance(conv.op, (ops.Conv2d, ops.DepthwiseConv2d)):
+    if not isinstance(outer, ops.BatchToSpace) or not isinstance(conv.op, ops.Conv2d):
         return None
     inner, spread = conv.op, conv.inputs[0]
     if not isinstance(spread.op, ops.SpaceToBatch) or spread.op.block != outer.block or not context.single_use(conv):

@@ -48,7 +48,7 @@ def scaled_conv(conv: Node, scale: Double | None, shift: Double, name: str) -> N
         name: name of the new node.
     """
     op, weights = conv.op, conv_weights(conv, grouped=True)
-    if weights is None or not isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d)) or op.activation is not Activation.NONE:
+    if weights is None or not isinstance(op, ops.Conv2d) or op.activation is not Activation.NONE:
         return None
     if conv.residual is not None and scale is not None:
         return None
@@ -58,9 +58,7 @@ def scaled_conv(conv: Node, scale: Double | None, shift: Double, name: str) -> N
     bias, w = widened(old), conv.weights
     with np.errstate(all="ignore"):
         if scale is not None:
-            shape = (*weights.shape[:2], -1) if isinstance(op, ops.DepthwiseConv2d) else weights.shape
-            product = (weights.astype(np.float64).reshape(shape) * scale).reshape(weights.shape)
-            w = rounded(product, w, w.name)
+            w = rounded(widened(weights) * scale, w, w.name)
             bias = bias * scale
         bias = bias + shift
     residual = () if conv.residual is None else (conv.residual,)
@@ -75,7 +73,7 @@ def _behind(node: Node, context: Context) -> Node | None:
         node = node.inputs[0]
         if not context.single_use(node):
             return None
-    return node if isinstance(node.op, (ops.Conv2d, ops.DepthwiseConv2d)) else None
+    return node if isinstance(node.op, ops.Conv2d) else None
 
 
 def _fold_into(x: Node, scale: Double | None, shift: Double, node: Node, context: Context) -> Node | None:

@@ -110,14 +110,14 @@ def no_pads(pads: ops.Pads) -> bool:
 
 
 def conv_weights(node: Node, grouped: bool = False) -> Array | None:
-    """Return the constant weights of an NHWC (depthwise) convolution with numbers we can fold into, else ``None``.
+    """Return the constant weights of an NHWC convolution with numbers we can fold into, else ``None``.
 
     Weights of several groups count only where the caller says that it knows them.
     """
     op = node.op
-    if not isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d)) or op.layout is not Layout.NHWC:
+    if not isinstance(op, ops.Conv2d) or op.layout is not Layout.NHWC:
         return None
-    if isinstance(op, ops.Conv2d) and op.groups != 1 and not grouped:
+    if op.groups != 1 and not grouped:
         return None
     return value_of(node.weights) if node.weights.type.dtype in FOLDABLE else None
 

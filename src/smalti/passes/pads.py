@@ -40,9 +40,9 @@ def add_pads(a: ops.Pads, b: ops.Pads) -> ops.Pads:
 def _conv(node: Node, context: Context) -> Node | None:
     op, x = node.op, node.inputs[0]
     pads = image_pads(x)
-    if not isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d)) or pads is None or op.layout is not Layout.NHWC:
+    if not isinstance(op, ops.Conv2d) or pads is None or op.layout is not Layout.NHWC:
         return None
-    if not isinstance(x.op, ops.Pad) or x.op.value != 0 or (isinstance(op, ops.Conv2d) and op.input_offset != 0):
+    if not isinstance(x.op, ops.Pad) or x.op.value != 0 or op.input_offset != 0:
         return None
     padded = replace(op, pads=add_pads(op.pads, pads))
     return make_node(padded, (x.inputs[0], *node.inputs[1:]), node.name)
@@ -59,6 +59,6 @@ def _max_pool(node: Node, context: Context) -> Node | None:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("conv(pad(x, 0)) = conv(x) with the padding", (ops.Conv2d, ops.DepthwiseConv2d), _conv),
+    Rule("conv(pad(x, 0)) = conv(x) with the padding", (ops.Conv2d,), _conv),
     Rule("max_pool(pad(x, lowest)) = max_pool(x) with the padding", (ops.Pool,), _max_pool),
 )

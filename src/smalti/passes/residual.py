@@ -12,6 +12,7 @@ from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
 from smalti.ir.ops import Activation, BinaryFn, Layout
+from smalti.ir.ops.convolution import depthwise
 from smalti.passes.match import count
 from smalti.passes.rewrite import Context, Rule, rewrite
 
@@ -27,6 +28,8 @@ def fuse(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
 def _accepts(conv: Node, other: Node, context: Context) -> bool:
     op = conv.op
     if not isinstance(op, ops.Conv2d) or op.residual or op.layout is not Layout.NHWC or other.type != conv.type:
+        return False
+    if depthwise(conv.weights.type, op.groups):  # kernels of these add nothing
         return False
     return op.activation is Activation.NONE and context.single_use(conv)
 

@@ -10,10 +10,11 @@ from dataclasses import replace
 import numpy as np
 
 from smalti.ir import ops
+from smalti.ir.arrays import Array
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
 from smalti.passes.batchnorm import as_affine
-from smalti.passes.match import conv_weights, count, no_pads, rounded, value_of, widened
+from smalti.passes.match import Double, conv_weights, count, no_pads, rounded, value_of, widened
 from smalti.passes.rewrite import Context, Rule, rewrite
 
 
@@ -25,16 +26,21 @@ def fold(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
     return graph, (f"{count(stats.total, 'scale or shift', 'scales or shifts')} folded into the weights behind",)
 
 
+def _of_taps(values: Double, weights: Array, groups: int) -> Double:
+    """Return numbers of the channels ``[in]`` as those that weights take, ``[in / groups, out]``."""
+    return np.repeat(values.reshape(groups, -1), weights.shape[3] // groups, axis=0).T
+
+
 def _affine_then_conv(node: Node, context: Context) -> Node | None:
     op, source = node.op, node.inputs[0]
-    weights = conv_weights(node)
-    if weights is None or not isinstance(op, (ops.Conv2d, ops.DepthwiseConv2d)) or context.is_output(source):
+    weights = conv_weights(node, grouped=True)
+    if weights is None or not isinstance(op, ops.Conv2d) or context.is_output(source):
         return None
-    if isinstance(op, ops.Conv2d) and op.input_offset != 0:
+    if op.input_offset != 0:
         return None
-    if not all(isinstance(u.op, (ops.Conv2d, ops.DepthwiseConv2d)) for u in context.users(source)):
+    if not all(isinstance(u.op, ops.Conv2d) for u in context.users(source)):
         return None
-    parts = as_affine(source, weights.shape[2])
+    parts = as_affine(source, weights.shape[2] * op.groups)
     if parts is None:
         return None
     x, scale, shift = parts
@@ -44,11 +50,10 @@ def _affine_then_conv(node: Node, context: Context) -> Node | None:
     w, wide = node.weights, widened(weights)
     with np.errstate(all="ignore"):
         if scale is not None:
-            w = rounded(wide * scale[:, None], w, w.name)
+            w = rounded(wide * _of_taps(scale, weights, op.groups), w, w.name)
         if not shifted:
             return make_node(op, (x, w, *node.inputs[2:]), node.name)
-        moved = (wide * shift[:, None]).sum(axis=(0, 1))
-        added = moved.reshape(-1) if isinstance(op, ops.DepthwiseConv2d) else moved.sum(axis=0)
+        added = (wide * _of_taps(shift, weights, op.groups)).sum(axis=(0, 1)).sum(axis=0)
         old = np.zeros(added.shape) if node.bias is None else value_of(node.bias)
         if old is None:
             return None
@@ -57,6 +62,4 @@ def _affine_then_conv(node: Node, context: Context) -> Node | None:
     return make_node(replace(op, bias=True), (x, w, bias, *rest), node.name)
 
 
-RULES: tuple[Rule, ...] = (
-    Rule("conv(x * s + t, w) = conv(x, s * w) + sum(t * w)", (ops.Conv2d, ops.DepthwiseConv2d), _affine_then_conv),
-)
+RULES: tuple[Rule, ...] = (Rule("conv(x * s + t, w) = conv(x, s * w) + sum(t * w)", (ops.Conv2d,), _affine_then_conv),)

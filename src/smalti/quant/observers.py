@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from smalti.errors import CompilerError, DataError
 from smalti.ir import ops
-from smalti.ir.dims import ceil_div, evaluate, product, symbols_of
+from smalti.ir.dims import ceil_div, product
 from smalti.ir.graph import Graph, Node
 from smalti.ir.infer import make_node
+from smalti.ir.sizes import evaluate, symbols_of
 from smalti.numerics import DType
-from smalti.quant.tail import CONVOLUTIONS, tail_of
+from smalti.quant.tail import tail_of
 
 SAMPLE = 1 << 17
 """Most values of one tensor and image that go into its histogram."""
@@ -49,7 +50,7 @@ def observed_nodes(graph: Graph) -> tuple[Node, ...]:
     tail, users = tail_of(graph), graph.users()
 
     def behind(node: Node) -> bool:
-        return node in tail and not isinstance(node.op, CONVOLUTIONS)
+        return node in tail and not isinstance(node.op, ops.Conv2d)
 
     return tuple(
         node

@@ -15,27 +15,19 @@ from smalti.errors import CompilerError, UsageError
 from smalti.ir import ops
 from smalti.ir.graph import Graph, Level, Node
 from smalti.ir.infer import constant, make_node
+from smalti.ir.ops.convolution import depthwise
 from smalti.ir.schema import is_weighted, operand_index, schema_of
 from smalti.ir.verify import verify
 from smalti.numerics import DType
 from smalti.quant.half import half_constant, to_half
 from smalti.quant.image import image_convolution, reads_image
-from smalti.quant.modes import Granularity, QuantMode, QuantOptions
-from smalti.quant.params import (
-    CLIPS,
-    MAX_BIAS,
-    WEIGHT_LEVELS,
-    QParams,
-    QWeights,
-    activation_params,
-    quantise_weights,
-)
+from smalti.quant.modes import QuantMode, QuantOptions
+from smalti.quant.params import CLIPS, QParams, activation_params
 from smalti.quant.record import CalibrationRecord, TensorStats
-from smalti.quant.rounding import round_filters
 from smalti.quant.tables import ending
-from smalti.quant.tail import CONVOLUTIONS, tail_of
+from smalti.quant.tail import tail_of
+from smalti.quant.weights import integer_bias, layer_weights
 
-Convolution = ops.Conv2d | ops.DepthwiseConv2d
 SAME_STEPS = (ops.Reshape, ops.Concat, ops.Slice, ops.Transpose, ops.SpaceToDepth, ops.DepthToSpace)
 """Operations that move values and keep their scale (a maximum pool and a zero padding do, too)."""
 
@@ -78,7 +70,7 @@ def quantise(graph: Graph, options: QuantOptions, record: CalibrationRecord | No
     Raises:
         UsageError: the mode needs ranges and there are none, or a name in ``options.keep`` is no layer.
     """
-    layers = {node.name for node in graph.nodes() if isinstance(node.op, CONVOLUTIONS)}
+    layers = {node.name for node in graph.nodes() if isinstance(node.op, ops.Conv2d)}
     unknown = sorted(set(options.keep) - layers)
     if unknown:
         raise UsageError(
@@ -103,16 +95,14 @@ def quantise(graph: Graph, options: QuantOptions, record: CalibrationRecord | No
 def quantisable(node: Node) -> bool:
     """Whether a convolution can compute in integers: constant finite weights, float32 input, one filter a channel."""
     op = node.op
-    if not isinstance(op, CONVOLUTIONS) or op.layout is not ops.Layout.NHWC:
+    if not isinstance(op, ops.Conv2d) or op.layout is not ops.Layout.NHWC:
         return False
     x, w = node.inputs[:2]
     if x.type.dtype is not DType.FLOAT32 or not isinstance(w.op, ops.Constant):
         return False
-    if isinstance(op, ops.DepthwiseConv2d) and (w.type.shape[3] != 1 or not _is_constant(node.bias)):
+    if op.groups > 1 and w.type.shape[2] == 1 and not (depthwise(w.type, op.groups) and _is_constant(node.bias)):
         return False
-    if isinstance(op, ops.Conv2d) and op.input_offset:
-        return False
-    return bool(np.isfinite(w.op.value).all())
+    return not op.input_offset and bool(np.isfinite(w.op.value).all())
 
 
 def _is_constant(node: Node | None) -> bool:
@@ -332,7 +322,7 @@ class _Scheme:
 
     def _convolution(self, node: Node) -> None:
         op = node.op
-        if not isinstance(op, CONVOLUTIONS):
+        if not isinstance(op, ops.Conv2d):
             raise CompilerError(f"{node!r} is not a convolution")
         x, source = node.inputs[0], self._integer(node.inputs[0])
         own = self.params.get(node)
@@ -341,14 +331,16 @@ class _Scheme:
         if own is not None and (has_residual(node) or any(self._takes_integers(u, node) for u in users)):
             end = ending(own, op.activation)
         steps = self.params[x]
-        weights, bias = self._weights(node, steps)
+        stats = self._stats(x)
+        means = () if stats is None else stats.channel_mean
+        weights, bias = layer_weights(node, steps, self.weight_type, self.options.weight_granularity, means)
         step_in = steps.scale * weights.scales
         step_out = 1.0 if end is None else end.steps.scale
         multiplier = (step_in / step_out).astype(np.float32)
         operands = [source, constant(weights.values, f"{node.name}/weights"), constant(multiplier)]
         fields: dict[str, object] = {}
         if self.dtype is DType.UINT8:
-            operands.append(constant(_integer_bias(bias, step_in), f"{node.name}/bias"))
+            operands.append(constant(integer_bias(bias, step_in), f"{node.name}/bias"))
             fields["bias"] = True
         addend = self._addend(node, bias, step_out)
         if addend is not None:
@@ -366,8 +358,7 @@ class _Scheme:
             fields["residual_scale"] = float(np.float32(other.scale / step_out))
             operands.append(self._integer(residual))
         common = {"stride": op.stride, "dilation": op.dilation, "pads": op.pads, "zero_point": steps.zero_point}
-        groups = op.groups if isinstance(op, ops.Conv2d) else weights.values.shape[3]
-        made = make_node(ops.QuantisedConv2d(**common, groups=groups, **fields), operands, node.name)  # type: ignore[arg-type]
+        made = make_node(ops.QuantisedConv2d(**common, groups=op.groups, **fields), operands, node.name)  # type: ignore[arg-type]
         if end is not None:
             self.integers[node] = made
         else:
@@ -379,43 +370,6 @@ class _Scheme:
         narrow = all(_is_half(u) and u not in self.tail for u in readers)
         return self.float_type if narrow and readers and node not in self.tail else DType.FLOAT32
 
-    def _weights(self, node: Node, steps: QParams) -> tuple[QWeights, NDArray[np.float64]]:
-        """Return the quantised weights and the constant bias in real units."""
-        op, value = node.op, node.weights.op
-        if not isinstance(value, ops.Constant) or not isinstance(op, CONVOLUTIONS):
-            raise CompilerError(f"{node!r} has no constant weights")
-        weights = np.asarray(value.value, np.float32)
-        depthwise = isinstance(op, ops.DepthwiseConv2d)
-        channels = weights.shape[2] if depthwise else weights.shape[3]
-        bias = np.zeros(channels)
-        if node.bias is not None and isinstance(node.bias.op, ops.Constant):
-            bias = np.asarray(node.bias.op.value, np.float64)
-        smallest = np.abs(bias) / (steps.scale * MAX_BIAS)
-        shaped = weights[:, :, :, 0] if depthwise else weights
-        made = quantise_weights(shaped, self.weight_type, self.options.weight_granularity, smallest)
-        if depthwise and self.options.weight_granularity is Granularity.PER_AXIS:
-            levels = WEIGHT_LEVELS[self.weight_type]
-            values, scales = round_filters(shaped, made.scales, levels)
-            made = QWeights(values.astype(self.weight_type.numpy), scales)
-        bias = bias - self._mean_error(node.inputs[0], made.real - shaped, depthwise)
-        return QWeights(made.values.reshape(*weights.shape[:2], -1, channels), made.scales), bias
-
-    def _mean_error(self, x: Node, error: NDArray[np.float64], depthwise: bool) -> NDArray[np.float64]:
-        """Return how far rounded weights move each result channel on average, given the mean of each input channel.
-
-        Taking this off the bias costs nothing and undoes most of what rounding weights does (Nagel et al., "Data-Free
-        Quantization Through Weight Equalization and Bias Correction", 2019, section 4.2, with observed means).
-        """
-        stats = self._stats(x)
-        if stats is None or len(stats.channel_mean) != x.type.shape[3]:
-            return np.zeros(error.shape[-1])
-        means, taps = np.asarray(stats.channel_mean), error.sum(axis=(0, 1))
-        if depthwise:
-            return np.asarray(taps * means)
-        groups = means.size // taps.shape[0]
-        parts = zip(np.split(means, groups), np.split(taps, groups, axis=1), strict=True)
-        return np.concatenate([mean @ tap for mean, tap in parts])
-
     def _addend(self, node: Node, bias: NDArray[np.float64], step_out: float) -> Node | None:
         """Return what is added to a layer's sums in float32: a bias computed at run time, or any beside int16."""
         if node.bias is not None and not isinstance(node.bias.op, ops.Constant):
@@ -425,10 +379,6 @@ class _Scheme:
         if self.dtype is DType.UINT8:
             return None
         return constant((bias / step_out).astype(np.float32), f"{node.name}/bias")
-
-
-def _integer_bias(bias: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray[np.int32]:
-    return np.clip(np.rint(bias / steps), -MAX_BIAS, MAX_BIAS).astype(np.int32)
 
 
 def _precisions(graph: Graph, options: QuantOptions, tail: frozenset[Node]) -> tuple[LayerPrecision, ...]:

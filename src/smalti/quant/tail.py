@@ -5,8 +5,6 @@ from __future__ import annotations
 from smalti.ir import ops
 from smalti.ir.graph import Graph, Node
 
-CONVOLUTIONS = (ops.Conv2d, ops.DepthwiseConv2d)
-
 
 def tail_of(graph: Graph) -> frozenset[Node]:
     """Return the nodes behind the last convolutions, and these.
@@ -20,6 +18,6 @@ def tail_of(graph: Graph) -> frozenset[Node]:
         node = stack.pop()
         if node not in tail:
             tail.add(node)
-            if not isinstance(node.op, CONVOLUTIONS):
+            if not isinstance(node.op, ops.Conv2d):
                 stack.extend(node.inputs)
     return frozenset(tail)

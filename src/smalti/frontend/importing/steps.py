@@ -12,7 +12,8 @@ from itertools import combinations, islice
 
 from smalti.errors import GraphError
 from smalti.frontend.values import Result, Value
-from smalti.ir.dims import Dim, Symbol, substitute, symbol, symbols_of
+from smalti.ir.dims import Dim, Symbol, symbol
+from smalti.ir.sizes import substitute, symbols_of
 
 MAX_STEP = 1024
 MAX_PAIRS, MAX_SHAPES = 64, 32

@@ -13,6 +13,7 @@ from smalti.frontend.symbolic import SymArray
 from smalti.frontend.values import Value
 from smalti.ir import dims, ops
 from smalti.ir.graph import TensorType
+from smalti.ir.sizes import evaluate
 
 MAX_PARTS = 4096
 
@@ -90,7 +91,7 @@ def _parts(ctx: Lowering, x: Value, axis: int, sizes: list[Size]) -> tuple[Value
     begin: Size = 0
     for output, extent in enumerate(sizes):
         if x.sym is not None:
-            first, count = dims.evaluate(begin, {}), dims.evaluate(extent, {})
+            first, count = evaluate(begin, {}), evaluate(extent, {})
             picked = np.take(x.sym, np.arange(first, first + count), axis)
             results.append(ctx.symbolic(picked, x.type.dtype, output))
         else:

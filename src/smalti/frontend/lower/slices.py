@@ -14,6 +14,7 @@ from smalti.frontend.symbolic import sign_is_known
 from smalti.frontend.values import Value
 from smalti.ir import dims, ops
 from smalti.ir.dims import maximum, minimum
+from smalti.ir.sizes import evaluate
 from smalti.numerics import DType
 
 
@@ -130,12 +131,12 @@ def _from_front(ctx: Lowering, position: Size, extent: Size) -> Size:
 def _symbolic_slice(ctx: Lowering, x: Value, spans: list[Span], shape: tuple[Size, ...]) -> Value:
     indices = []
     for span in spans:
-        begin, size = dims.evaluate(span.begin, {}), dims.evaluate(span.size, {})
+        begin, size = evaluate(span.begin, {}), evaluate(span.size, {})
         indices.append(np.arange(size) * span.stride + begin)
     picked = x.sym[np.ix_(*indices)] if indices and x.sym is not None else x.sym
     if picked is None:
         ctx.invalid("nothing to slice")
-    return ctx.symbolic(picked.reshape([dims.evaluate(s, {}) for s in shape]), x.type.dtype)
+    return ctx.symbolic(picked.reshape([evaluate(s, {}) for s in shape]), x.type.dtype)
 
 
 def numbers_of(value: Value) -> NDArray[np.int64] | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
 
 from smalti.frontend.context import Lowering
 from smalti.frontend.values import Value
 from smalti.ir import ops
 from smalti.ir.dims import Dim
-from smalti.ir.graph import Node, TensorType
+from smalti.ir.graph import TensorType
 from smalti.ir.ops import Layout, Pads
 from smalti.ir.shapes import same_pads, spatial_axes
 
@@ -47,50 +48,43 @@ def convolution(
     ctx: Lowering,
     x: Value,
     weights: Value,
-    record: type[ops.Conv2d] | type[ops.DepthwiseConv2d],
     stride: tuple[int, int],
     dilation: tuple[int, int],
     padding: Padding,
     layout: Layout,
 ) -> Value:
-    """2-D convolution of float images of ``layout`` with weights ``[height, width, in, out or multiplier]``; see
-    :func:`convolution_of`.
+    """2-D convolution of float images of ``layout`` with weights ``[height, width, in / groups, out]``.
+
+    There are as many groups as parts of the channels that the weights take.
     """
     ctx.require_float(x, weights)
     ctx.require_rank(x, 4)
     ctx.require_rank(weights, 4)
-    pads = _pads(padding, x.type, layout, _kernel_size(ctx, weights.type), stride, dilation)
-    images, filters = ctx.node_of(x), ctx.node_of(weights)
-    op, filters = convolution_of(ctx, images, filters, record, stride, dilation, pads, layout)
-    return ctx.emit(op, (images, filters))
-
-
-def convolution_of(
-    ctx: Lowering,
-    x: Node,
-    weights: Node,
-    record: type[ops.Conv2d] | type[ops.DepthwiseConv2d],
-    stride: tuple[int, int],
-    dilation: tuple[int, int],
-    pads: Pads,
-    layout: Layout,
-) -> tuple[ops.Conv2d | ops.DepthwiseConv2d, Node]:
-    """Return the operation of a convolution, and its weights as it takes them.
-
-    Where weights of a plain convolution take a part of the channels, there are as many groups as parts; where they take
-    one channel, it is a depthwise convolution.
-    """
-    kernel = _kernel_size(ctx, weights.type)
+    pads = _pads(padding, x.type, layout, kernel_size(ctx, weights.type), stride, dilation)
     channels, taken = x.type.shape[spatial_axes(layout)[2]], weights.type.shape[2]
-    if record is ops.DepthwiseConv2d or not (
-        isinstance(channels, int) and isinstance(taken, int) and 0 < taken < channels
-    ):
-        return record(stride, dilation, pads, layout), weights
-    results = weights.type.shape[3]
-    if taken == 1 and isinstance(results, int) and results % channels == 0:
-        filters = ctx.part(ops.Reshape((*kernel, channels, results // channels)), (weights,), "filters")
-        return ops.DepthwiseConv2d(stride, dilation, pads, layout), filters
-    return ops.Conv2d(stride, dilation, pads, layout, groups=channels // taken), weights
+    # Without a whole number of parts the record refuses the weights.
+    groups = channels // taken if isinstance(channels, int) and isinstance(taken, int) and 0 < taken < channels else 1
+    op = ops.Conv2d(stride, dilation, pads, layout, groups=groups)
+    return ctx.emit(op, (ctx.node_of(x), ctx.node_of(weights)))
+
+
+def depthwise_filters(ctx: Lowering, x: Value, weights: Value, layout: Layout) -> Value:
+    """Return filters ``[height, width, channels, multiplier]`` as weights of as many groups as there are channels.
+
+    Multiplier ``m`` of channel ``c`` gives the result channel ``c * multiplier + m``.
+    """
+    ctx.require_rank(x, 4)
+    ctx.require_rank(weights, 4)
+    channels, (height, width, taken, multiplier) = x.type.shape[spatial_axes(layout)[2]], weights.type.shape
+    if channels != taken:
+        ctx.invalid(f"filters {weights.type} for images {x.type}, which do not have {taken} channels")
+    type_ = TensorType(weights.type.dtype, (height, width, 1, taken * multiplier))
+    if weights.array is not None:
+        rows, columns, depth, factor = weights.array.shape
+        array = weights.array.reshape(rows, columns, 1, depth * factor)
+        return replace(weights, type=type_, node=None, array=array, sym=None)
+    node = ctx.part(ops.Reshape(type_.shape), (weights,), "filters")
+    return Value(type_, node.name, node=node)
 
 
 def pool(
@@ -120,14 +114,15 @@ def pads_before(
     dilation: tuple[int, int],
 ) -> tuple[int, int]:
     """Return the padding above and at the left of an image of ``size``, which must not depend on that size."""
-    kernel = _kernel_size(ctx, weights)
+    kernel = kernel_size(ctx, weights)
     pads = _pads(padding, TensorType(weights.dtype, (1, *size, 1)), Layout.NHWC, kernel, stride, dilation)
     if not (isinstance(pads[0], int) and isinstance(pads[2], int)):
         ctx.unsupported("a padding that depends on the image size")
     return pads[0], pads[2]
 
 
-def _kernel_size(ctx: Lowering, weights: TensorType) -> tuple[int, int]:
+def kernel_size(ctx: Lowering, weights: TensorType) -> tuple[int, int]:
+    """Return height and width of weights ``[height, width, in, out]``, which must be known and sensible."""
     height, width = weights.shape[:2]
     if not (isinstance(height, int) and isinstance(width, int)):
         ctx.unsupported("weights whose size depends on the image")

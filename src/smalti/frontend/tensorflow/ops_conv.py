@@ -81,8 +81,10 @@ def _read_window(ctx: Context) -> tuple[Layout, tuple[int, int], tuple[int, int]
 def convolution(ctx: Context) -> Handled:
     """2-D convolution, plain and depthwise."""
     layout, stride, dilation, padding = _read_window(ctx)
-    record = ops.Conv2d if ctx.op == "Conv2D" else ops.DepthwiseConv2d
-    return window.convolution(ctx, ctx.value(0), ctx.value(1), record, stride, dilation, padding, layout)
+    x, filters = ctx.value(0), ctx.value(1)
+    if ctx.op == "DepthwiseConv2dNative":
+        filters = window.depthwise_filters(ctx, x, filters, layout)
+    return window.convolution(ctx, x, filters, stride, dilation, padding, layout)
 
 
 @tf_op(

@@ -7,7 +7,7 @@ as TensorFlow, so they agree to the last bit where TensorFlow itself is exact; s
 within their rounding.
 
 Sizes are ``int`` or :class:`smalti.ir.dims.Dim`.  Image tensors are NHWC unless ``layout`` says otherwise; weights are
-``[kh, kw, in, out]`` and for depthwise convolutions ``[kh, kw, channels, multiplier]``, as in TensorFlow.
+``[kh, kw, in / groups, out]``, those of depthwise convolutions with a group for each channel.
 """
 
 # Each family says in ``__all__`` what it declares, so a new record needs no line here.

@@ -18,7 +18,7 @@ from smalti.ir.shapes import image_shape, require, spatial_axes, windows
 from smalti.ir.types import Layout, Pads, TensorType
 from smalti.numerics import DType
 
-__all__ = ["Activation", "BatchNorm", "Conv2d", "DepthwiseConv2d"]
+__all__ = ["Activation", "BatchNorm", "Conv2d"]
 
 HALVES = (DType.FLOAT16, DType.BFLOAT16)
 
@@ -60,6 +60,11 @@ def weight_sizes(x: TensorType, w: TensorType, layout: Layout, what: str, groups
     return kh, kw, cin, cout
 
 
+def depthwise(weights: TensorType, groups: int) -> bool:
+    """Whether weights are ``[kh, kw, 1, groups]``: each channel goes to a result of its own."""
+    return weights.shape[2:] == (1, groups)
+
+
 def bias_types(weights: DType, channels: int | Dim) -> tuple[TensorType, ...]:
     """Return the types a bias may have: that of the weights, or float32 beside weights of half precision."""
     own = TensorType(weights, (channels,))
@@ -75,22 +80,13 @@ def sum_of_taps(
     def part(view: Array, tap: Array) -> Array:
         if groups == 1:
             return np.ascontiguousarray(view).reshape(-1, cin) @ tap
-        if cin == 1 and cout == groups:
-            return np.asarray(view * tap)
+        if cin == 1:
+            return np.asarray((view if cout == groups else np.repeat(view, cout // groups, axis=3)) * tap)
         split = np.ascontiguousarray(view).reshape(-1, groups, cin)
         return np.asarray(np.einsum("pgc,cgo->pgo", split, tap.reshape(cin, groups, cout // groups)))
 
     views = taps(padded(x, pads), (kh, kw), stride, dilation)
     return _summed(part(view, w[ky, kx]).reshape(*view.shape[:3], cout) for ky, kx, view in views)
-
-
-def sum_of_depthwise_taps(
-    x: Array, w: Array, stride: tuple[int, int], dilation: tuple[int, int], pads: Numbers
-) -> Array:
-    """Return the plain depthwise convolution of NHWC ``x``, taps in C order; channel ``c * multiplier + m``."""
-    kh, kw, cin, multiplier = w.shape
-    views = taps(padded(x, pads), (kh, kw), stride, dilation)
-    return _summed((view[..., None] * w[ky, kx]).reshape(*view.shape[:3], cin * multiplier) for ky, kx, view in views)
 
 
 def _summed(parts: Iterable[Array]) -> Array:
@@ -114,9 +110,10 @@ class Conv2d(Op):
     """2-D convolution: ``activation(conv(x - input_offset, w) + bias + residual)``.
 
     Weights are ``[kh, kw, in / groups, out]``; group ``g`` takes its ``in / groups`` channels to results
-    ``g * out / groups`` on.  The bias is ``[out]``, the residual shaped as the result.  The result has the type of the
-    weights; with weights of half precision sums are float32, and the bias may be.  Padded positions count as zero
-    *after* the offset is taken off, so a uint8 image with ``input_offset=127.5`` pads with mid grey.
+    ``g * out / groups`` on.  A depthwise convolution has as many groups as channels.  The bias is ``[out]``, the
+    residual shaped as the result.  The result has the type of the weights; with weights of half precision sums are
+    float32, and the bias may be.  Padded positions count as zero *after* the offset is taken off, so a uint8 image with
+    ``input_offset=127.5`` pads with mid grey.
     """
 
     stride: tuple[int, int] = (1, 1)
@@ -182,55 +179,6 @@ class Conv2d(Op):
         yield from positive(self.stride, self.dilation)
         if not np.isfinite(self.input_offset):
             yield f"input_offset is {self.input_offset}"
-
-
-@operation("x", "weights", "bias?", half=True, values={"layout": LAYOUTS, "activation": FUSED})
-@dataclass(frozen=True, slots=True)
-class DepthwiseConv2d(Op):
-    """Depthwise 2-D convolution: ``activation(conv(x, w) + bias)``; result channel ``c * multiplier + m``."""
-
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
-    pads: Pads = (0, 0, 0, 0)
-    layout: Layout = Layout.NHWC
-    bias: bool = False
-    activation: Activation = Activation.NONE
-
-    def result(self, x: TensorType, weights: TensorType, bias: TensorType | None = None) -> TensorType:
-        """An image of ``channels * multiplier`` channels."""
-        kh, kw, cin, multiplier = weight_sizes(x, weights, self.layout, "DepthwiseConv2d")
-        fits = x.dtype is weights.dtype and x.dtype.is_float
-        require(fits, f"DepthwiseConv2d of {x.dtype.value} with {weights.dtype.value} weights")
-        size = windows(x.shape, self.layout, (kh, kw), self.stride, self.dilation, self.pads)
-        expected = bias_types(weights.dtype, cin * multiplier)
-        require(bias is None or bias in expected, f"DepthwiseConv2d: the bias is {bias}, not {expected[0]}")
-        return TensorType(x.dtype, image_shape(x.shape[0], size, cin * multiplier, self.layout))
-
-    @staticmethod
-    def meaning(
-        x: Array,
-        weights: Array,
-        bias: Array | None = None,
-        *,
-        stride: tuple[int, int],
-        dilation: tuple[int, int],
-        pads: Numbers,
-        layout: Layout,
-        activation: Activation,
-    ) -> Array:
-        """Sum over taps in C order (half precision: in float32); result channel ``c * multiplier + m``."""
-        total = sum_of_depthwise_taps(widened(to_nhwc(x, layout)), widened(weights), stride, dilation, pads)
-        if bias is not None:
-            total = total + widened(bias)
-        return from_nhwc(activate(total, activation).astype(x.dtype), layout)
-
-    def multiply_adds(self, result: TensorType, weights: TensorType) -> int | Dim:
-        """Taps for each result."""
-        return result.elements * product(weights.shape[:2])
-
-    def problems(self) -> Iterator[str]:
-        """Strides and dilations are positive."""
-        yield from positive(self.stride, self.dilation)
 
 
 @operation("x", "gamma", "beta", "mean", "variance", levels=IMPORTED, values={"layout": LAYOUTS})

@@ -10,9 +10,10 @@ import numpy as np
 
 from smalti.errors import CompilerError, InputError, never
 from smalti.ir.arrays import Array
-from smalti.ir.dims import Dim, evaluate, product
+from smalti.ir.dims import Dim, product
 from smalti.ir.schema import Op, operation
 from smalti.ir.shapes import broadcast, require, shape_text
+from smalti.ir.sizes import evaluate
 from smalti.ir.types import Shape, TensorType
 from smalti.numerics import DType
 

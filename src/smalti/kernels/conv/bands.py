@@ -19,7 +19,7 @@ from smalti.ir.dims import Dim, bounds
 from smalti.ir.graph import Node
 from smalti.kernels.conv.depthwise import valid_taps
 from smalti.kernels.kernel import StepEmitter
-from smalti.kernels.nodes import static_shape
+from smalti.kernels.nodes import static_channels
 from smalti.target.target import Target
 
 NOMINAL_SIZE = 128
@@ -158,7 +158,7 @@ def choose_band(
         itemsize: bytes of an element of the wide tensor.
         narrow_cost: what a block of one channel would cost more; it gets less in proportion.
     """
-    channels = static_shape(node.weights)[2]
+    channels = static_channels(node)
     sizes = [bounds(s)[1] for s in (node.type.shape[1], node.x.type.shape[2])]
     height, width = (NOMINAL_SIZE if s is None else int(s) for s in sizes)
     of_phase = -(-height // rows.dilation)

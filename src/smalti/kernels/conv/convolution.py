@@ -12,6 +12,7 @@ from smalti.errors import CompilerError
 from smalti.ir import ops
 from smalti.ir.graph import Node
 from smalti.ir.ops import Pads
+from smalti.ir.ops.convolution import depthwise
 from smalti.ir.reference import bfloat16_to_float32
 from smalti.ir.schema import operand_index
 from smalti.kernels.epilogue.steps import ACTIVATIONS, Begin, Epilogue, ScaleAdd, of_floats, of_integers
@@ -30,11 +31,11 @@ _QUANTISED = (*_WINDOW, "zero_point", "bias", "addend", "scale", "result_zero_po
 _RESIDUAL = ("residual", "residual_zero_point", "residual_scale")
 _RESULTS = FLOATS | {DType.INT16, DType.UINT8}
 FLOAT_CONV = takes(ops.Conv2d, *_WINDOW, "bias", "residual", "input_offset", activation=ACTIVATIONS)
-FLOAT_DEPTHWISE = takes(ops.DepthwiseConv2d, *_WINDOW, "bias", activation=ACTIVATIONS)
+FLOAT_DEPTHWISE = takes(ops.Conv2d, *_WINDOW, "bias", "groups", activation=ACTIVATIONS)
 INTEGER_CONV = takes(ops.QuantisedConv2d, *_QUANTISED, *_RESIDUAL, dtype=_RESULTS, activation=ACTIVATIONS)
 INTEGER_DEPTHWISE = INTEGER_CONV.also("groups")
 CONVOLUTIONS, DEPTHWISE = (FLOAT_CONV, INTEGER_CONV), (FLOAT_DEPTHWISE, INTEGER_DEPTHWISE)
-Convolutions = ops.Conv2d | ops.DepthwiseConv2d | ops.QuantisedConv2d
+Convolutions = ops.Conv2d | ops.QuantisedConv2d
 
 
 class Arithmetic(Enum):
@@ -108,7 +109,7 @@ def read_convolution(node: Node, target: Target) -> Convolution | None:
     else:
         if weights not in FLOATS or op.layout is not ops.Layout.NHWC:
             return None
-        offset = 0.0 if isinstance(op, ops.DepthwiseConv2d) else op.input_offset
+        offset = op.input_offset
         steps = of_floats(op.activation, node.type.dtype, residual)
         epilogue = Epilogue((Begin(), *steps), node.type.dtype, native)
         parameters = (operand_index(op, "bias"),)
@@ -140,10 +141,8 @@ def dot_of(c: Convolution, target: Target) -> FloatingDot:
 
 
 def is_depthwise(node: Node) -> bool:
-    """Whether the node is a depthwise convolution: one of floats, or one of integers with a group for each channel."""
-    if isinstance(node.op, ops.QuantisedConv2d):
-        return node.op.groups == node.x.type.shape[3] == node.type.shape[3]
-    return isinstance(node.op, ops.DepthwiseConv2d)
+    """Whether the node is a convolution that takes each channel to a result of its own."""
+    return isinstance(node.op, Convolutions) and depthwise(node.weights.type, node.op.groups)
 
 
 def wide_constant(node: Node) -> NDArray[np.float32] | None:

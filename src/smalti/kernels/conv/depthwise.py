@@ -92,9 +92,9 @@ class DepthwiseKernel:
     def accepts(self, node: Node, target: Target) -> bool:
         """Whether the node is a depthwise convolution with multiplier 1 and constant weights and parameters."""
         c = read_convolution(node, target)
-        if c is None or not is_depthwise(node) or c.residual or c.weights is not self.dtype:
+        if c is None or not is_depthwise(node) or c.residual or c.weights is not self.dtype or c.x is DType.UINT8:
             return False
-        return static_channels(node) == static_channels(node.x) and not runtime_parameters(node, c)
+        return not runtime_parameters(node, c)
 
     def plan(self, node: Node, target: Target) -> KernelPlan:
         """Choose the channel block so that the rows of a window stay in the second-level cache."""

@@ -9,7 +9,7 @@ import numpy as np
 from smalti.frontend.lower.checks import Size
 from smalti.frontend.lower.steps import Steps
 from smalti.frontend.lower.transposed import Transposed, transposed_convolution
-from smalti.frontend.lower.window import convolution_of
+from smalti.frontend.lower.window import kernel_size
 from smalti.frontend.onnx.registry import Context, onnx_op
 from smalti.frontend.onnx.windows import LINE, PLANE, Window, flat_pads, plane, read_window, two, unplane
 from smalti.frontend.table import Handled
@@ -37,8 +37,8 @@ def conv(ctx: Context) -> Handled:
     filters = _plane_filters(s, weights)
     filters = s.op(ops.Transpose((2, 3, 1, 0)), filters)
     pads = window.pads_for((image.type.shape[2], image.type.shape[3]))
-    how = (two(window.stride), two(window.dilation), flat_pads(pads), Layout.NCHW)
-    op, filters = convolution_of(ctx, image, filters, ops.Conv2d, *how)
+    kernel_size(ctx, filters.type)
+    op = ops.Conv2d(two(window.stride), two(window.dilation), flat_pads(pads), Layout.NCHW, groups=groups)
     result = s.op(op, image, filters)
     if ctx.has(2):
         result = s.binary(BinaryFn.ADD, result, _bias(ctx, s, ctx.value(2), weights.type.shape[0]))
