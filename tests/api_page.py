@@ -41,6 +41,7 @@ def api_markdown() -> str:
     """Return the page."""
     classes = [smalti.Segmenter, smalti.LabelMap, smalti.Engine, smalti.TensorSpec, smalti.Profile, smalti.StepProfile]
     parts = [HEAD, "## smalti\n", _function("smalti.load", smalti.load), *(_class("smalti", c) for c in classes)]
+    parts += [_function("smalti.from_torch", smalti.from_torch)]
     parts += [f"### smalti.\\_\\_version\\_\\_\n\nThe version as text: `{smalti.__version__}`.\n", _errors()]
     parts += ["## smalti.apps\n", text_of(smalti.apps)]
     parts += [_entry("smalti.apps", getattr(smalti.apps, name)) for name in smalti.apps.__all__]

@@ -12,11 +12,13 @@ from rooms import with_rooms
 from smalti.frontend.onnx.supported import supported_onnx_markdown
 from smalti.frontend.tensorflow.supported import supported_ops_markdown
 from soak_page import with_figures
+from zoo_page import zoo_markdown
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 (DOCS / "python-api.md").write_text(api_markdown(), encoding="utf-8")
 (DOCS / "graphs-known-to-work.md").write_text(graphs_markdown(DOCS / "graphs.json"), encoding="utf-8")
+(DOCS / "zoo.md").write_text(zoo_markdown(DOCS / "zoo.json"), encoding="utf-8")
 (DOCS / "cli.md").write_text(cli_markdown(), encoding="utf-8")
 page = DOCS / "reliability.md"
 page.write_text(with_figures(page.read_text(encoding="utf-8"), DOCS / "soak.json"), encoding="utf-8")

@@ -1,7 +1,8 @@
 """Smalti: a compiler and engine for segmentation networks (ONNX, TensorFlow) on ordinary CPUs.
 
 ``smalti.Segmenter(path)`` labels pictures: files, bytes, arrays. ``smalti.load(path)`` returns the :class:`Engine`
-below it, which takes arrays and needs numpy only.
+below it, which takes arrays and needs numpy only. ``smalti.from_torch(module, example, path)`` builds a model file from
+a network of PyTorch.
 """
 
 from __future__ import annotations
@@ -34,13 +35,18 @@ from smalti.runtime.profile import Profile, StepProfile
 from smalti.runtime.signature import TensorSpec
 
 if TYPE_CHECKING:
+    from smalti.building.pytorch import from_torch
     from smalti.segmenter.label_map import LabelMap
     from smalti.segmenter.segmenter import Segmenter
 
 __version__ = "0.1.0"
 
-# Imported when first asked for: they decode pictures, which an engine alone does not need.
-_LATER: Final = {"LabelMap": "smalti.segmenter.label_map", "Segmenter": "smalti.segmenter.segmenter"}
+# Imported when first asked for: an engine alone needs neither pictures nor the compiler.
+_LATER: Final = {
+    "LabelMap": "smalti.segmenter.label_map",
+    "Segmenter": "smalti.segmenter.segmenter",
+    "from_torch": "smalti.building.pytorch",
+}
 
 __all__ = [
     "ArchiveError",
@@ -68,6 +74,7 @@ __all__ = [
     "UsageError",
     "VideoError",
     "__version__",
+    "from_torch",
     "load",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +17,7 @@ from smalti.cli.commands import COMMANDS
 from smalti.ir.graph import Level
 from smalti.passes.pipeline import PIPELINE
 from soak_page import with_figures
+from zoo_page import HALF_LARGEST, HALF_SAME, LARGEST, SAME, zoo_markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "tools").rglob("*.md")])
@@ -47,6 +49,18 @@ def test_the_page_of_networks_is_what_was_recorded() -> None:
     page = _text("docs/graphs-known-to-work.md")
     assert page == graphs_markdown(ROOT / "docs" / "graphs.json"), "run scripts/docs"
     assert page.count("| yes |") >= 10
+
+
+def test_the_page_of_the_zoo_is_what_was_recorded_and_every_row_agrees() -> None:
+    assert _text("docs/zoo.md") == zoo_markdown(ROOT / "docs" / "zoo.json"), "run scripts/docs"
+    files = json.loads(_text("docs/zoo.json"))["files"]
+    assert len(files) >= 10
+    assert all(row["builds"] and not row["reason"] for row in files.values())
+    for name, row in files.items():
+        half = name.startswith("csmask")
+        # Where ONNX Runtime is far from itself, the network makes much of every rounding.
+        assert row["difference"] <= (HALF_LARGEST if half else max(LARGEST, 4 * row["own"])), name
+        assert row["same"] >= (HALF_SAME if half else SAME) * row["pixels"], name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
