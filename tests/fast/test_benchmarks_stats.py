@@ -166,7 +166,8 @@ def test_the_watch_sees_no_work_of_its_own() -> None:
     while time.monotonic() < end:
         sum(range(1000))
     busy = watch.finish()
-    assert busy is None or 0 <= busy <= (os.cpu_count() or 1)
+    # The system counts in ticks of 10 ms or so, which round to some tenths of a CPU over so short a time.
+    assert busy is None or 0 <= busy <= (os.cpu_count() or 1) + 1
     assert describe((0,))["cpus_used"] == [0]
 
 

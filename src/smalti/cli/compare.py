@@ -39,8 +39,8 @@ HELP = help_text(
     "diff1 is sum|d| / sum|r|, diff2 sqrt(sum d^2 / sum r^2), diff3 the largest |d| / |r|, diff4 the shares of values "
     "that are greater and less; added is diff2 less that of the layers read. The model is compiled again from the same "
     "graph, with its own precision and ranges and every layer as an output; what that changes is said.",
-    "With --other-graph, say another export of one network, both graphs are compiled in float32, their layers paired by structure, whatever their names "
-    "are, and the first that departs is named, with what is set otherwise.",
+    "With --other-graph, say another export of one network, both graphs are compiled in float32, their layers paired "
+    "by structure, whatever their names are, and the first that departs is named, with what is set otherwise.",
     "A picture that is no good is listed and passed over, and the exit code is then 3. With --maps a picture for each "
     "image shows the pixels that flip, coloured by the confidence that the reference had there.",
     examples=(
