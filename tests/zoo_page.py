@@ -9,10 +9,16 @@ from typing import Any
 
 LARGEST = 5e-5
 """The largest difference from ONNX Runtime that agrees, as a share of the largest output."""
-SAME = 0.9998
+SAME = 0.9999
 """The least share of pixels with the same label."""
 HALF_LARGEST, HALF_SAME = 1e-2, 0.999
 """The same for graphs of 16-bit floats."""
+MISSES = {
+    "deeplabv3plus_resnet34": (6e-5, SAME),
+    "fcn_resnet50": (2.5e-4, 0.9998),
+    "unet_mobilenet_v2": (7e-5, SAME),
+}
+"""Networks that miss them, and what they are held to: the page says why."""
 HEAD = """# The zoo: segmentation networks of other people
 
 Generated from the record of a run, [zoo.json](zoo.json): `scripts/zoo` makes the files and runs both engines,
@@ -24,12 +30,14 @@ Each file is built in float32 with default options. Both engines get the same ra
 largest output. *ONNX Runtime from itself*: the same between its optimised and its plain run of the first seed.
 *same label*: pixels whose arg-max over the channels is the same. *sizes*: those that one file serves; of the others
 `engine.output_shapes` says before anything runs that they are no multiple of the number in brackets. A last sigmoid is
-left out: ONNX Runtime's is an approximation that is off by all of a number below 1e-6.
+left out: ONNX Runtime's is an approximation that is off by all of a number below 1e-6. So is a last softmax, which can
+hide every difference.
 
 Wanted are 5e-5 and 99.99 % of the labels. Three deep networks with random weights (`deeplabv3plus_resnet34`,
 `fcn_resnet50`, `unet_mobilenet_v2`) miss the first, and `fcn_resnet50` the second: they make so much of every rounding
 that ONNX Runtime is 2e-5 to 2e-4 from itself. The networks of `ukis-csmask` are graphs of 16-bit floats, whose tensors
-are rounded to 11 bits: ONNX Runtime is up to 8e-3 from the same graph in float32.
+are rounded to 11 bits: ONNX Runtime is up to 8e-3 from the same graph in float32. All four miss the first, and 6 bands
+L2A the second.
 """
 TABLE = """| network | exporter | steps | sizes | difference | ONNX Runtime from itself | same label |
 |---|---|---:|---|---:|---:|---:|
@@ -55,7 +63,7 @@ def zoo_markdown(path: Path) -> str:
     for name, row in record["files"].items():
         found = _NAME.fullmatch(name)
         if found is None:
-            packaged += _row(ABOUT[name.removesuffix(".onnx")], "as published", row)
+            packaged += _row(ABOUT.get(name.removesuffix(".onnx"), f"`{name}`"), "as published", row)
         else:
             exported += _row(f"`{found[1]}`", f"{found[2]}, {found[3]}", row)
     versions = record["versions"]

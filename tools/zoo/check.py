@@ -7,8 +7,9 @@ over the channels of outputs [N, C, H, W].  ``own`` is how far ONNX Runtime with
 without them.  ``sizes`` has the sizes, and what ``output_shapes`` said of those that a file does not take.
 ``scripts/docs`` then writes ``docs/zoo.md`` again.
 
-A last sigmoid is left out, by both engines: ONNX Runtime's own is an approximation that is off by all of a number below
-1e-6, and on random inputs a detector answers with nothing else.
+A last sigmoid or softmax is left out, by both engines, and with it what only moves its numbers about.  ONNX Runtime's
+sigmoid is an approximation that is off by all of a number below 1e-6, and on random inputs a detector answers with
+nothing else; a softmax that is saturated hides every difference.
 
 Every graph is built and run by a process of its own.
 """
@@ -35,6 +36,8 @@ OPEN_SIDES = ((320, 320), (97, 131), (321, 487))
 """What open heights and widths become: multiples of 32, and sizes that are a multiple of nothing."""
 OTHER_OPEN = 1
 MAP_RANK = 4
+LAST = ("Sigmoid", "Softmax")
+MOVES = ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 VERSIONS = {
     "onnxruntime": "ONNX Runtime",
     "torch": "PyTorch",
@@ -115,16 +118,19 @@ def one(path: Path, model: Path) -> dict[str, Any]:
     return row
 
 
-def without_sigmoid(path: Path, folder: Path) -> Path:
-    """Return a model whose outputs are what goes into its last sigmoid; the same model where it has none."""
+def without_last(path: Path, folder: Path) -> Path:
+    """Return a model whose output is what goes into its last sigmoid or softmax; the same model where it has none."""
     onnx = import_module("onnx")
     model = onnx.load(str(path))
     made = {name: node for node in model.graph.node for name in node.output}
     outputs = list(model.graph.output)
-    if len(outputs) != 1 or made[outputs[0].name].op_type != "Sigmoid":
+    last = made.get(outputs[0].name) if len(outputs) == 1 else None
+    while last is not None and last.op_type in MOVES:
+        last = made.get(last.input[0])
+    if last is None or last.op_type not in LAST:
         return path
     del model.graph.output[:]
-    model.graph.output.append(onnx.ValueInfoProto(name=made[outputs[0].name].input[0]))
+    model.graph.output.append(onnx.ValueInfoProto(name=last.input[0]))
     onnx.save(model, str(folder / path.name))
     return folder / path.name
 
@@ -135,7 +141,7 @@ def try_file(path: Path, seconds: float) -> dict[str, Any]:
     data = path.with_name(f"{path.name}.data")
     row["bytes"] += data.stat().st_size if data.exists() else 0
     with tempfile.TemporaryDirectory() as folder:
-        path = without_sigmoid(path, Path(folder))
+        path = without_last(path, Path(folder))
         model = Path(folder) / "model.smalti"
         build = [sys.executable, "-m", "smalti", "build", "--model", str(path), "--output-model-path", str(model)]
         try:
