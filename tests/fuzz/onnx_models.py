@@ -81,13 +81,17 @@ def constants() -> bytes:
         w.tensor("t8", OnnxType.BOOL.value, (2, 1), w.raw(b"\0\1")),
         w.tensor("t9", w.FLOAT, (0, 4)),
     ]
+    names = [*(f"c{i}" for i in range(1, 6)), *(f"t{i}" for i in range(1, 10))]
     nodes = [
         w.node("Constant", [], ["c1"], value_float=0.5),
         w.node("Constant", [], ["c2"], value_floats=[0.5, 1.0]),
         w.node("Constant", [], ["c3"], value_int=-3),
         w.node("Constant", [], ["c4"], value_ints=[1, 2, 3]),
         w.node("Constant", [], ["c5"], value=held[0]),
-        w.node("Sum", ["x", *(f"c{i}" for i in range(1, 6)), *(f"t{i}" for i in range(1, 10)), "s"], ["y"]),
+        # Takes tensors of any types and shapes: read to the end, and then not supported.
+        w.node(
+            "SequenceConstruct", ["x", *(f"c{i}" for i in range(1, 6)), *(f"t{i}" for i in range(1, 10)), "s"], ["y"]
+        ),
     ]
     sparse = w.sparse(w.array("s", [1, 2], np.float32), w.array("", [[0, 1], [1, 2]], np.int64), (2, 3))
     inputs = [w.value("x", w.FLOAT, [1, 3, "None", -1])]

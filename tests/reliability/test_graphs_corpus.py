@@ -12,7 +12,7 @@ import pytest
 from fuzz import seeds, targets
 
 ROOT = Path(__file__).resolve().parents[2]
-LARGEST = 1100
+LARGEST = 2048
 
 
 def test_every_file_of_the_corpus_ends_as_it_must() -> None:
