@@ -89,9 +89,7 @@ def constants() -> bytes:
         w.node("Constant", [], ["c4"], value_ints=[1, 2, 3]),
         w.node("Constant", [], ["c5"], value=held[0]),
         # Takes tensors of any types and shapes: read to the end, and then not supported.
-        w.node(
-            "SequenceConstruct", ["x", *(f"c{i}" for i in range(1, 6)), *(f"t{i}" for i in range(1, 10)), "s"], ["y"]
-        ),
+        w.node("SequenceConstruct", ["x", *names, "s"], ["y"]),
     ]
     sparse = w.sparse(w.array("s", [1, 2], np.float32), w.array("", [[0, 1], [1, 2]], np.int64), (2, 3))
     inputs = [w.value("x", w.FLOAT, [1, 3, "None", -1])]

@@ -157,7 +157,7 @@ def test_image_convolution(dtype: DType, target: Target, mutable: bool) -> None:
 def test_depthwise_channels(dtype: DType, target: Target, channels: int) -> None:
     op = ops.Conv2d(pads=(1, 1, 1, 1), bias=True, activation=Activation.RELU6, groups=channels)
     case = _Case(op, dtype).tensor((1, 6, 13, channels)).fixed((3, 3, 1, channels)).fixed((channels,), DType.FLOAT32)
-    # One channel in one group is an ordinary convolution as well, and that is asked first.
+    # One channel in one group is an ordinary convolution as well.
     case.check(target, 10, "depthwise" if channels > 1 else "conv2d")
 
 
